@@ -1,0 +1,108 @@
+// swift-tools-version: 6.2
+// The package: one executable, the libraries it is composed from, and their tests.
+
+import PackageDescription
+
+/// One list of settings for every target of ours (STYLE: package settings).
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ImmutableWeakCaptures"),
+]
+
+let package = Package(
+    name: "gatehouse",
+    products: [
+        .executable(name: "gatehouse", targets: ["gatehouse"])
+    ],
+    dependencies: [
+        // Sockets and event loops under the check endpoint.
+        .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        // HTTP server of the admin endpoint, and later of the front door; without its optional
+        // parts (its own configuration reader, all of Foundation), which nothing here uses.
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
+        // SQLite: connections, transactions, migrations.
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        // The command line.
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        // The configuration file's syntax; layering and types are ours (decision 0007).
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        // Start, signals and orderly shutdown of the services in one process.
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        // The logging interface; our one-line JSON handler stands behind it.
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
+        .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
+        .target(
+            name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
+        .target(
+            name: "GatehousePasswords",
+            dependencies: [
+                "CArgon2", "GatehouseCore", .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "GatehouseStore",
+            dependencies: ["GatehouseCore", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: settings),
+        .target(
+            name: "GatehouseCheck",
+            dependencies: [
+                "GatehouseCore",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "GatehouseWeb",
+            dependencies: [
+                "GatehouseCore",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "gatehouse",
+            dependencies: [
+                "GatehouseCore", "GatehousePasswords", "GatehouseStore", "GatehouseCheck",
+                "GatehouseWeb",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Yams", package: "Yams"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+        // Counts heap allocations for the tests that assert there are none.
+        .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
+        .testTarget(
+            name: "GatehouseCoreTests", dependencies: ["GatehouseCore", "CAllocationCount"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehousePasswordsTests", dependencies: ["GatehousePasswords"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseStoreTests", dependencies: ["GatehouseStore"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseCheckTests", dependencies: ["GatehouseCheck"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseTests", dependencies: ["gatehouse"], swiftSettings: settings),
+    ]
+)

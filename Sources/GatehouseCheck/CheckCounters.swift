@@ -1,0 +1,62 @@
+// What one event loop has answered, readable from other threads.
+
+import GatehouseCore
+import Synchronization
+
+/// Everything that is counted on the check path.
+package enum CheckCount: Int, CaseIterable, Sendable {
+    case good, absent, ambiguous, future, expired, revoked
+    case length, encoding, version, unknownKey, revokedKey, authentication, content
+    case unavailable
+    case badRequest, body, tooLarge, unknownOption
+    case accepted, closed, overLimit, headTimeout, idleTimeout
+}
+
+/// Counters with one writer, the event loop: adding is a load and a store.
+package final class CheckCounters: Sendable {
+    private let counts: InlineArray<23, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
+
+    package init() { precondition(CheckCount.allCases.count == 23) }
+
+    func add(_ count: CheckCount) {
+        let value = counts[count.rawValue].load(ordering: .relaxed)
+        counts[count.rawValue].store(value &+ 1, ordering: .relaxed)
+    }
+
+    package func value(_ count: CheckCount) -> UInt64 {
+        counts[count.rawValue].load(ordering: .relaxed)
+    }
+
+    func add(_ verdict: Verdict) {
+        switch verdict {
+        case .good: add(.good)
+        case .unavailable: add(.unavailable)
+        case .denied(.absent): add(.absent)
+        case .denied(.expired): add(.expired)
+        case .denied(.revoked): add(.revoked)
+        case .denied(.invalid(.ambiguous)): add(.ambiguous)
+        case .denied(.invalid(.issuedInFuture)): add(.future)
+        case .denied(.invalid(.token(let defect))): add(Self.count(defect))
+        }
+    }
+
+    private static func count(_ defect: TokenDefect) -> CheckCount {
+        switch defect {
+        case .length: .length
+        case .encoding: .encoding
+        case .version: .version
+        case .unknownKey: .unknownKey
+        case .revokedKey: .revokedKey
+        case .authentication: .authentication
+        case .content: .content
+        }
+    }
+
+    func add(_ defect: HeadDefect) {
+        switch defect.status {
+        case 413: add(CheckCount.body)
+        case 431: add(CheckCount.tooLarge)
+        default: add(CheckCount.badRequest)
+        }
+    }
+}

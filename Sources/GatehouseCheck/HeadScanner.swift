@@ -1,0 +1,260 @@
+// Reads one request head from bytes, strictly: what two parsers could read differently is refused.
+
+import GatehouseCore
+
+/// What the check needs to know of a request.
+package struct RequestHead: Equatable {
+    package enum Target: Equatable {
+        /// `/check`, alone or followed by `/` or `?` and anything.
+        case check
+        /// `/check,` and options.
+        case checkWithOptions
+        case other
+    }
+
+    package enum SessionCookie: Equatable {
+        case absent
+        /// Where its value stands, counted from the head's first byte.
+        case one(Range<Int>)
+        /// More than one cookie of our name: which is real can't be known (REQUIREMENTS CK-7).
+        case ambiguous
+    }
+
+    package var target = Target.other
+    package var sessionCookie = SessionCookie.absent
+    /// Whether the connection ends after the answer: HTTP/1.0, or `connection: close`.
+    package var closes = false
+}
+
+/// Why a head is refused. The connection ends.
+package enum HeadDefect: String, CaseIterable, Sendable {
+    // 400
+    case requestLine = "request_line"
+    case method, version, target
+    case fieldName = "field_name"
+    case fieldValue = "field_value"
+    case lineEnding = "line_ending"
+    case host
+    case contentLength = "content_length"
+    case transferEncoding = "transfer_encoding"
+    // 413
+    case body
+    // 431
+    case tooLarge = "too_large"
+    case tooManyFields = "too_many_fields"
+
+    package var status: Int {
+        switch self {
+        case .body: 413
+        case .tooLarge, .tooManyFields: 431
+        default: 400
+        }
+    }
+}
+
+/// The limits of a head, from the configuration.
+package struct HeadLimits: Sendable, Equatable {
+    /// From the first byte to the empty line's end. Proxies forward all of a client's cookies, and
+    /// nginx by default takes no header line above 8 KiB.
+    package var maximumBytes = 16 * 1024
+    package var maximumFields = 64
+    package init() {}
+}
+
+/// Reads a head line by line (RFC 9112 sections 2 to 6), and goes on where it stopped when more
+/// bytes have come. Allocates nothing.
+package struct HeadScanner {
+    package enum Outcome: Equatable {
+        /// More bytes are needed.
+        case incomplete
+        /// A whole head, and how many bytes it has.
+        case complete(RequestHead, byteCount: Int)
+        case refused(HeadDefect)
+    }
+
+    private let limits: HeadLimits
+    private let cookieName: [UInt8]
+
+    private var head = RequestHead()
+    private var isHTTP10 = false
+    /// The first byte of the line that is not complete yet.
+    private var lineStart = 0
+    private var fieldCount = 0
+    private var hostCount = 0
+    private var hasContentLength = false
+
+    /// - Parameter cookieName: the session cookie's exact name.
+    package init(limits: HeadLimits, cookieName: [UInt8]) {
+        self.limits = limits
+        self.cookieName = cookieName
+    }
+
+    /// Forgets the head that was read.
+    package mutating func reset() {
+        head = RequestHead()
+        isHTTP10 = false
+        lineStart = 0
+        fieldCount = 0
+        hostCount = 0
+        hasContentLength = false
+    }
+
+    /// Reads on. `bytes` starts with the head's first byte, also when it was given before.
+    package mutating func scan(_ bytes: Span<UInt8>) -> Outcome {
+        while true {
+            let end: Int
+            switch lineEnd(bytes) {
+            case .found(let index): end = index
+            case .bad: return .refused(.lineEnding)
+            case .missing:
+                // A line that is still open may end with its next byte, at the limit at most.
+                return bytes.count >= limits.maximumBytes ? .refused(.tooLarge) : .incomplete
+            }
+            let next = end + 2
+            guard next <= limits.maximumBytes else { return .refused(.tooLarge) }
+            if lineStart == 0 {
+                if let defect = scanRequestLine(bytes, end: end) { return .refused(defect) }
+            } else if lineStart == end {
+                if let defect = finish() { return .refused(defect) }
+                return .complete(head, byteCount: next)
+            } else if let defect = scanField(bytes, end: end) {
+                return .refused(defect)
+            }
+            lineStart = next
+        }
+    }
+
+    private enum LineEnd {
+        case found(Int), missing, bad
+    }
+
+    /// The index of the CR that ends the current line, whose bytes it checks: no control character
+    /// but HTAB, CR only before LF, LF only after CR.
+    private func lineEnd(_ bytes: Span<UInt8>) -> LineEnd {
+        var index = lineStart
+        let count = bytes.count
+        while index < count {
+            let byte = bytes[index]
+            if byte < 0x20 || byte == 0x7F {
+                if byte == 0x0D {
+                    guard index + 1 < count else { return .missing }
+                    return bytes[index + 1] == 0x0A ? .found(index) : .bad
+                }
+                if byte != 0x09 { return .bad }
+            }
+            index += 1
+        }
+        return .missing
+    }
+
+    // MARK: The request line
+
+    private mutating func scanRequestLine(_ bytes: Span<UInt8>, end: Int) -> HeadDefect? {
+        guard let methodEnd = bytes.firstIndex(of: 0x20, in: 0..<end), methodEnd > 0 else {
+            return .requestLine
+        }
+        guard HTTPMethod.isAccepted(bytes.extracting(0..<methodEnd)) else { return .method }
+        let targetStart = methodEnd + 1
+        guard let targetEnd = bytes.firstIndex(of: 0x20, in: targetStart..<end),
+            targetEnd > targetStart
+        else { return .requestLine }
+        for index in targetStart..<targetEnd where !(0x21...0x7E).contains(bytes[index]) {
+            return .target
+        }
+        let version = bytes.extracting((targetEnd + 1)..<end)
+        if version.equals("HTTP/1.1") {
+            isHTTP10 = false
+        } else if version.equals("HTTP/1.0") {
+            isHTTP10 = true
+            head.closes = true
+        } else {
+            return .version
+        }
+        head.target = Self.target(bytes.extracting(targetStart..<targetEnd))
+        return head.target == .other ? .target : nil
+    }
+
+    private static func target(_ bytes: Span<UInt8>) -> RequestHead.Target {
+        let path: StaticString = "/check"
+        let length = path.utf8CodeUnitCount
+        guard bytes.count >= length, bytes.extracting(0..<length).equals(path) else {
+            return .other
+        }
+        guard bytes.count > length else { return .check }
+        switch bytes[length] {
+        case UInt8(ascii: "/"), UInt8(ascii: "?"): return .check
+        case UInt8(ascii: ","): return .checkWithOptions
+        default: return .other
+        }
+    }
+
+    // MARK: Header fields
+
+    private mutating func scanField(_ bytes: Span<UInt8>, end: Int) -> HeadDefect? {
+        fieldCount += 1
+        guard fieldCount <= limits.maximumFields else { return .tooManyFields }
+        // obs-fold starts with white space, which no name has, as has a space before the colon.
+        var colon = lineStart
+        while colon < end, isTokenByte(bytes[colon]) { colon += 1 }
+        guard colon > lineStart, colon < end, bytes[colon] == UInt8(ascii: ":") else {
+            return .fieldName
+        }
+        let name = bytes.extracting(lineStart..<colon)
+        let value = bytes.trimmed((colon + 1)..<end)
+        switch name.count {
+        case 4 where name.equalsIgnoringCase("host"):
+            hostCount += 1
+            return hostCount > 1 ? .host : nil
+        case 6 where name.equalsIgnoringCase("cookie"):
+            scanCookies(bytes, in: value)
+            return nil
+        case 10 where name.equalsIgnoringCase("connection"):
+            if bytes.extracting(value).hasListElement("close") { head.closes = true }
+            return nil
+        case 14 where name.equalsIgnoringCase("content-length"):
+            return scanContentLength(bytes.extracting(value))
+        case 17 where name.equalsIgnoringCase("transfer-encoding"):
+            return .transferEncoding
+        default:
+            return nil
+        }
+    }
+
+    /// Absent or exactly one `0`. Another number is a body, which we do not read; anything else
+    /// might be read as another number by someone else.
+    private mutating func scanContentLength(_ value: Span<UInt8>) -> HeadDefect? {
+        guard !hasContentLength, value.count > 0 else { return .contentLength }
+        hasContentLength = true
+        if value.count == 1, value[0] == UInt8(ascii: "0") { return nil }
+        guard value[0] != UInt8(ascii: "0") else { return .contentLength }
+        for index in value.indices
+        where !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(value[index]) {
+            return .contentLength
+        }
+        return .body
+    }
+
+    /// Looks for our cookie (RFC 6265bis; REQUIREMENTS CK-6): split at `;`, the first `=` splits
+    /// name and value, space and tab are trimmed, names compare byte by byte.
+    private mutating func scanCookies(_ bytes: Span<UInt8>, in field: Range<Int>) {
+        var start = field.lowerBound
+        while start < field.upperBound {
+            let end = bytes.firstIndex(of: UInt8(ascii: ";"), in: start..<field.upperBound)
+                ?? field.upperBound
+            if let equals = bytes.firstIndex(of: UInt8(ascii: "="), in: start..<end) {
+                let name = bytes.trimmed(start..<equals)
+                if bytes.extracting(name).equals(cookieName) {
+                    head.sessionCookie =
+                        head.sessionCookie == .absent
+                        ? .one(bytes.trimmed((equals + 1)..<end)) : .ambiguous
+                }
+            }
+            start = end + 1
+        }
+    }
+
+    private func finish() -> HeadDefect? {
+        // RFC 9112 section 3.2: exactly one Host in HTTP/1.1.
+        hostCount == 1 || isHTTP10 ? nil : .host
+    }
+}

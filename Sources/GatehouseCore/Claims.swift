@@ -1,0 +1,165 @@
+// What a session token says.
+
+/// How the user proved who they are: names of RFC 8176 as bits.
+package struct AuthenticationMethods: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt16
+    package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+    package static let password = AuthenticationMethods(rawValue: 1 << 0)
+    package static let oneTimeCode = AuthenticationMethods(rawValue: 1 << 1)
+    package static let hardwareKey = AuthenticationMethods(rawValue: 1 << 2)
+    package static let known: AuthenticationMethods = [.password, .oneTimeCode, .hardwareKey]
+
+    /// The RFC 8176 names, in the order of the bits.
+    package static let names: [(method: AuthenticationMethods, name: String)] = [
+        (.password, "pwd"), (.oneTimeCode, "otp"), (.hardwareKey, "hwk"),
+    ]
+
+    package var names: [String] {
+        Self.names.filter { contains($0.method) }.map(\.name)
+    }
+}
+
+/// How much a session may be trusted (DESIGN section 5).
+package enum AuthenticationLevel: UInt8, CaseIterable, Sendable {
+    /// Remembered, or issued by an operator: nobody has proved anything in this session.
+    case remembered = 1
+    /// The password was given in this session.
+    case password = 2
+    /// A second factor was.
+    case secondFactor = 3
+}
+
+/// The content of a session token. A value that exists has deadlines in order and known flags.
+///
+/// ```
+/// offset  size  field
+/// 0       1     claims version, 0x01
+/// 1       16    session id
+/// 17      16    user id
+/// 33      4     user epoch
+/// 37      8     issued, Unix seconds
+/// 45      8     authenticated, Unix seconds
+/// 53      8     idle deadline, Unix seconds
+/// 61      8     absolute deadline, Unix seconds
+/// 69      2     methods
+/// 71      1     level, 1...3
+/// 72      1     flags, bit 0: remembered
+/// 73      1     n, length of the username, 1...64
+/// 74      n     username, canonical UTF-8; nothing follows
+/// ```
+/// All big endian.
+package struct Claims: Sendable {
+    package static let version: UInt8 = 1
+    static let fixedBytes = 74
+    private static let rememberedFlag: UInt8 = 1
+
+    package let session: SessionID
+    package let user: UserID
+    package let epoch: UInt32
+    package let issued: UnixTime
+    package let authenticated: UnixTime
+    package let idleDeadline: UnixTime
+    package let absoluteDeadline: UnixTime
+    package let methods: AuthenticationMethods
+    package let level: AuthenticationLevel
+    package let isRemembered: Bool
+    private let usernameBytes: InlineArray<64, UInt8>
+    private let usernameCount: UInt8
+
+    package init(
+        session: SessionID, user: UserID, username: Username, epoch: UInt32, issued: UnixTime,
+        authenticated: UnixTime, idleDeadline: UnixTime, absoluteDeadline: UnixTime,
+        methods: AuthenticationMethods, level: AuthenticationLevel, isRemembered: Bool
+    ) {
+        precondition(idleDeadline <= absoluteDeadline)
+        precondition(methods.isSubset(of: .known))
+        self.session = session
+        self.user = user
+        self.epoch = epoch
+        self.issued = issued
+        self.authenticated = authenticated
+        self.idleDeadline = idleDeadline
+        self.absoluteDeadline = absoluteDeadline
+        self.methods = methods
+        self.level = level
+        self.isRemembered = isRemembered
+        let name = username.utf8
+        usernameBytes = InlineArray { $0 < name.count ? name[$0] : 0 }
+        usernameCount = UInt8(name.count)
+    }
+
+    /// The number of bytes of the username.
+    package var usernameLength: Int { Int(usernameCount) }
+
+    /// A byte of the username; `index` is below ``usernameLength``.
+    package func usernameByte(_ index: Int) -> UInt8 { usernameBytes[index] }
+
+    /// The username as a value of its own, which allocates.
+    package var username: Username? {
+        let bytes = (0..<usernameLength).map { usernameBytes[$0] }
+        return Username(canonical: bytes.span)
+    }
+
+    package func encoded() -> [UInt8] {
+        var bytes: [UInt8] = [Self.version]
+        bytes += session.value.bytes + user.value.bytes + epoch.bigEndianBytes
+        for time in [issued, authenticated, idleDeadline, absoluteDeadline] {
+            bytes += UInt64(time.seconds).bigEndianBytes
+        }
+        bytes += methods.rawValue.bigEndianBytes
+        bytes += [level.rawValue, isRemembered ? Self.rememberedFlag : 0, usernameCount]
+        for index in 0..<usernameLength { bytes.append(usernameBytes[index]) }
+        return bytes
+    }
+
+    /// Reads the layout; nil for anything else. The bytes were sealed by us, and are still treated
+    /// as a stranger's (REQUIREMENTS CK-14). Allocates nothing.
+    package init?(_ bytes: Span<UInt8>) {
+        guard bytes.count > Self.fixedBytes, bytes[0] == Self.version else { return nil }
+        let nameCount = Int(bytes[73])
+        guard (1...Username.maximumBytes).contains(nameCount),
+            bytes.count == Self.fixedBytes + nameCount
+        else { return nil }
+        let session = Identifier(bytes, at: 1)
+        let user = Identifier(bytes, at: 17)
+        guard session != .zero, user != .zero,
+            let issued = Self.time(bytes, at: 37), let authenticated = Self.time(bytes, at: 45),
+            let idleDeadline = Self.time(bytes, at: 53),
+            let absoluteDeadline = Self.time(bytes, at: 61),
+            idleDeadline <= absoluteDeadline
+        else { return nil }
+        let methods = AuthenticationMethods(rawValue: UInt16(bigEndianBytes: bytes, at: 69))
+        let flags = bytes[72]
+        guard methods.isSubset(of: .known),
+            let level = AuthenticationLevel(rawValue: bytes[71]),
+            flags & ~Self.rememberedFlag == 0,
+            Self.isUTF8(bytes.extracting(Self.fixedBytes..<bytes.count))
+        else { return nil }
+
+        self.session = SessionID(session)
+        self.user = UserID(user)
+        epoch = UInt32(bigEndianBytes: bytes, at: 33)
+        self.issued = issued
+        self.authenticated = authenticated
+        self.idleDeadline = idleDeadline
+        self.absoluteDeadline = absoluteDeadline
+        self.methods = methods
+        self.level = level
+        isRemembered = flags & Self.rememberedFlag != 0
+        var name = InlineArray<64, UInt8>(repeating: 0)
+        for index in 0..<nameCount { name[index] = bytes[Self.fixedBytes + index] }
+        usernameBytes = name
+        usernameCount = UInt8(nameCount)
+    }
+
+    private static func time(_ bytes: Span<UInt8>, at offset: Int) -> UnixTime? {
+        let seconds = UInt64(bigEndianBytes: bytes, at: offset)
+        guard seconds <= UInt64(UnixTime.maximumSeconds) else { return nil }
+        return UnixTime(seconds: Int64(seconds))
+    }
+
+    private static func isUTF8(_ bytes: Span<UInt8>) -> Bool {
+        (try? UTF8Span(validating: bytes)) != nil
+    }
+}

@@ -1,0 +1,81 @@
+// The life of one token key.
+
+/// The states of a token key (DESIGN section 7). A destroyed key is no longer in the ring.
+package enum KeyState: UInt8, CaseIterable, Sendable {
+    /// Loaded everywhere before it is used: opens, never seals.
+    case pending = 1
+    /// Seals; at most one key is.
+    case active = 2
+    /// Opens what it sealed until the last of it has expired.
+    case retiring = 3
+    /// Neither: every token under it is refused. Its secret is gone from the ring.
+    case revoked = 4
+
+    package var name: String {
+        switch self {
+        case .pending: "pending"
+        case .active: "active"
+        case .retiring: "retiring"
+        case .revoked: "revoked"
+        }
+    }
+}
+
+/// The secret of a token key; shared by the ring's copies, wiped with the last of them.
+package final class TokenKeySecret: Sendable {
+    package static let byteCount = 32
+    private let bytes: SecretBytes
+
+    package init(_ bytes: consuming SecretBytes) {
+        precondition(bytes.count == Self.byteCount)
+        self.bytes = bytes
+    }
+
+    /// A new one, nil when the operating system gives no random bytes.
+    static func random(from entropy: Entropy) -> TokenKeySecret? {
+        guard let bytes = try? entropy.secret(byteCount) else { return nil }
+        return TokenKeySecret(bytes)
+    }
+
+    package func withSpan<Result: ~Copyable, E: Error>(
+        _ body: (Span<UInt8>) throws(E) -> Result
+    ) throws(E) -> Result {
+        try bytes.withSpan(body)
+    }
+
+    /// The key of one purpose: HKDF-SHA-256 of the secret with the info "gatehouse/v1/token/" and
+    /// the purpose's name.
+    func key(for purpose: TokenPurpose) throws(LibCryptoError) -> XAES256GCM {
+        let derived = try bytes.withSpan { span throws(LibCryptoError) in
+            try hkdfSHA256(
+                secret: span, info: Array("gatehouse/v1/token/\(purpose.rawValue)".utf8),
+                byteCount: XAES256GCM.keyBytes)
+        }
+        return try XAES256GCM(key: derived)
+    }
+}
+
+/// A token key as the ring holds it.
+package struct TokenKey: Sendable {
+    package let id: KeyID
+    package internal(set) var state: KeyState
+    package let created: UnixTime
+    /// When it first became active, nil while pending.
+    package internal(set) var activated: UnixTime?
+    /// When another key took over or it was revoked.
+    package internal(set) var ended: UnixTime?
+    /// Nil exactly when revoked.
+    package internal(set) var secret: TokenKeySecret?
+
+    package init(
+        id: KeyID, state: KeyState, created: UnixTime, activated: UnixTime?, ended: UnixTime?,
+        secret: TokenKeySecret?
+    ) {
+        self.id = id
+        self.state = state
+        self.created = created
+        self.activated = activated
+        self.ended = ended
+        self.secret = secret
+    }
+}

@@ -1,0 +1,130 @@
+// The keyring: which token keys there are, what each may do, and the only ways that changes.
+
+/// All token keys at one version. A value that exists keeps the rules: ids differ, at most one key
+/// is active, at most one is pending, and a key has a secret unless it is revoked.
+package struct Keyring: Sendable {
+    /// With 30 days between rotations and a day's tokens a ring holds three; enough for a burst of
+    /// rotations, few enough that finding a key by id stays a short scan.
+    package static let maximumKeys = 64
+
+    /// Grows by one with every change; a lower one is an old copy.
+    package let version: UInt64
+    package let keys: [TokenKey]
+
+    package init(version: UInt64, keys: [TokenKey]) throws(KeyringDefect) {
+        guard keys.count <= Self.maximumKeys else { throw .tooManyKeys }
+        guard Set(keys.map(\.id)).count == keys.count else { throw .duplicateKeyID }
+        guard keys.count(where: { $0.state == .active }) <= 1 else { throw .severalActiveKeys }
+        guard keys.count(where: { $0.state == .pending }) <= 1 else { throw .severalPendingKeys }
+        for key in keys where (key.secret == nil) != (key.state == .revoked) {
+            throw .secretDoesNotFitState
+        }
+        self.version = version
+        self.keys = keys
+    }
+
+    /// The first ring of a store: one key, active at once because no node can hold an older ring.
+    package static func first(at now: UnixTime, entropy: Entropy) throws(KeyringDefect) -> Keyring {
+        var key = try newKey(at: now, unlike: [], entropy: entropy)
+        key.state = .active
+        key.activated = now
+        return try Keyring(version: 1, keys: [key])
+    }
+
+    /// The one key that seals; none between an emergency revocation and the next activation.
+    package var active: TokenKey? { keys.first { $0.state == .active } }
+    package var pending: TokenKey? { keys.first { $0.state == .pending } }
+    package func key(_ id: KeyID) -> TokenKey? { keys.first { $0.id == id } }
+
+    /// Adds a pending key; refused while there is one, since the next step is to activate it.
+    package func addingPendingKey(
+        at now: UnixTime, entropy: Entropy
+    ) throws(KeyringDefect) -> Keyring {
+        let key = try Self.newKey(at: now, unlike: keys, entropy: entropy)
+        return try Keyring(version: version + 1, keys: keys + [key])
+    }
+
+    /// Makes the pending key the active one and retires the one before. The caller has made sure
+    /// that every live node has loaded it.
+    package func activatingPendingKey(at now: UnixTime) throws(KeyringDefect) -> Keyring {
+        guard let pending else { throw .noPendingKey }
+        return try changing { key in
+            if key.state == .active {
+                key.state = .retiring
+                key.ended = now
+            } else if key.id == pending.id {
+                key.state = .active
+                key.activated = now
+            }
+        }
+    }
+
+    /// Revokes the keys that `selects`, and adds a pending one if that leaves none to seal with.
+    /// Returns the ring and the ids that were revoked, or nil when `selects` no key that is not
+    /// revoked already.
+    package func revoking(
+        at now: UnixTime, entropy: Entropy, where selects: (TokenKey) -> Bool
+    ) throws(KeyringDefect) -> (ring: Keyring, revoked: [KeyID])? {
+        let revoked = keys.filter { $0.state != .revoked && selects($0) }.map(\.id)
+        guard !revoked.isEmpty else { return nil }
+        var changed = try changing { key in
+            guard revoked.contains(key.id) else { return }
+            key.state = .revoked
+            key.ended = now
+            key.secret = nil
+        }
+        if changed.active == nil && changed.pending == nil {
+            let key = try Self.newKey(at: now, unlike: keys, entropy: entropy)
+            changed = try Keyring(version: changed.version, keys: changed.keys + [key])
+        }
+        return (changed, revoked)
+    }
+
+    /// Removes retiring and revoked keys whose last token has expired; nil when there are none.
+    ///
+    /// - Parameter lastDeadline: the latest absolute deadline of anything a key sealed. A key that
+    ///   ended is kept for at least `leaseSeconds` after that and after it ended, for a node that
+    ///   sealed just before it learned.
+    package func destroyingExpiredKeys(
+        at now: UnixTime, leaseSeconds: Int64, lastDeadline: (KeyID) -> UnixTime?
+    ) throws(KeyringDefect) -> (ring: Keyring, destroyed: [KeyID])? {
+        let margin = leaseSeconds + clockSkewSeconds
+        let destroyed = keys.filter { key in
+            guard key.state == .retiring || key.state == .revoked, let ended = key.ended else {
+                return false
+            }
+            let last = max(ended, lastDeadline(key.id) ?? ended)
+            return last.advanced(bySeconds: margin) < now
+        }.map(\.id)
+        guard !destroyed.isEmpty else { return nil }
+        let rest = keys.filter { !destroyed.contains($0.id) }
+        return (try Keyring(version: version + 1, keys: rest), destroyed)
+    }
+
+    private func changing(_ change: (inout TokenKey) -> Void) throws(KeyringDefect) -> Keyring {
+        var keys = keys
+        for index in keys.indices { change(&keys[index]) }
+        return try Keyring(version: version + 1, keys: keys)
+    }
+
+    private static func newKey(
+        at now: UnixTime, unlike others: [TokenKey], entropy: Entropy
+    ) throws(KeyringDefect) -> TokenKey {
+        var id: KeyID?
+        while id == nil || others.contains(where: { $0.id == id }) {
+            guard let bytes = try? entropy.bytes(4) else { throw .entropy }
+            id = KeyID(rawValue: UInt32(bigEndianBytes: bytes.span, at: 0))
+        }
+        guard let id, let secret = TokenKeySecret.random(from: entropy) else { throw .entropy }
+        return TokenKey(
+            id: id, state: .pending, created: now, activated: nil, ended: nil, secret: secret)
+    }
+}
+
+/// Why a ring is none, or a change is refused.
+package enum KeyringDefect: Error, Equatable {
+    case tooManyKeys, duplicateKeyID, severalActiveKeys, severalPendingKeys
+    case secretDoesNotFitState, noPendingKey
+    /// The operating system gave no random bytes.
+    case entropy
+}

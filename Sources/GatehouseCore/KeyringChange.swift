@@ -1,0 +1,61 @@
+// Changes of the stored ring: each reads one version, and takes effect only if it is still current.
+
+package enum KeyringChange {
+    package enum Activation: Sendable, Equatable {
+        case activated(KeyID)
+        case noPendingKey
+        case waitingForNodes([NodeID])
+        /// Another writer was faster; read again.
+        case conflict
+    }
+
+    /// Makes the pending key of `ring` active if every live node has loaded `ring`.
+    package static func activatePending(
+        in ring: Keyring, store: any Store, rootKey: borrowing RootKey,
+        by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
+    ) async throws(RefreshFailure) -> Activation {
+        guard let pending = ring.pending else { return .noPendingKey }
+        let next: Keyring
+        do { next = try ring.activatingPendingKey(at: now) } catch { return .noPendingKey }
+        let outcome = try await replace(
+            with: next, onlyWhenLoaded: true,
+            audit: [AuditEvent(.keyActivated, by: actor, key: pending.id)], store: store,
+            rootKey: rootKey, at: now, entropy: entropy)
+        switch outcome {
+        case .replaced: return .activated(pending.id)
+        case .versionConflict: return .conflict
+        case .waitingForNodes(let nodes): return .waitingForNodes(nodes)
+        }
+    }
+
+    /// Removes ended keys whose last token has expired.
+    package static func destroyExpired(
+        in ring: Keyring, leaseSeconds: Int64, store: any Store, rootKey: borrowing RootKey,
+        by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
+    ) async throws(RefreshFailure) -> [KeyID] {
+        let usage: [KeyID: KeyUsage]
+        do { usage = try await store.keyUsage() } catch { throw .store(error) }
+        guard
+            let (next, destroyed) = try? ring.destroyingExpiredKeys(
+                at: now, leaseSeconds: leaseSeconds, lastDeadline: { usage[$0]?.lastDeadline })
+        else { return [] }
+        let outcome = try await replace(
+            with: next, onlyWhenLoaded: false,
+            audit: destroyed.map { AuditEvent(.keyDestroyed, by: actor, key: $0) }, store: store,
+            rootKey: rootKey, at: now, entropy: entropy)
+        return outcome == .replaced ? destroyed : []
+    }
+
+    /// Wraps `ring` and stores it if the version before it is current.
+    package static func replace(
+        with ring: Keyring, onlyWhenLoaded: Bool, audit: [AuditEvent], store: any Store,
+        rootKey: borrowing RootKey, at now: UnixTime, entropy: Entropy
+    ) async throws(RefreshFailure) -> KeyringReplacement {
+        let wrapped: WrappedKeyring
+        do { wrapped = try rootKey.wrap(ring, entropy: entropy) } catch { throw .keyring(error) }
+        do {
+            return try await store.replaceKeyring(
+                with: wrapped, onlyWhenLoaded: onlyWhenLoaded, audit: audit, at: now)
+        } catch { throw .store(error) }
+    }
+}

@@ -1,0 +1,203 @@
+// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, SHA-256, comparison and wiping.
+
+import COpenSSL
+
+/// libcrypto refused an operation that only memory exhaustion or a broken installation explains.
+package struct LibCryptoError: Error, Equatable {
+    /// The function that failed.
+    package let operation: String
+}
+
+/// Overwrites memory in a way that the compiler does not remove.
+package func wipe(_ memory: UnsafeMutableRawBufferPointer) {
+    // SAFETY: the buffer's own base and size.
+    unsafe OPENSSL_cleanse(memory.baseAddress, memory.count)
+}
+
+/// Whether two byte strings are equal, in a time that depends on their lengths only.
+package func constantTimeEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
+    guard left.count == right.count else { return false }
+    guard left.count > 0 else { return true }
+    return unsafe left.withUnsafeBytes { leftBytes in
+        unsafe right.withUnsafeBytes { rightBytes in
+            // SAFETY: both pointers cover `left.count` bytes for the length of the call.
+            unsafe CRYPTO_memcmp(leftBytes.baseAddress, rightBytes.baseAddress, left.count) == 0
+        }
+    }
+}
+
+/// SHA-256 of `input` (FIPS 180-4), 32 bytes.
+package func sha256(_ input: Span<UInt8>) throws(LibCryptoError) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: 32)
+    let done = unsafe input.withUnsafeBytes { bytes in
+        unsafe digest.withUnsafeMutableBufferPointer { output in
+            // SAFETY: 32 bytes are what SHA-256 writes.
+            unsafe EVP_Digest(
+                bytes.baseAddress, bytes.count, output.baseAddress, nil, EVP_sha256(), nil)
+        }
+    }
+    guard done == 1 else { throw LibCryptoError(operation: "EVP_Digest") }
+    return digest
+}
+
+/// HKDF-SHA-256 (RFC 5869), extract and expand.
+///
+/// - Parameters:
+///   - secret: the input keying material.
+///   - salt: may be empty, which RFC 5869 section 2.2 reads as 32 zero bytes.
+///   - info: what the derived key is for.
+///   - byteCount: 1 to 8160 (255 blocks) bytes of output.
+package func hkdfSHA256(
+    secret: Span<UInt8>, salt: [UInt8] = [], info: [UInt8], byteCount: Int
+) throws(LibCryptoError) -> SecretBytes {
+    precondition((1...8160).contains(byteCount))
+    return try SecretBytes(count: byteCount) { output throws(LibCryptoError) in
+        let done = unsafe output.withUnsafeMutableBytes { outputBytes in
+            unsafe secret.withUnsafeBytes { secretBytes in
+                unsafe salt.withUnsafeBytes { saltBytes in
+                    unsafe info.withUnsafeBytes { infoBytes in
+                        // SAFETY: each pointer with its own buffer's size.
+                        unsafe gatehouse_hkdf_sha256(
+                            secretBytes.baseAddress, secretBytes.count, saltBytes.baseAddress,
+                            saltBytes.count, infoBytes.baseAddress, infoBytes.count,
+                            outputBytes.baseAddress, outputBytes.count)
+                    }
+                }
+            }
+        }
+        guard done == 1 else { throw LibCryptoError(operation: "EVP_KDF_derive") }
+    }
+}
+
+/// AES-256 on whole blocks under one key, for key derivation (FIPS 197). One thread at a time.
+@safe final class AES256Blocks {
+    private let context: OpaquePointer
+
+    init(key: Span<UInt8>) throws(LibCryptoError) {
+        precondition(key.count == 32)
+        guard let context = unsafe EVP_CIPHER_CTX_new() else {
+            throw LibCryptoError(operation: "EVP_CIPHER_CTX_new")
+        }
+        unsafe self.context = context
+        let done = unsafe key.withUnsafeBufferPointer { bytes in
+            // SAFETY: the cipher reads 32 bytes of key, which is what `key` has.
+            unsafe EVP_EncryptInit_ex(context, EVP_aes_256_ecb(), nil, bytes.baseAddress, nil)
+        }
+        guard done == 1, unsafe EVP_CIPHER_CTX_set_padding(context, 0) == 1 else {
+            throw LibCryptoError(operation: "EVP_EncryptInit_ex")
+        }
+    }
+
+    deinit {
+        // Also wipes the key schedule.
+        unsafe EVP_CIPHER_CTX_free(context)
+    }
+
+    /// Encrypts `count` bytes, a multiple of 16, from `input` to `output`, which may be the same.
+    func encrypt(
+        _ input: UnsafePointer<UInt8>, into output: UnsafeMutablePointer<UInt8>, count: Int
+    ) -> Bool {
+        var written: Int32 = 0
+        // SAFETY: without padding, ECB writes as many bytes as it reads.
+        let done = unsafe EVP_EncryptUpdate(context, output, &written, input, Int32(count))
+        return done == 1 && Int(written) == count
+    }
+}
+
+/// AES-256-GCM with 12-byte nonces and 16-byte tags (NIST SP 800-38D). The key is given with each
+/// call; the context is reused, so that a call allocates nothing. One thread at a time.
+@safe final class AES256GCM {
+    static let nonceBytes = 12
+    static let tagBytes = 16
+
+    private let sealing: OpaquePointer
+    private let opening: OpaquePointer
+
+    init() throws(LibCryptoError) {
+        guard let sealing = unsafe EVP_CIPHER_CTX_new() else {
+            throw LibCryptoError(operation: "EVP_CIPHER_CTX_new")
+        }
+        guard let opening = unsafe EVP_CIPHER_CTX_new() else {
+            unsafe EVP_CIPHER_CTX_free(sealing)
+            throw LibCryptoError(operation: "EVP_CIPHER_CTX_new")
+        }
+        unsafe self.sealing = sealing
+        unsafe self.opening = opening
+        guard unsafe EVP_EncryptInit_ex(sealing, EVP_aes_256_gcm(), nil, nil, nil) == 1,
+            unsafe EVP_DecryptInit_ex(opening, EVP_aes_256_gcm(), nil, nil, nil) == 1
+        else { throw LibCryptoError(operation: "EVP_CipherInit_ex") }
+    }
+
+    deinit {
+        unsafe EVP_CIPHER_CTX_free(sealing)
+        unsafe EVP_CIPHER_CTX_free(opening)
+    }
+
+    /// Encrypts `plaintext` to `ciphertext`, of the same size, and writes the 16-byte `tag`.
+    func seal(
+        key: UnsafePointer<UInt8>, nonce: UnsafePointer<UInt8>,
+        plaintext: UnsafeBufferPointer<UInt8>, associatedData: UnsafeBufferPointer<UInt8>,
+        ciphertext: UnsafeMutablePointer<UInt8>, tag: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        var written: Int32 = 0
+        // SAFETY: callers give 32 bytes of key, 12 of nonce, 16 for the tag and an output as large
+        // as the plaintext.
+        guard unsafe EVP_EncryptInit_ex(sealing, nil, nil, key, nonce) == 1 else { return false }
+        if !associatedData.isEmpty {
+            guard
+                unsafe EVP_EncryptUpdate(
+                    sealing, nil, &written, associatedData.baseAddress, Int32(associatedData.count))
+                    == 1
+            else { return false }
+        }
+        if !plaintext.isEmpty {
+            guard
+                unsafe EVP_EncryptUpdate(
+                    sealing, ciphertext, &written, plaintext.baseAddress, Int32(plaintext.count))
+                    == 1
+            else { return false }
+        }
+        guard unsafe EVP_EncryptFinal_ex(sealing, ciphertext, &written) == 1 else { return false }
+        return unsafe EVP_CIPHER_CTX_ctrl(
+            sealing, EVP_CTRL_AEAD_GET_TAG, Int32(Self.tagBytes), tag) == 1
+    }
+
+    /// Decrypts `ciphertext` to `plaintext`, of the same size, and says whether the tag is right.
+    /// When it is not, what was written has been wiped.
+    func open(
+        key: UnsafePointer<UInt8>, nonce: UnsafePointer<UInt8>,
+        ciphertext: UnsafeBufferPointer<UInt8>, tag: UnsafePointer<UInt8>,
+        associatedData: UnsafeBufferPointer<UInt8>, plaintext: UnsafeMutablePointer<UInt8>
+    ) -> Bool {
+        var written: Int32 = 0
+        // SAFETY: as in `seal`; libcrypto only reads the tag that SET_TAG is given.
+        guard unsafe EVP_DecryptInit_ex(opening, nil, nil, key, nonce) == 1 else { return false }
+        if !associatedData.isEmpty {
+            guard
+                unsafe EVP_DecryptUpdate(
+                    opening, nil, &written, associatedData.baseAddress, Int32(associatedData.count))
+                    == 1
+            else { return false }
+        }
+        if !ciphertext.isEmpty {
+            guard
+                unsafe EVP_DecryptUpdate(
+                    opening, plaintext, &written, ciphertext.baseAddress, Int32(ciphertext.count))
+                    == 1
+            else {
+                unsafe wipe(UnsafeMutableRawBufferPointer(start: plaintext, count: ciphertext.count))
+                return false
+            }
+        }
+        guard
+            unsafe EVP_CIPHER_CTX_ctrl(
+                opening, EVP_CTRL_AEAD_SET_TAG, Int32(Self.tagBytes),
+                UnsafeMutableRawPointer(mutating: tag)) == 1,
+            unsafe EVP_DecryptFinal_ex(opening, plaintext, &written) == 1
+        else {
+            unsafe wipe(UnsafeMutableRawBufferPointer(start: plaintext, count: ciphertext.count))
+            return false
+        }
+        return true
+    }
+}

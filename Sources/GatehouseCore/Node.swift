@@ -1,0 +1,187 @@
+// One running process's copy of feed and keyring, and how it stays complete.
+
+/// What went wrong in a refresh. The lease is not renewed, so that a lasting failure ends in 503.
+package enum RefreshFailure: Error, Equatable {
+    case store(StoreError)
+    /// There is no ring; the store was emptied.
+    case noKeyring
+    /// The ring doesn't open under this root key.
+    case keyring(KeyringWrapFailure)
+    /// The store holds an older ring, or an older feed, than was loaded before: an old copy was put
+    /// in its place.
+    case storeWentBack
+}
+
+/// Follows the store for this process: loads, publishes to every event loop, renews the lease,
+/// tells the other nodes what it has, and activates a pending key when all have it.
+package actor Node {
+    /// Feed rows read in one go; a million at start are read in a hundred steps.
+    static let feedPageRows = 10_000
+    /// How often a node with nothing to tell says that it is alive.
+    package static let heartbeatSeconds: Int64 = 5
+
+    package nonisolated let id: NodeID
+    package nonisolated let lease: Lease
+    private let store: any Store
+    private let rootKey: RootKey
+    private let entropy: Entropy
+    /// Returns when every event loop has swapped.
+    private let publish: @Sendable (CheckSnapshot) async -> Void
+
+    private var index = RevocationIndex()
+    private var position: UInt64 = 0
+    private var keyring: Keyring?
+    /// Whether something was read that the event loops don't have yet.
+    private var hasUnpublished = false
+    private var told: (position: UInt64, keyringVersion: UInt64, at: BootTime)?
+
+    package init(
+        id: NodeID, store: any Store, rootKey: consuming RootKey, lease: Lease, entropy: Entropy,
+        publish: @escaping @Sendable (CheckSnapshot) async -> Void
+    ) {
+        self.id = id
+        self.store = store
+        self.rootKey = rootKey
+        self.lease = lease
+        self.entropy = entropy
+        self.publish = publish
+    }
+
+    /// The position and ring that every event loop has.
+    package var applied: (position: UInt64, keyringVersion: UInt64) {
+        (position, keyring?.version ?? 0)
+    }
+
+    /// The states and ids of the keys that are loaded.
+    package var loadedKeys: [(id: KeyID, state: KeyState)] {
+        keyring?.keys.map { ($0.id, $0.state) } ?? []
+    }
+
+    package var revocationCounts: (sessions: Int, users: Int) { index.snapshot.counts }
+
+    /// Reads feed and keyring up to their heads, publishes what is new, and renews the lease.
+    ///
+    /// - Parameter now: both clocks, read before the call.
+    /// - Returns: what changed in this refresh.
+    package func refresh(at now: Instant) async throws(RefreshFailure) -> RefreshReport {
+        if told == nil {
+            try await attempt { [store, id, lease] () throws(StoreError) in
+                try await store.joinNode(
+                    id, leaseSeconds: lease.maximumStalenessSeconds, at: now.wall)
+            }
+        }
+        let head = try await attempt { [store] () throws(StoreError) in try await store.head() }
+        guard head.sequence >= position, head.keyringVersion >= keyring?.version ?? 0 else {
+            throw .storeWentBack
+        }
+
+        var report = RefreshReport()
+        if keyring?.version != head.keyringVersion {
+            keyring = try await loadKeyring()
+            hasUnpublished = true
+            report.keyringChanged = true
+        }
+        report.feedRows = try await readFeed(to: head.sequence, at: now.wall)
+        guard let keyring else { throw .noKeyring }
+        if hasUnpublished {
+            await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot))
+            hasUnpublished = false
+        }
+        try await tell(keyringVersion: keyring.version, at: now)
+        lease.renew(started: now.boot, storeLatest: head.latestTime)
+
+        if keyring.pending != nil {
+            report.activated = try await activatePendingKey(of: keyring, at: now.wall)
+        }
+        return report
+    }
+
+    /// Frees what no unexpired token can need.
+    package func dropExpired(at now: UnixTime) async {
+        index.dropExpired(at: now)
+        if let keyring {
+            await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot))
+        }
+    }
+
+    /// Removes ended keys whose last token has expired.
+    package func destroyExpiredKeys(at now: UnixTime) async throws(RefreshFailure) -> [KeyID] {
+        guard let keyring else { return [] }
+        return try await KeyringChange.destroyExpired(
+            in: keyring, leaseSeconds: lease.maximumStalenessSeconds, store: store,
+            rootKey: rootKey, by: .server, at: now, entropy: entropy)
+    }
+
+    /// Tells the others that this node is gone.
+    package func leave(at now: UnixTime) async {
+        // Best effort: a row that stays is given up when its lease has run out.
+        try? await store.leaveNode(id, at: now)
+    }
+
+    private func loadKeyring() async throws(RefreshFailure) -> Keyring {
+        let wrapped = try await attempt { [store] () throws(StoreError) in
+            try await store.keyring()
+        }
+        guard let wrapped else { throw .noKeyring }
+        do { return try rootKey.unwrap(wrapped) } catch { throw .keyring(error) }
+    }
+
+    private func readFeed(to end: UInt64, at now: UnixTime) async throws(RefreshFailure) -> Int {
+        var rows = 0
+        while position < end {
+            let page = try await attempt { [store, position] () throws(StoreError) in
+                try await store.feed(after: position, limit: Self.feedPageRows)
+            }
+            index.apply(page, at: now)
+            hasUnpublished = hasUnpublished || !page.isEmpty
+            rows += page.count
+            // Rows between the last one and the head may have expired and been removed.
+            position = page.count < Self.feedPageRows ? max(end, page.last?.sequence ?? 0)
+                : page.last?.sequence ?? end
+        }
+        return rows
+    }
+
+    private func tell(keyringVersion: UInt64, at now: Instant) async throws(RefreshFailure) {
+        if let told, told.position == position, told.keyringVersion == keyringVersion,
+            now.boot < told.at.advanced(bySeconds: Self.heartbeatSeconds)
+        {
+            return
+        }
+        let known = try await attempt { [store, id, position] () throws(StoreError) in
+            try await store.beat(
+                id, position: position, keyringVersion: keyringVersion, at: now.wall)
+        }
+        guard known else {
+            // The others have given this node up: it joins and loads again before it answers.
+            told = nil
+            keyring = nil
+            throw .store(.unavailable("this node was given up by the others"))
+        }
+        told = (position, keyringVersion, now.boot)
+    }
+
+    private func activatePendingKey(
+        of keyring: Keyring, at now: UnixTime
+    ) async throws(RefreshFailure) -> KeyID? {
+        guard case .activated(let key) = try await KeyringChange.activatePending(
+            in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
+        else { return nil }
+        return key
+    }
+
+    private func attempt<Value>(
+        _ body: () async throws(StoreError) -> Value
+    ) async throws(RefreshFailure) -> Value {
+        do { return try await body() } catch { throw .store(error) }
+    }
+}
+
+/// What a refresh did.
+package struct RefreshReport: Sendable, Equatable {
+    package var keyringChanged = false
+    package var feedRows = 0
+    /// The key that this refresh made active.
+    package var activated: KeyID?
+    package init() {}
+}

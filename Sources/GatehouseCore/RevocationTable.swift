@@ -1,0 +1,101 @@
+// An immutable hash table from identifiers to deadlines and numbers, made for a million entries.
+
+/// One thing that is revoked, until its deadline.
+package struct RevocationEntry: Sendable, Hashable {
+    package let subject: Identifier
+    /// The lowest epoch that is still good, for a user; 0 for a session.
+    package let minimumEpoch: UInt32
+    /// When every token that it concerns has expired anyway.
+    package let deadline: UnixTime
+
+    package init(subject: Identifier, minimumEpoch: UInt32, deadline: UnixTime) {
+        self.subject = subject
+        self.minimumEpoch = minimumEpoch
+        self.deadline = deadline
+    }
+}
+
+/// Open addressing with linear probing over flat arrays: 16 bytes of identifier and 4 of deadline a
+/// slot (and 4 of epoch in tables that have them), 1.5 slots an entry, so that a million sessions
+/// take 30 MB. Identifiers are random and ours, so they are their own hash.
+package struct RevocationTable: Sendable {
+    private var slots: [Identifier]
+    private var deadlines: [UInt32]
+    private var epochs: [UInt32]
+    package private(set) var count: Int
+
+    package static let empty = RevocationTable(capacity: 0, hasEpochs: false)
+
+    private init(capacity: Int, hasEpochs: Bool) {
+        slots = Array(repeating: .zero, count: capacity)
+        deadlines = Array(repeating: 0, count: capacity)
+        epochs = hasEpochs ? Array(repeating: 0, count: capacity) : []
+        count = 0
+    }
+
+    /// The entries of `tables` and `entries` whose deadline, and the clocks' skew, has not passed.
+    /// Of several entries for one subject the highest epoch and the latest deadline count.
+    package init(
+        merging tables: [RevocationTable], adding entries: [RevocationEntry], at now: UnixTime
+    ) {
+        let upperBound = tables.reduce(entries.count) { $0 + $1.count }
+        let hasEpochs =
+            tables.contains { !$0.epochs.isEmpty } || entries.contains { $0.minimumEpoch > 0 }
+        // One slot more than entries at least, so that every probe ends at an empty one.
+        self.init(
+            capacity: upperBound == 0 ? 0 : upperBound + upperBound / 2 + 1, hasEpochs: hasEpochs)
+        let oldest = Self.stored(now.advanced(bySeconds: -clockSkewSeconds))
+        for table in tables {
+            for index in table.slots.indices
+            where table.slots[index] != .zero && table.deadlines[index] >= oldest {
+                insert(
+                    table.slots[index], epoch: table.epochs.isEmpty ? 0 : table.epochs[index],
+                    deadline: table.deadlines[index])
+            }
+        }
+        for entry in entries where Self.stored(entry.deadline) >= oldest {
+            insert(
+                entry.subject, epoch: entry.minimumEpoch, deadline: Self.stored(entry.deadline))
+        }
+    }
+
+    /// Deadlines are kept as 32-bit Unix seconds; one beyond 2106 is kept for ever.
+    private static func stored(_ time: UnixTime) -> UInt32 { UInt32(clamping: time.seconds) }
+
+    /// Where probing for `subject` starts: its low word scaled to the number of slots.
+    private func start(_ subject: Identifier) -> Int {
+        Int(truncatingIfNeeded: subject.low.multipliedFullWidth(by: UInt64(slots.count)).high)
+    }
+
+    private mutating func insert(_ subject: Identifier, epoch: UInt32, deadline: UInt32) {
+        var index = start(subject)
+        while slots[index] != .zero && slots[index] != subject {
+            index = index + 1 == slots.count ? 0 : index + 1
+        }
+        if slots[index] == .zero {
+            slots[index] = subject
+            count += 1
+        }
+        deadlines[index] = max(deadlines[index], deadline)
+        if !epochs.isEmpty { epochs[index] = max(epochs[index], epoch) }
+    }
+
+    private func find(_ subject: Identifier) -> Int? {
+        guard count > 0 else { return nil }
+        var index = start(subject)
+        while true {
+            let slot = slots[index]
+            if slot == subject { return index }
+            if slot == .zero { return nil }
+            index = index + 1 == slots.count ? 0 : index + 1
+        }
+    }
+
+    package func contains(_ subject: Identifier) -> Bool { find(subject) != nil }
+
+    /// The lowest good epoch of `subject`, 0 when there is no entry.
+    package func minimumEpoch(_ subject: Identifier) -> UInt32 {
+        guard !epochs.isEmpty, let index = find(subject) else { return 0 }
+        return epochs[index]
+    }
+}

@@ -1,0 +1,198 @@
+// Seals and opens tokens under a keyring.
+
+/// The keys of a ring, made ready for one thread. Opening allocates nothing and takes no lock.
+///
+/// Not Sendable: each event loop, and each sealer, makes its own from the immutable ``Keyring``.
+@safe package final class TokenCipher {
+    /// What one key and purpose need.
+    private struct Entry {
+        let keyID: UInt32
+        let purpose: TokenPurpose
+        let cipher: XAES256GCM
+    }
+
+    private let entries: [Entry]
+    private let revoked: [UInt32]
+    private let active: KeyID?
+    /// Associated data without the header, by purpose and transport.
+    private let prefixes: [[UInt8]]
+    private let scratch: UnsafeMutableBufferPointer<UInt8>
+
+    private static let plaintextOffset = TokenFormat.maximumBytes
+    private static let associatedOffset = plaintextOffset + TokenFormat.maximumPlaintextBytes
+    private static let scratchBytes = associatedOffset + 256
+
+    /// - Parameter purposes: those that this cipher is to serve; a key is derived for each.
+    /// - Throws: `LibCryptoError` when libcrypto has no memory.
+    package init(
+        keyring: Keyring, audience: Audience, purposes: [TokenPurpose]
+    ) throws(LibCryptoError) {
+        var entries: [Entry] = []
+        for key in keyring.keys {
+            guard let secret = key.secret else { continue }
+            for purpose in purposes {
+                entries.append(
+                    Entry(
+                        keyID: key.id.rawValue, purpose: purpose,
+                        cipher: try secret.key(for: purpose)))
+            }
+        }
+        self.entries = entries
+        revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
+        active = keyring.active?.id
+        prefixes = TokenPurpose.allCases.flatMap { purpose in
+            TokenTransport.allCases.map { transport in
+                TokenFormat.associatedDataPrefix(
+                    audience: audience, purpose: purpose, transport: transport)
+            }
+        }
+        precondition(prefixes.allSatisfy { $0.count + TokenFormat.headerBytes <= 256 })
+        // SAFETY: owned by this object and freed in deinit.
+        unsafe scratch = .allocate(capacity: Self.scratchBytes)
+        unsafe scratch.initialize(repeating: 0)
+    }
+
+    deinit {
+        unsafe wipe(UnsafeMutableRawBufferPointer(scratch))
+        unsafe scratch.deallocate()
+    }
+
+    /// Opens a token and lends its content to `body`, or says what is wrong with it.
+    ///
+    /// Exactly one key is tried, the one that the token names (REQUIREMENTS CK-9).
+    package func open<Content>(
+        _ text: Span<UInt8>, purpose: TokenPurpose, transport: TokenTransport,
+        _ body: (Span<UInt8>) -> Content?
+    ) -> TokenOpening<Content> {
+        guard
+            (TokenFormat.minimumCharacters...TokenFormat.maximumCharacters).contains(text.count)
+        else { return .refused(.length, nil) }
+        // SAFETY: the three regions of the scratch do not overlap, and are as large as the largest
+        // token, content and associated data.
+        guard let token = unsafe scratch.baseAddress else { return .refused(.length, nil) }
+        let decoded = unsafe text.withUnsafeBufferPointer {
+            unsafe Base64URL.decode(
+                $0, into: UnsafeMutableBufferPointer(start: token, count: TokenFormat.maximumBytes))
+        }
+        guard let count = decoded else { return .refused(.encoding, nil) }
+        guard unsafe token[0] == TokenFormat.version else { return .refused(.version, nil) }
+        let header = unsafe Span(
+            _unsafeElements: UnsafeBufferPointer(start: token, count: TokenFormat.headerBytes))
+        let number = UInt32(bigEndianBytes: header, at: 1)
+        guard let keyID = KeyID(rawValue: number) else { return .refused(.unknownKey, nil) }
+        guard let entry = entries.first(where: { $0.keyID == number && $0.purpose == purpose })
+        else {
+            return .refused(revoked.contains(number) ? .revokedKey : .unknownKey, keyID)
+        }
+
+        let plaintext = unsafe token + Self.plaintextOffset
+        let plaintextCount = count - TokenFormat.overheadBytes
+        let associatedData = unsafe associatedData(
+            header: token, purpose: purpose, transport: transport)
+        let authentic = unsafe entry.cipher.open(
+            nonce: token + TokenFormat.nonceOffset,
+            sealed: UnsafeBufferPointer(
+                start: token + TokenFormat.ciphertextOffset,
+                count: count - TokenFormat.ciphertextOffset),
+            associatedData: associatedData, into: plaintext)
+        guard authentic else { return .refused(.authentication, keyID) }
+        let span = unsafe Span(
+            _unsafeElements: UnsafeBufferPointer(start: plaintext, count: plaintextCount))
+        guard let content = body(span) else { return .refused(.content, keyID) }
+        return .opened(content, keyID)
+    }
+
+    /// Opens a session token.
+    package func openSession(
+        _ text: Span<UInt8>, transport: TokenTransport
+    ) -> TokenOpening<Claims> {
+        open(text, purpose: .session, transport: transport) { Claims($0) }
+    }
+
+    /// The key that the next token is sealed under, nil when nothing may be sealed.
+    package var sealingKey: KeyID? { active }
+
+    /// Seals `content` under the active key with a fresh nonce, as text.
+    package func seal(
+        _ content: Span<UInt8>, purpose: TokenPurpose, transport: TokenTransport, entropy: Entropy
+    ) throws(SealingFailure) -> [UInt8] {
+        guard (1...TokenFormat.maximumPlaintextBytes).contains(content.count) else {
+            throw .tooLarge
+        }
+        guard let active,
+            let entry = entries.first(where: {
+                $0.keyID == active.rawValue && $0.purpose == purpose
+            })
+        else { throw .noActiveKey }
+        let nonce: [UInt8]
+        do { nonce = try entropy.bytes(XAES256GCM.nonceBytes) } catch { throw .entropy }
+
+        var token = [TokenFormat.version] + active.rawValue.bigEndianBytes + nonce
+        let header = token
+        token += [UInt8](repeating: 0, count: content.count + XAES256GCM.tagBytes)
+        let done = unsafe token.withUnsafeMutableBufferPointer { out in
+            unsafe header.withUnsafeBufferPointer { head in
+                unsafe content.withUnsafeBufferPointer { plaintext in
+                    guard let output = out.baseAddress, let headBase = head.baseAddress else {
+                        return false
+                    }
+                    // SAFETY: `token` has room for header, nonce, ciphertext and tag.
+                    return unsafe entry.cipher.seal(
+                        nonce: headBase + TokenFormat.nonceOffset, plaintext: plaintext,
+                        associatedData: associatedData(
+                            header: headBase, purpose: purpose, transport: transport),
+                        into: output + TokenFormat.ciphertextOffset)
+                }
+            }
+        }
+        guard done else { throw .libCrypto }
+        return Base64URL.encode(token.span)
+    }
+
+    /// Seals a session token.
+    package func sealSession(
+        _ claims: Claims, transport: TokenTransport, entropy: Entropy
+    ) throws(SealingFailure) -> [UInt8] {
+        try seal(
+            claims.encoded().span, purpose: .session, transport: transport, entropy: entropy)
+    }
+
+    /// Writes prefix and header bytes to the scratch.
+    private func associatedData(
+        header: UnsafePointer<UInt8>, purpose: TokenPurpose, transport: TokenTransport
+    ) -> UnsafeBufferPointer<UInt8> {
+        let index =
+            purpose.index * TokenTransport.allCases.count + (transport == .cookie ? 0 : 1)
+        let prefix = prefixes[index]
+        // SAFETY: init checked that prefix and header fit the 256 bytes kept for them.
+        guard let base = unsafe scratch.baseAddress?.advanced(by: Self.associatedOffset) else {
+            return unsafe UnsafeBufferPointer(start: nil, count: 0)
+        }
+        for position in 0..<prefix.count { unsafe base[position] = prefix[position] }
+        for position in 0..<TokenFormat.headerBytes {
+            unsafe base[prefix.count + position] = header[position]
+        }
+        return unsafe UnsafeBufferPointer(
+            start: base, count: prefix.count + TokenFormat.headerBytes)
+    }
+}
+
+extension TokenPurpose {
+    /// The position in `allCases`.
+    fileprivate var index: Int {
+        switch self {
+        case .session: 0
+        case .remember: 1
+        case .device: 2
+        case .referral: 3
+        case .form: 4
+        }
+    }
+}
+
+/// What came of opening a token.
+package enum TokenOpening<Content> {
+    case opened(Content, KeyID)
+    /// With the key that the token names, once that could be read.
+    case refused(TokenDefect, KeyID?)
+}

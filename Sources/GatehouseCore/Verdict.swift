@@ -1,0 +1,70 @@
+// What a check concludes, and the one place that concludes it.
+
+/// The outcome of a check. Every decision starts at a denial and becomes `good` only after every
+/// test has passed (REQUIREMENTS CHK-1).
+package enum Verdict: Sendable {
+    /// The token is good, and says this.
+    case good(Claims)
+    case denied(Denial)
+    /// This node can't know.
+    case unavailable(Unavailability)
+}
+
+/// Why a token is no good, as far as callers are told.
+package enum Denial: Sendable, Equatable {
+    /// There is none.
+    case absent
+    /// It doesn't open; why is for metrics and `gatehouse explain`.
+    case invalid(InvalidReason)
+    /// An idle or absolute deadline has passed.
+    case expired
+    /// The session, its user's older sessions, all older sessions, or the key were revoked.
+    case revoked
+}
+
+package enum InvalidReason: Sendable, Equatable {
+    /// Two cookies of our name: which is the real one can't be known (REQUIREMENTS CK-7).
+    case ambiguous
+    case token(TokenDefect)
+    /// Issued further in the future than clocks may differ.
+    case issuedInFuture
+}
+
+/// Why a node can't answer.
+package enum Unavailability: String, CaseIterable, Sendable {
+    /// Not everything is loaded yet.
+    case starting
+    /// On its way out.
+    case stopping
+    /// The last complete refresh from the store started too long ago.
+    case leaseExpired = "lease_expired"
+    /// The wall clock is further behind the store's latest time than clocks may differ.
+    case clockBehind = "clock_behind"
+    /// The keyring could not be made ready.
+    case keyringUnusable = "keyring_unusable"
+}
+
+/// The rule for an opened token: deadlines, then revocations.
+package func verdict(
+    on claims: Claims, at now: UnixTime, revocations: RevocationSnapshot
+) -> Verdict {
+    guard claims.issued <= now.advanced(bySeconds: clockSkewSeconds) else {
+        return .denied(.invalid(.issuedInFuture))
+    }
+    guard now < claims.idleDeadline, now < claims.absoluteDeadline else {
+        return .denied(.expired)
+    }
+    guard !revocations.revoke(claims) else { return .denied(.revoked) }
+    return .good(claims)
+}
+
+/// The same for an opening: what a token's defect means for its bearer.
+package func verdict(
+    on opening: TokenOpening<Claims>, at now: UnixTime, revocations: RevocationSnapshot
+) -> Verdict {
+    switch opening {
+    case .opened(let claims, _): verdict(on: claims, at: now, revocations: revocations)
+    case .refused(.revokedKey, _): .denied(.revoked)
+    case .refused(let defect, _): .denied(.invalid(.token(defect)))
+    }
+}

@@ -1,0 +1,203 @@
+// Hashing and verifying passwords on threads of their own, behind a bounded queue.
+
+package import GatehouseCore
+import NIOPosix
+import Synchronization
+
+/// Hashes and verifies passwords.
+///
+/// Argon2id takes a large part of a second and tens of mebibytes on purpose. The number of threads
+/// bounds how many cores and how much memory it takes at a time (threads × the memory of a hash, at
+/// most `Argon2Parameters.maximumMemoryKiB` for a stored one), and the queue's limit bounds how long
+/// anyone waits: beyond it, callers are refused at once (REQUIREMENTS PW-12, CHK-14).
+///
+/// A caller whose task is cancelled leaves the queue, and its password is wiped. `shutdown` must be
+/// called before the last reference goes.
+package final class PasswordHasher: Sendable {
+    /// The cost of new hashes.
+    package let parameters: Argon2Parameters
+
+    private let threadCount: Int
+    private let maximumQueued: Int
+    private let entropy: Entropy
+    private let threads: NIOThreadPool
+    private let queue = Mutex(Queue())
+
+    /// - Parameters:
+    ///   - parameters: the cost of new hashes; stored ones are verified at their own.
+    ///   - threads: how many passwords are hashed at a time, at least 1.
+    ///   - maximumQueued: how many more wait for a thread; may be 0.
+    ///   - entropy: where salts come from.
+    package init(
+        parameters: Argon2Parameters = .standard, threads: Int, maximumQueued: Int,
+        entropy: Entropy = .system
+    ) {
+        precondition(threads > 0 && maximumQueued >= 0)
+        self.parameters = parameters
+        threadCount = threads
+        self.maximumQueued = maximumQueued
+        self.entropy = entropy
+        self.threads = NIOThreadPool(numberOfThreads: threads)
+        self.threads.start()
+    }
+
+    /// How many callers wait for a thread.
+    package var queuedCount: Int { queue.withLock { $0.waiting.count } }
+
+    /// A new hash of `password`, under a fresh salt.
+    package func hash(
+        _ password: consuming Password
+    ) async throws(PasswordHasherError) -> PasswordHash {
+        let parameters = parameters
+        let entropy = entropy
+        return try await run(password) { password throws(PasswordHasherError) in
+            let salt: [UInt8]
+            do { salt = try entropy.bytes(PasswordHash.saltBytes) } catch { throw .entropy }
+            let output = try Self.output(of: password, salt: salt, parameters: parameters)
+            return output.withSpan {
+                PasswordHash(parameters: parameters, salt: salt, output: $0)
+            }
+        }
+    }
+
+    /// Whether `password` is the one that `hash` was made of.
+    package func verify(
+        _ password: consuming Password, against hash: PasswordHash
+    ) async throws(PasswordHasherError) -> Bool {
+        try await run(password) { password throws(PasswordHasherError) in
+            let output = try Self.output(
+                of: password, salt: hash.salt, parameters: hash.parameters)
+            return output.withSpan { hash.matches($0) }
+        }
+    }
+
+    /// Refuses everyone who waits and everyone who comes later, lets the hashes in progress finish,
+    /// and ends the threads.
+    package func shutdown() async {
+        let dropped = queue.withLock { queue in
+            queue.isShutDown = true
+            defer { queue.waiting = [] }
+            return queue.waiting
+        }
+        for job in dropped { job.body(.shutDown) }
+        // It fails only for pools that are made never to stop.
+        try? await threads.shutdownGracefully()
+    }
+
+    private static func output(
+        of password: borrowing Password, salt: [UInt8], parameters: Argon2Parameters
+    ) throws(PasswordHasherError) -> SecretBytes {
+        try password.withSpan { bytes throws(PasswordHasherError) in
+            do throws(Argon2Failure) {
+                return try argon2id(
+                    password: bytes, salt: salt.span, memoryKiB: parameters.memoryKiB,
+                    iterations: parameters.iterations, lanes: parameters.lanes,
+                    outputBytes: PasswordHash.outputBytes)
+            } catch { throw .argon2(code: error.code) }
+        }
+    }
+}
+
+/// Why a password was not hashed. None of these says anything about the password.
+package enum PasswordHasherError: Error, Hashable, Sendable {
+    /// Every thread is taken and the queue is full; try again later.
+    case busy
+    /// The caller's task was cancelled while it waited.
+    case cancelled
+    case shutDown
+    /// The operating system gave no random bytes for a salt.
+    case entropy
+    /// libargon2 gave up, most likely for want of memory.
+    case argon2(code: Int32)
+}
+
+// MARK: - The queue
+
+extension PasswordHasher {
+    /// One password waiting for a thread.
+    private struct Job: Sendable {
+        let id: UInt64
+        /// Does the work, or gives the caller the error instead. Called exactly once.
+        let body: @Sendable (PasswordHasherError?) -> Void
+    }
+
+    private struct Queue {
+        /// In order of arrival; at most `maximumQueued` more than there are idle threads.
+        var waiting: [Job] = []
+        /// Threads that have been asked to take jobs and have not yet found the queue empty.
+        var activeThreads = 0
+        var nextID: UInt64 = 0
+        var isShutDown = false
+    }
+
+    /// Waits for a thread and does `work` there.
+    private func run<Result: Sendable>(
+        _ password: consuming Password,
+        _ work:
+            @escaping @Sendable (borrowing Password) throws(PasswordHasherError) ->
+            Result
+    ) async throws(PasswordHasherError) -> Result {
+        if Task.isCancelled { throw .cancelled }
+        let id = queue.withLock { queue in
+            queue.nextID += 1
+            return queue.nextID
+        }
+        let password = password
+        let outcome: Swift.Result<Result, PasswordHasherError> =
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let job = Job(id: id) { error in
+                        if let error { return continuation.resume(returning: .failure(error)) }
+                        continuation.resume(
+                            returning: Swift.Result { () throws(PasswordHasherError) in
+                                try work(password)
+                            })
+                    }
+                    enqueue(job)
+                    // A cancellation that came before the job was in the queue did not find it.
+                    if Task.isCancelled { cancel(id) }
+                }
+            } onCancel: {
+                cancel(id)
+            }
+        return try outcome.get()
+    }
+
+    private func enqueue(_ job: Job) {
+        let (refusal, startsThread) = queue.withLock {
+            queue -> (PasswordHasherError?, startsThread: Bool) in
+            if queue.isShutDown { return (.shutDown, false) }
+            let idleThreads = threadCount - queue.activeThreads
+            guard queue.waiting.count < maximumQueued + idleThreads else { return (.busy, false) }
+            queue.waiting.append(job)
+            guard idleThreads > 0 else { return (nil, false) }
+            queue.activeThreads += 1
+            return (nil, true)
+        }
+        if let refusal { job.body(refusal) }
+        if startsThread { threads.submit { _ in self.takeJobs() } }
+    }
+
+    /// Works on one thread until nobody waits.
+    private func takeJobs() {
+        while let job = nextJob() { job.body(nil) }
+    }
+
+    private func nextJob() -> Job? {
+        queue.withLock { queue in
+            guard !queue.waiting.isEmpty else {
+                queue.activeThreads -= 1
+                return nil
+            }
+            return queue.waiting.removeFirst()
+        }
+    }
+
+    private func cancel(_ id: UInt64) {
+        let job = queue.withLock { queue -> Job? in
+            guard let index = queue.waiting.firstIndex(where: { $0.id == id }) else { return nil }
+            return queue.waiting.remove(at: index)
+        }
+        job?.body(.cancelled)
+    }
+}

@@ -1,0 +1,61 @@
+// Tells which processes on this machine are still alive, exactly and at once.
+
+import GatehouseCore
+import Glibc
+import Synchronization
+
+/// A locked file per node beside the database. The kernel drops the lock when the process ends,
+/// however it ends, so that a node that was killed is known to be gone without waiting until its
+/// lease must have run out. A process that lives and is silent keeps its lock.
+final class NodeLocks: Sendable {
+    private let directory: String
+    /// Descriptors of the locks that this process holds.
+    private let held = Mutex<[NodeID: Int32]>([:])
+
+    /// - Parameter directory: made when it is missing, mode 0700.
+    init(directory: String) throws(StoreError) {
+        self.directory = directory
+        guard unsafe mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            throw .unavailable("cannot make \(directory): errno \(errno)")
+        }
+    }
+
+    deinit {
+        for descriptor in held.withLock({ $0.values }) { close(descriptor) }
+    }
+
+    /// Takes the lock of a node of this process.
+    func hold(_ node: NodeID) throws(StoreError) {
+        let isHeld = held.withLock { $0[node] != nil }
+        guard !isHeld else { return }
+        let descriptor = unsafe open(path(node), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let number = errno
+            if descriptor >= 0 { close(descriptor) }
+            throw .unavailable("cannot lock \(path(node)): errno \(number)")
+        }
+        held.withLock { $0[node] = descriptor }
+    }
+
+    /// Gives up the lock of a node of this process and removes its file.
+    func release(_ node: NodeID) {
+        guard let descriptor = held.withLock({ $0.removeValue(forKey: node) }) else { return }
+        unsafe unlink(path(node))
+        close(descriptor)
+    }
+
+    /// Whether the process behind a node is gone for certain.
+    func isGone(_ node: NodeID) -> Bool {
+        if held.withLock({ $0[node] != nil }) { return false }
+        let descriptor = unsafe open(path(node), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        // The file is made before the row and removed after it.
+        guard descriptor >= 0 else { return errno == ENOENT }
+        defer { close(descriptor) }
+        return flock(descriptor, LOCK_EX | LOCK_NB) == 0
+    }
+
+    /// Removes the file of a node that is gone.
+    func forget(_ node: NodeID) { unsafe unlink(path(node)) }
+
+    private func path(_ node: NodeID) -> String { "\(directory)/\(node.text).lock" }
+}

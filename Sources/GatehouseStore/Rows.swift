@@ -1,0 +1,153 @@
+// Reading rows without trusting them: a value of the wrong form is an error, never a trap.
+
+import Foundation
+import GRDB
+import GatehouseCore
+
+extension Row {
+    /// An integer column.
+    func integer(_ column: String) throws(StoreError) -> Int64 {
+        guard let value = try optionalInteger(column) else { throw .damaged(column) }
+        return value
+    }
+
+    func optionalInteger(_ column: String) throws(StoreError) -> Int64? {
+        let value: DatabaseValue = self[column]
+        switch value.storage {
+        case .int64(let integer): return integer
+        case .null: return nil
+        default: throw .damaged(column)
+        }
+    }
+
+    /// A column that holds a number of `Number`'s range.
+    func number<Number: FixedWidthInteger>(_ column: String) throws(StoreError) -> Number {
+        guard let number = Number(exactly: try integer(column)) else { throw .damaged(column) }
+        return number
+    }
+
+    func text(_ column: String) throws(StoreError) -> String {
+        guard let text = try optionalText(column) else { throw .damaged(column) }
+        return text
+    }
+
+    func optionalText(_ column: String) throws(StoreError) -> String? {
+        let value: DatabaseValue = self[column]
+        switch value.storage {
+        case .string(let text): return text
+        case .null: return nil
+        default: throw .damaged(column)
+        }
+    }
+
+    func bytes(_ column: String) throws(StoreError) -> [UInt8] {
+        let value: DatabaseValue = self[column]
+        guard case .blob(let data) = value.storage else { throw .damaged(column) }
+        return Array(data)
+    }
+
+    func time(_ column: String) throws(StoreError) -> UnixTime {
+        guard let time = try optionalTime(column) else { throw .damaged(column) }
+        return time
+    }
+
+    func optionalTime(_ column: String) throws(StoreError) -> UnixTime? {
+        guard let seconds = try optionalInteger(column) else { return nil }
+        guard let time = UnixTime(seconds: seconds) else { throw .damaged(column) }
+        return time
+    }
+
+    func identifier(_ column: String) throws(StoreError) -> Identifier {
+        let bytes = try bytes(column)
+        guard bytes.count == Identifier.byteCount else { throw .damaged(column) }
+        let identifier = Identifier(bytes.span)
+        guard identifier != .zero else { throw .damaged(column) }
+        return identifier
+    }
+
+    func optionalIdentifier(_ column: String) throws(StoreError) -> Identifier? {
+        let value: DatabaseValue = self[column]
+        return value.isNull ? nil : try identifier(column)
+    }
+
+    func username(_ column: String) throws(StoreError) -> Username {
+        let bytes = Array(try text(column).utf8)
+        guard let username = Username(canonical: bytes.span) else { throw .damaged(column) }
+        return username
+    }
+
+    func user() throws(StoreError) -> User {
+        guard let state = User.State(rawValue: try text("state")) else { throw .damaged("state") }
+        return User(
+            id: UserID(try identifier("id")), username: try username("canonical"), state: state,
+            epoch: try number("epoch"), created: try time("created"),
+            passwordHash: try optionalText("password_hash"))
+    }
+
+    func session() throws(StoreError) -> SessionRecord {
+        guard let level = AuthenticationLevel(rawValue: try number("level")) else {
+            throw .damaged("level")
+        }
+        return SessionRecord(
+            id: SessionID(try identifier("id")), user: UserID(try identifier("user_id")),
+            epoch: try number("epoch"), created: try time("created"),
+            authenticated: try time("authenticated"), idleDeadline: try time("idle_deadline"),
+            absoluteDeadline: try time("absolute_deadline"),
+            methods: AuthenticationMethods(rawValue: try number("methods")), level: level,
+            isRemembered: try integer("remembered") != 0, revoked: try optionalTime("revoked"))
+    }
+
+    func node() throws(StoreError) -> NodeRecord {
+        NodeRecord(
+            id: NodeID(try identifier("id")), started: try time("started"),
+            heartbeat: try time("heartbeat"), leaseSeconds: try integer("lease_seconds"),
+            position: try number("position"), keyringVersion: try number("keyring_version"))
+    }
+
+    func feedEntry() throws(StoreError) -> FeedEntry {
+        let change: FeedEntry.Change
+        switch try integer("kind") {
+        case FeedKind.session.rawValue: change = .session(SessionID(try identifier("subject")))
+        case FeedKind.user.rawValue:
+            change = .user(UserID(try identifier("subject")), minimumEpoch: try number("value"))
+        case FeedKind.authenticatedBefore.rawValue:
+            change = .authenticatedBefore(try time("value"))
+        default: throw .damaged("kind")
+        }
+        return FeedEntry(
+            sequence: try number("sequence"), change: change, deadline: try time("deadline"))
+    }
+
+    func auditRecord() throws(StoreError) -> AuditRecord {
+        guard let kind = AuditEvent.Kind(rawValue: try text("kind")) else {
+            throw .damaged("kind")
+        }
+        guard let actor = AuditEvent.Actor(rawValue: try text("actor")) else {
+            throw .damaged("actor")
+        }
+        var key: KeyID?
+        if let number = try optionalInteger("key_id") {
+            guard let raw = UInt32(exactly: number), let id = KeyID(rawValue: raw) else {
+                throw .damaged("key_id")
+            }
+            key = id
+        }
+        return AuditRecord(
+            sequence: try number("sequence"), time: try time("time"),
+            event: AuditEvent(
+                kind, by: actor, user: try optionalIdentifier("user_id").map(UserID.init),
+                session: try optionalIdentifier("session_id").map(SessionID.init), key: key))
+    }
+}
+
+/// The kinds of feed rows, as stored.
+enum FeedKind: Int64 {
+    case session = 1
+    case user = 2
+    case authenticatedBefore = 3
+}
+
+extension Identifier {
+    /// As a statement's argument.
+    var data: Data { Data(bytes) }
+}

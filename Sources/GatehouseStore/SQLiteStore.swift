@@ -1,0 +1,611 @@
+// The store on SQLite: one writer, many readers, nothing acknowledged before it is on the disk.
+
+import Foundation
+import GRDB
+package import GatehouseCore
+import Glibc
+
+/// A `Store` in one file. WAL, `synchronous=FULL`, `secure_delete`, foreign keys, immediate
+/// transactions, a busy timeout (DESIGN section 12).
+package final class SQLiteStore: Store {
+    package static let fileName = "gatehouse.sqlite"
+    /// How long a statement waits for another process's transaction, in seconds. Ours take
+    /// milliseconds; a wait this long means that something is wrong.
+    package static let busyTimeoutSeconds = 5.0
+
+    private let pool: DatabasePool
+    /// A connection of its own for following the feed, so that no long query of others delays it.
+    private let follower: DatabaseQueue
+    private let locks: NodeLocks
+
+    /// Opens the store in `directory`.
+    ///
+    /// - Parameter createIfMissing: whether to make and migrate it; otherwise a missing or older
+    ///   database is an error, because only the server migrates.
+    package init(directory: String, createIfMissing: Bool) throws(StoreError) {
+        let path = directory + "/" + Self.fileName
+        guard unsafe createIfMissing || access(path, F_OK) == 0 else {
+            throw .unavailable("there is no database at \(path)")
+        }
+        do {
+            var configuration = Configuration()
+            configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
+            configuration.maximumReaderCount = 4
+            configuration.foreignKeysEnabled = true
+            configuration.prepareDatabase { db in
+                try db.execute(sql: "PRAGMA secure_delete = ON")
+            }
+            pool = try DatabasePool(path: path, configuration: configuration)
+            // GRDB chooses NORMAL for WAL, which may lose the last transactions in a power cut.
+            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+            if createIfMissing {
+                try Self.migrate(pool, lockPath: directory + "/migrate.lock")
+            }
+            let applied = try pool.read { try Schema.migrator.appliedIdentifiers($0) }
+            guard applied == Schema.currentMigrations else {
+                throw StoreError.schema(
+                    applied.isSubset(of: Schema.currentMigrations)
+                        ? "the database is of an older release; `gatehouse serve` migrates it"
+                        : "the database is of a newer release than this program")
+            }
+            var followerConfiguration = Configuration()
+            followerConfiguration.readonly = true
+            followerConfiguration.busyMode = .timeout(Self.busyTimeoutSeconds)
+            follower = try DatabaseQueue(path: path, configuration: followerConfiguration)
+        } catch { throw Self.storeError(error) }
+        locks = try NodeLocks(directory: directory + "/nodes")
+    }
+
+    /// Migrates under a lock file: two servers that start together do it once.
+    private static func migrate(_ pool: DatabasePool, lockPath: String) throws {
+        let descriptor = unsafe open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
+            throw StoreError.unavailable("cannot lock \(lockPath): errno \(errno)")
+        }
+        defer { close(descriptor) }
+        let applied = try pool.read { try Schema.migrator.appliedIdentifiers($0) }
+        // A newer release's database is left as it is; the caller refuses it.
+        guard applied.isSubset(of: Schema.currentMigrations) else { return }
+        try Schema.migrator.migrate(pool)
+    }
+
+    private func read<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(StoreError) -> Value {
+        do { return try await pool.read(body) } catch { throw Self.storeError(error) }
+    }
+
+    /// One immediate transaction that also notes the time.
+    private func write<Value: Sendable>(
+        at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(StoreError) -> Value {
+        do {
+            return try await pool.write { db in
+                let value = try body(db)
+                try db.execute(
+                    sql: "UPDATE head SET latest_time = :now WHERE latest_time < :now",
+                    arguments: ["now": now.seconds])
+                return value
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
+    private static func storeError(_ error: any Error) -> StoreError {
+        switch error {
+        case let error as StoreError: return error
+        case let error as DatabaseError:
+            switch error.resultCode {
+            case .SQLITE_BUSY, .SQLITE_LOCKED: return .busy
+            case .SQLITE_CORRUPT, .SQLITE_NOTADB: return .damaged("the database file")
+            default: return .unavailable("SQLite: \(error.resultCode)")
+            }
+        case is CancellationError: return .unavailable("cancelled")
+        default: return .unavailable("\(type(of: error))")
+        }
+    }
+
+    // MARK: The feed
+
+    package func head() async throws(StoreError) -> StoreHead {
+        do {
+            return try await follower.read { db in
+                let row = try Row.fetchOne(
+                    db,
+                    sql: """
+                        SELECT sequence, latest_time,
+                            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+                        FROM head
+                        """)
+                guard let row else { throw StoreError.damaged("head") }
+                return StoreHead(
+                    sequence: try row.number("sequence"),
+                    keyringVersion: try row.number("keyring_version"),
+                    latestTime: try row.time("latest_time"))
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
+    package func feed(
+        after position: UInt64, limit: Int
+    ) async throws(StoreError) -> [FeedEntry] {
+        do {
+            return try await follower.read { db in
+                try Row.fetchAll(
+                    db,
+                    sql: """
+                        SELECT sequence, kind, subject, value, deadline FROM feed
+                        WHERE sequence > ? ORDER BY sequence LIMIT ?
+                        """,
+                    arguments: [Int64(clamping: position), limit]
+                ).map { try $0.feedEntry() }
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
+    /// Appends a feed row; its number comes from the head row, so that order is commit order.
+    private static func appendFeed(
+        _ db: Database, kind: FeedKind, subject: Identifier?, value: Int64, deadline: UnixTime,
+        at now: UnixTime
+    ) throws -> UInt64 {
+        let row = try Row.fetchOne(
+            db, sql: "UPDATE head SET sequence = sequence + 1 RETURNING sequence")
+        guard let sequence = try row?.integer("sequence") else { throw StoreError.damaged("head") }
+        try db.execute(
+            sql: """
+                INSERT INTO feed (sequence, time, kind, subject, value, deadline)
+                VALUES (?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                sequence, now.seconds, kind.rawValue, subject?.data, value, deadline.seconds,
+            ])
+        return UInt64(clamping: sequence)
+    }
+
+    // MARK: The keyring
+
+    package func keyring() async throws(StoreError) -> WrappedKeyring? {
+        try await read { db in
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT root_key_id, version, sealed FROM keyring ORDER BY version DESC LIMIT 1
+                    """)
+            guard let row else { return nil }
+            let root = try row.bytes("root_key_id")
+            guard root.count == 8 else { throw StoreError.damaged("root_key_id") }
+            return WrappedKeyring(
+                version: try row.number("version"),
+                rootKey: RootKey.Identifier64(
+                    rawValue: UInt64(bigEndianBytes: root.span, at: 0)),
+                sealed: try row.bytes("sealed"))
+        }
+    }
+
+    package func replaceKeyring(
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> KeyringReplacement {
+        try await write(at: now) { [locks] db in
+            let row = try Row.fetchOne(
+                db, sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
+            let current: UInt64 = try row?.number("version") ?? 0
+            guard ring.version == current + 1 else { return .versionConflict(current: current) }
+            if onlyWhenLoaded {
+                let waiting = try Self.liveNodes(db, locks: locks, at: now)
+                    .filter { $0.keyringVersion < current }.map(\.id)
+                guard waiting.isEmpty else { return .waitingForNodes(waiting) }
+            }
+            try db.execute(sql: "DELETE FROM keyring")
+            try db.execute(
+                sql: "INSERT INTO keyring (root_key_id, version, sealed) VALUES (?, ?, ?)",
+                arguments: [
+                    Data(ring.rootKey.rawValue.bigEndianBytes), Int64(clamping: ring.version),
+                    Data(ring.sealed),
+                ])
+            for event in audit { try Self.append(event, to: db, at: now) }
+            return .replaced
+        }
+    }
+
+    package func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] {
+        try await read { db in
+            var usage: [KeyID: KeyUsage] = [:]
+            for row in try Row.fetchAll(db, sql: "SELECT * FROM key_usage") {
+                guard let id = KeyID(rawValue: try row.number("key_id")) else {
+                    throw StoreError.damaged("key_id")
+                }
+                usage[id] = KeyUsage(
+                    sealed: try row.number("sealed"), lastDeadline: try row.time("last_deadline"))
+            }
+            return usage
+        }
+    }
+
+    // MARK: Nodes
+
+    package func joinNode(
+        _ id: NodeID, leaseSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try locks.hold(id)
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO nodes
+                        (id, started, heartbeat, lease_seconds, position, keyring_version)
+                    VALUES (?, ?, ?, ?, 0, 0)
+                    ON CONFLICT (id) DO UPDATE SET
+                        heartbeat = excluded.heartbeat, position = 0, keyring_version = 0
+                    """,
+                arguments: [id.value.data, now.seconds, now.seconds, leaseSeconds])
+        }
+    }
+
+    package func beat(
+        _ id: NodeID, position: UInt64, keyringVersion: UInt64, at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    UPDATE nodes SET heartbeat = ?, position = ?, keyring_version = ? WHERE id = ?
+                    """,
+                arguments: [
+                    now.seconds, Int64(clamping: position), Int64(clamping: keyringVersion),
+                    id.value.data,
+                ])
+            return db.changesCount == 1
+        }
+    }
+
+    package func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {
+        try await write(at: now) { db in
+            try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
+        }
+        locks.release(id)
+    }
+
+    package func liveNodes(at now: UnixTime) async throws(StoreError) -> [NodeRecord] {
+        try await read { [locks] db in try Self.liveNodes(db, locks: locks, at: now) }
+    }
+
+    private static func liveNodes(
+        _ db: Database, locks: NodeLocks, at now: UnixTime
+    ) throws -> [NodeRecord] {
+        try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id").map { try $0.node() }
+            .filter { $0.givenUp >= now && !locks.isGone($0.id) }
+    }
+
+    // MARK: Users
+
+    private static let userColumns = """
+        SELECT users.id, users.state, users.epoch, users.created, users.password_hash,
+            names.canonical
+        FROM names JOIN users ON users.id = names.user_id
+        """
+
+    package func addUser(
+        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        let user = User(
+            id: id, username: username, state: .enabled, epoch: 0, created: now,
+            passwordHash: passwordHash)
+        return try await write(at: now) { db in
+            // The constraint decides, not a look-up before it (REQUIREMENTS USR-1).
+            try db.execute(
+                sql: """
+                    INSERT INTO names (canonical, user_id, state, since) VALUES (?, ?, 'live', ?)
+                    ON CONFLICT (canonical) DO NOTHING
+                    """,
+                arguments: [username.text, id.value.data, now.seconds])
+            guard db.changesCount == 1 else { return .nameTaken }
+            try db.execute(
+                sql: """
+                    INSERT INTO users (id, state, epoch, created, password_hash)
+                    VALUES (?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    id.value.data, user.state.rawValue, Int64(user.epoch), now.seconds,
+                    passwordHash,
+                ])
+            try Self.append(audit, to: db, at: now)
+            return .added(user)
+        }
+    }
+
+    package func user(named username: Username) async throws(StoreError) -> User? {
+        try await read { db in
+            try Row.fetchOne(
+                db,
+                sql: Self.userColumns + " WHERE names.canonical = ? AND names.state = 'live'",
+                arguments: [username.text]
+            ).map { try $0.user() }
+        }
+    }
+
+    package func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: Self.userColumns + """
+                     WHERE names.state = 'live' AND names.canonical > ?
+                    ORDER BY names.canonical LIMIT ?
+                    """,
+                arguments: [name?.text ?? "", limit]
+            ).map { try $0.user() }
+        }
+    }
+
+    private static func user(_ id: UserID, _ db: Database) throws -> User? {
+        try Row.fetchOne(
+            db, sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
+            arguments: [id.value.data]
+        ).map { try $0.user() }
+    }
+
+    package func setUser(
+        _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> SetStateOutcome {
+        try await write(at: now) { db in
+            guard let user = try Self.user(id, db) else { return .notFound }
+            guard user.state != state else { return .unchanged(user) }
+            try db.execute(
+                sql: "UPDATE users SET state = ? WHERE id = ?",
+                arguments: [state.rawValue, id.value.data])
+            var position = try Self.sequence(db)
+            if state == .disabled {
+                position = try Self.raiseEpoch(of: user, db, at: now)
+            }
+            try Self.append(audit, to: db, at: now)
+            guard let changed = try Self.user(id, db) else { return .notFound }
+            return .changed(changed, position: position)
+        }
+    }
+
+    private static func sequence(_ db: Database) throws -> UInt64 {
+        guard let row = try Row.fetchOne(db, sql: "SELECT sequence FROM head") else {
+            throw StoreError.damaged("head")
+        }
+        return try row.number("sequence")
+    }
+
+    /// Makes every session of the user dead: a higher epoch, and a feed row that says so until the
+    /// last of them would have expired.
+    private static func raiseEpoch(
+        of user: User, _ db: Database, at now: UnixTime
+    ) throws -> UInt64 {
+        guard user.epoch < UInt32.max else { throw StoreError.damaged("epoch") }
+        try db.execute(
+            sql: "UPDATE users SET epoch = epoch + 1 WHERE id = ?",
+            arguments: [user.id.value.data])
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT max(absolute_deadline) AS deadline FROM sessions WHERE user_id = ?
+                """,
+            arguments: [user.id.value.data])
+        let deadline = try row?.optionalTime("deadline") ?? now
+        return try appendFeed(
+            db, kind: .user, subject: user.id.value, value: Int64(user.epoch) + 1,
+            deadline: max(deadline, now), at: now)
+    }
+
+    // MARK: Sessions
+
+    package func createSessions(
+        _ sessions: [SessionRecord], sealedUnder key: KeyID, keyringVersion: UInt64,
+        audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome {
+        guard let first = sessions.first else { return .created }
+        precondition(sessions.allSatisfy { $0.user == first.user && $0.epoch == first.epoch })
+        return try await write(at: now) { db in
+            guard let user = try Self.user(first.user, db), user.state == .enabled,
+                user.epoch == first.epoch
+            else { return .userChanged }
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT authenticated_floor,
+                        coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+                    FROM head
+                    """)
+            guard let row else { throw StoreError.damaged("head") }
+            let floor = try row.time("authenticated_floor")
+            let version: UInt64 = try row.number("keyring_version")
+            guard version == keyringVersion,
+                sessions.allSatisfy({ $0.authenticated >= floor })
+            else { return .outdated }
+            for session in sessions { try Self.insert(session, db) }
+            let deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
+            try db.execute(
+                sql: """
+                    INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
+                    ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
+                        last_deadline = max(last_deadline, excluded.last_deadline)
+                    """,
+                arguments: [Int64(key.rawValue), sessions.count, deadline.seconds])
+            for event in audit { try Self.append(event, to: db, at: now) }
+            return .created
+        }
+    }
+
+    private static func insert(_ session: SessionRecord, _ db: Database) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO sessions (id, user_id, epoch, created, authenticated, idle_deadline,
+                    absolute_deadline, methods, level, remembered, revoked)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                session.id.value.data, session.user.value.data, Int64(session.epoch),
+                session.created.seconds, session.authenticated.seconds,
+                session.idleDeadline.seconds, session.absoluteDeadline.seconds,
+                Int64(session.methods.rawValue), Int64(session.level.rawValue),
+                session.isRemembered ? 1 : 0, session.revoked?.seconds,
+            ])
+    }
+
+    package func sessions(
+        of user: UserID, limit: Int
+    ) async throws(StoreError) -> [SessionRecord] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM sessions WHERE user_id = ? ORDER BY created DESC, id LIMIT ?
+                    """,
+                arguments: [user.value.data, limit]
+            ).map { try $0.session() }
+        }
+    }
+
+    package func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
+        try await read { db in try Self.session(id, db) }
+    }
+
+    private static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
+        try Row.fetchOne(
+            db, sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
+        ).map { try $0.session() }
+    }
+
+    package func revokeSession(
+        _ id: SessionID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard let session = try Self.session(id, db) else { return .notFound }
+            guard session.revoked == nil else {
+                return .revoked(position: try Self.sequence(db), sessions: 0)
+            }
+            // Conditional: ends it once, and can never bring it back (REQUIREMENTS CK-17).
+            try db.execute(
+                sql: "UPDATE sessions SET revoked = ? WHERE id = ? AND revoked IS NULL",
+                arguments: [now.seconds, id.value.data])
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.appendFeed(
+                db, kind: .session, subject: id.value, value: 0,
+                deadline: session.absoluteDeadline, at: now)
+            return .revoked(position: position, sessions: 1)
+        }
+    }
+
+    package func revokeSessions(
+        of user: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard let user = try Self.user(user, db) else { return .notFound }
+            let ended = try Self.countLive(
+                db, where: "user_id = :user AND epoch = :epoch",
+                arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.raiseEpoch(of: user, db, at: now)
+            return .revoked(position: position, sessions: ended)
+        }
+    }
+
+    package func revokeSessions(
+        authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            let ended = try Self.countLive(
+                db, where: "authenticated < :time", arguments: ["time": time.seconds], at: now)
+            try db.execute(
+                sql: "UPDATE head SET authenticated_floor = max(authenticated_floor, ?)",
+                arguments: [time.seconds])
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT max(absolute_deadline) AS deadline FROM sessions WHERE authenticated < ?
+                    """,
+                arguments: [time.seconds])
+            let deadline = try row?.optionalTime("deadline") ?? now
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.appendFeed(
+                db, kind: .authenticatedBefore, subject: nil, value: time.seconds,
+                deadline: max(deadline, now), at: now)
+            return .revoked(position: position, sessions: ended)
+        }
+    }
+
+    private static func countLive(
+        _ db: Database, where condition: String, arguments: StatementArguments, at now: UnixTime
+    ) throws -> Int {
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT count(*) AS live FROM sessions
+                WHERE \(condition) AND revoked IS NULL AND idle_deadline > :now
+                    AND epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
+                    AND authenticated >= (SELECT authenticated_floor FROM head)
+                """,
+            arguments: arguments &+ ["now": now.seconds])
+        return try row?.number("live") ?? 0
+    }
+
+    package func authenticatedFloor() async throws(StoreError) -> UnixTime {
+        try await read { db in
+            guard let row = try Row.fetchOne(db, sql: "SELECT authenticated_floor FROM head") else {
+                throw StoreError.damaged("head")
+            }
+            return try row.time("authenticated_floor")
+        }
+    }
+
+    // MARK: The audit trail and upkeep
+
+    private static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO audit (time, kind, actor, user_id, session_id, key_id)
+                VALUES (?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                now.seconds, event.kind.rawValue, event.actor.rawValue, event.user?.value.data,
+                event.session?.value.data, event.key.map { Int64($0.rawValue) },
+            ])
+    }
+
+    package func audit(
+        after sequence: UInt64, limit: Int
+    ) async throws(StoreError) -> [AuditRecord] {
+        try await read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                arguments: [Int64(clamping: sequence), limit]
+            ).map { try $0.auditRecord() }
+        }
+    }
+
+    package func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
+        let oldest = now.advanced(bySeconds: -clockSkewSeconds).seconds
+        return try await write(at: now) { [locks] db in
+            let live = Set(try Self.liveNodes(db, locks: locks, at: now).map(\.id))
+            for row in try Row.fetchAll(db, sql: "SELECT id FROM nodes") {
+                let id = NodeID(try row.identifier("id"))
+                guard !live.contains(id) else { continue }
+                try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
+                locks.forget(id)
+            }
+            var removed = 0
+            for (table, key, deadline) in [
+                ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
+            ] {
+                try db.execute(
+                    sql: """
+                        DELETE FROM \(table) WHERE \(key) IN
+                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
+                        """,
+                    arguments: [oldest, limit])
+                removed += db.changesCount
+            }
+            return removed
+        }
+    }
+
+    package func integrityFindings() async throws(StoreError) -> [String] {
+        try await read { db in
+            let lines = try String.fetchAll(db, sql: "PRAGMA integrity_check(20)")
+            let foreign = try Row.fetchAll(db, sql: "PRAGMA foreign_key_check")
+            return lines.filter { $0 != "ok" }
+                + (foreign.isEmpty ? [] : ["\(foreign.count) row(s) refer to rows that are gone"])
+        }
+    }
+}

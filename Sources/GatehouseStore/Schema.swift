@@ -1,0 +1,112 @@
+// The tables, as numbered migrations. They only go forward; one that was released never changes.
+
+import GRDB
+
+enum Schema {
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1", migrate: createFirstTables)
+        return migrator
+    }
+
+    /// What a database of this release has applied.
+    static let currentMigrations: Set<String> = ["1"]
+
+    /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
+    private static func createFirstTables(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                -- One row: the feed's end, the latest time of any write, the revocation by time.
+                CREATE TABLE head (
+                    id INTEGER PRIMARY KEY CHECK (id = 1),
+                    sequence INTEGER NOT NULL CHECK (sequence >= 0),
+                    latest_time INTEGER NOT NULL,
+                    authenticated_floor INTEGER NOT NULL
+                ) STRICT;
+                INSERT INTO head VALUES (1, 0, 0, 0);
+
+                CREATE TABLE users (
+                    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+                    state TEXT NOT NULL CHECK (state IN ('enabled', 'disabled')),
+                    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+                    created INTEGER NOT NULL,
+                    password_hash TEXT
+                ) STRICT, WITHOUT ROWID;
+
+                -- Every name that anyone has or had; the primary key makes them unique.
+                CREATE TABLE names (
+                    canonical TEXT PRIMARY KEY COLLATE BINARY
+                        CHECK (length(CAST(canonical AS BLOB)) BETWEEN 1 AND 64),
+                    user_id BLOB NOT NULL REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,
+                    state TEXT NOT NULL CHECK (state IN ('live', 'former', 'deleted')),
+                    since INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
+                CREATE UNIQUE INDEX names_live ON names (user_id) WHERE state = 'live';
+
+                CREATE TABLE sessions (
+                    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+                    user_id BLOB NOT NULL REFERENCES users (id),
+                    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+                    created INTEGER NOT NULL,
+                    authenticated INTEGER NOT NULL,
+                    idle_deadline INTEGER NOT NULL,
+                    absolute_deadline INTEGER NOT NULL CHECK (idle_deadline <= absolute_deadline),
+                    methods INTEGER NOT NULL CHECK (methods BETWEEN 0 AND 65535),
+                    level INTEGER NOT NULL CHECK (level BETWEEN 1 AND 3),
+                    remembered INTEGER NOT NULL CHECK (remembered IN (0, 1)),
+                    revoked INTEGER
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX sessions_by_user ON sessions (user_id, created);
+                CREATE INDEX sessions_by_deadline ON sessions (absolute_deadline);
+
+                -- kind 1: session; 2: user, value is the minimum epoch; 3: authenticated before value.
+                CREATE TABLE feed (
+                    sequence INTEGER PRIMARY KEY,
+                    time INTEGER NOT NULL,
+                    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3)),
+                    subject BLOB CHECK (length(subject) = 16),
+                    value INTEGER NOT NULL,
+                    deadline INTEGER NOT NULL,
+                    CHECK ((kind = 3) = (subject IS NULL))
+                ) STRICT;
+                CREATE INDEX feed_by_deadline ON feed (deadline);
+
+                -- The wrapped ring, once for each root key that opens it.
+                CREATE TABLE keyring (
+                    root_key_id BLOB PRIMARY KEY CHECK (length(root_key_id) = 8),
+                    version INTEGER NOT NULL CHECK (version > 0),
+                    sealed BLOB NOT NULL
+                ) STRICT, WITHOUT ROWID;
+
+                CREATE TABLE key_usage (
+                    key_id INTEGER PRIMARY KEY,
+                    sealed INTEGER NOT NULL,
+                    last_deadline INTEGER NOT NULL
+                ) STRICT;
+
+                CREATE TABLE nodes (
+                    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+                    started INTEGER NOT NULL,
+                    heartbeat INTEGER NOT NULL,
+                    lease_seconds INTEGER NOT NULL,
+                    position INTEGER NOT NULL,
+                    keyring_version INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
+
+                -- Append only; names people by user id and nothing else.
+                CREATE TABLE audit (
+                    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+                    time INTEGER NOT NULL,
+                    kind TEXT NOT NULL,
+                    actor TEXT NOT NULL,
+                    user_id BLOB CHECK (length(user_id) = 16),
+                    session_id BLOB CHECK (length(session_id) = 16),
+                    key_id INTEGER
+                ) STRICT;
+                CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+                BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+                CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+                BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+                """)
+    }
+}

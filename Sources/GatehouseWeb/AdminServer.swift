@@ -1,0 +1,78 @@
+// The admin endpoint: is it alive, is it ready, what has it done.
+
+package import GatehouseCore
+import Hummingbird
+package import Logging
+import ServiceLifecycle
+
+/// What the admin endpoint tells; made anew for each request.
+package struct AdminReport: Sendable {
+    /// Why checks are answered 503 or nothing can be sealed; empty when ready.
+    package let unreadyReasons: [String]
+    package let metrics: [Metric]
+
+    package init(unreadyReasons: [String], metrics: [Metric]) {
+        self.unreadyReasons = unreadyReasons
+        self.metrics = metrics
+    }
+}
+
+/// `/livez`, `/readyz` and `/metrics`, on a listener of their own: no request on the check endpoint
+/// can look like one of these (REQUIREMENTS CHK-8).
+package struct AdminServer: Service {
+    private let address: ListenAddress
+    private let logger: Logger
+    private let source: @Sendable () async -> AdminReport
+
+    package init(
+        address: ListenAddress, logger: Logger,
+        source: @escaping @Sendable () async -> AdminReport
+    ) {
+        self.address = address
+        self.logger = logger
+        self.source = source
+    }
+
+    package func run() async throws {
+        let bind: BindAddress =
+            switch address {
+            case .tcp(let host, let port): .hostname(host, port: port)
+            case .unix(let path): .unixDomainSocket(path: path)
+            }
+        let application = Application(
+            router: Self.router(source: source),
+            configuration: ApplicationConfiguration(address: bind), logger: logger)
+        try await application.runService(gracefulShutdownSignals: [])
+    }
+
+    static func router(
+        source: @escaping @Sendable () async -> AdminReport
+    ) -> Router<BasicRequestContext> {
+        let router = Router()
+        router.get("livez") { _, _ in Self.response(.ok, "text/plain; charset=utf-8", "alive\n") }
+        router.get("readyz") { _, _ in
+            let reasons = await source().unreadyReasons
+            let list = reasons.map { "\"\($0)\"" }.joined(separator: ",")
+            return Self.response(
+                reasons.isEmpty ? .ok : .serviceUnavailable, "application/json",
+                #"{"ready":\#(reasons.isEmpty),"reasons":[\#(list)]}"# + "\n")
+        }
+        router.get("metrics") { _, _ in
+            Self.response(
+                .ok, "text/plain; version=0.0.4; charset=utf-8",
+                await source().metrics.map(\.text).joined())
+        }
+        return router
+    }
+
+    private static func response(
+        _ status: HTTPResponse.Status, _ type: String, _ body: String
+    ) -> Response {
+        Response(
+            status: status,
+            headers: [
+                .contentType: type, .cacheControl: "no-store", .contentLength: "\(body.utf8.count)",
+            ],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: body)))
+    }
+}

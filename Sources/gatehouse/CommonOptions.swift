@@ -1,0 +1,159 @@
+// What every command takes, and what it opens with it.
+
+import ArgumentParser
+import Foundation
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+
+struct CommonOptions: ParsableArguments {
+    @Option(help: "The configuration file (YAML); also GATEHOUSE_CONFIG.")
+    var config: String?
+
+    @Option(help: "The data directory.")
+    var dataDir: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    /// Defaults, file, environment, and `flags`.
+    func settings(flags: [String: [String]] = [:]) throws -> Settings {
+        var environment = ProcessInfo.processInfo.environment
+        let path = config ?? environment["GATEHOUSE_CONFIG"]
+        environment["GATEHOUSE_CONFIG"] = nil
+        var flags = flags
+        if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
+        var loader = SettingsLoader(file: nil, environment: environment, flags: flags)
+        if let path {
+            guard let handle = FileHandle(forReadingAtPath: path),
+                let data = try? handle.read(upToCount: SettingsLoader.maximumFileBytes + 1),
+                data.count <= SettingsLoader.maximumFileBytes,
+                let text = String(validating: data, as: UTF8.self)
+            else {
+                throw CommandFailure.environment(
+                    "cannot read the configuration \(path)",
+                    hint: "it must be UTF-8 text of at most \(SettingsLoader.maximumFileBytes) bytes")
+            }
+            loader.file = (text, path)
+        }
+        return try loader.load()
+    }
+
+    static func absolute(_ path: String) -> String {
+        path.hasPrefix("/")
+            ? path : FileManager.default.currentDirectoryPath + "/" + path
+    }
+
+    /// Opens the store beside a running server, without touching its schema.
+    func openStore(_ settings: Settings) throws -> SQLiteStore {
+        try DataDirectory.check(settings.dataDirectory)
+        return try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
+    }
+
+    /// Opens the store and its keyring.
+    func openWorkshop() async throws -> Workshop {
+        let settings = try settings()
+        let store = try openStore(settings)
+        let rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
+        return Workshop(settings: settings, store: store, rootKey: rootKey)
+    }
+
+    /// Finds a user by the name that was typed.
+    static func user(_ name: String, in store: any Store) async throws -> User {
+        let username = try username(name)
+        guard let user = try await store.user(named: username) else {
+            throw CommandFailure.refused("there is no user \(username.text)")
+        }
+        return user
+    }
+
+    static func username(_ name: String) throws -> Username {
+        do { return try Username(name) } catch {
+            throw CommandFailure.refused("“\(name)” can't be a username: \(error.message)")
+        }
+    }
+}
+
+/// Shares a root key, which has one owner, among the steps of a command.
+final class RootKeyBox: Sendable {
+    let key: RootKey
+    init(_ key: consuming RootKey) { self.key = key }
+}
+
+/// Settings, store and root key, for commands that change keys or seal.
+struct Workshop: Sendable {
+    let settings: Settings
+    let store: SQLiteStore
+    let rootKey: RootKeyBox
+
+    func now() -> UnixTime { SystemClock.now().wall }
+
+    func keyring() async throws -> Keyring {
+        guard let wrapped = try await store.keyring() else {
+            throw CommandFailure.environment(
+                "the store has no keyring", hint: "start the server once")
+        }
+        return try rootKey.key.unwrap(wrapped)
+    }
+
+    /// A change of the ring: what it becomes, what is audited, and the keys it is about.
+    struct RingChange {
+        let ring: Keyring
+        let audit: [AuditEvent]
+        let keys: [KeyID]
+    }
+
+    /// Changes the ring by `change`, again if another writer was faster. `change` gives nil when
+    /// there is nothing to do. Gives the keys that the change was about.
+    func changeKeyring(
+        _ change: (Keyring) throws -> RingChange?
+    ) async throws -> [KeyID]? {
+        for _ in 0..<Self.maximumTries {
+            guard let change = try change(try await keyring()) else { return nil }
+            let outcome = try await KeyringChange.replace(
+                with: change.ring, onlyWhenLoaded: false, audit: change.audit, store: store,
+                rootKey: rootKey.key, at: now(), entropy: .system)
+            if outcome == .replaced { return change.keys }
+        }
+        throw CommandFailure.environment(
+            "the keyring changed under every try", hint: "another process rotates; try again")
+    }
+
+    /// Each lost race means that another writer succeeded; more than this many is no race.
+    static let maximumTries = 20
+
+    /// Makes the pending key active unless live servers have to do it once they have loaded it.
+    func activateWithoutServers() async throws -> KeyringChange.Activation {
+        let ring = try await keyring()
+        guard try await store.liveNodes(at: now()).isEmpty else { return .waitingForNodes([]) }
+        return try await KeyringChange.activatePending(
+            in: ring, store: store, rootKey: rootKey.key, by: .command, at: now(),
+            entropy: .system)
+    }
+}
+
+/// Waits until every live node satisfies a condition.
+struct NodeWait {
+    /// How often the nodes' rows are read.
+    static let pollMilliseconds = 20
+
+    let store: any Store
+
+    /// Returns how long it took for each node that was live, in milliseconds. Ends when each has
+    /// done it, has left, or was given up, so that it can no longer say yes to anything.
+    func until(
+        _ isDone: (NodeRecord) -> Bool
+    ) async throws -> [(node: NodeID, milliseconds: Int)] {
+        let clock = ContinuousClock()
+        let start = clock.now
+        var done: [NodeID: Int] = [:]
+        while true {
+            let nodes = try await store.liveNodes(at: SystemClock.now().wall)
+            let elapsed = Int(start.duration(to: clock.now) / .milliseconds(1))
+            for node in nodes where done[node.id] == nil && isDone(node) { done[node.id] = elapsed }
+            guard nodes.contains(where: { done[$0.id] == nil }) else { break }
+            try await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
+        }
+        return done.map { ($0.key, $0.value) }.sorted { $0.0.text < $1.0.text }
+    }
+}

@@ -1,0 +1,140 @@
+// The data directory and the root key file: who may own them, who may read them.
+
+import GatehouseCore
+import Glibc
+
+/// Refusals about files, each with what to do.
+struct FileRefusal: Error, Equatable {
+    let message: String
+    let hint: String
+}
+
+enum DataDirectory {
+    /// Checks that the directory is there, ours, and that no one else can write to it.
+    static func check(_ path: String) throws(FileRefusal) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else {
+            throw FileRefusal(
+                message: "there is no data directory at \(path)",
+                hint: "start the server once, or name the directory with --data-dir")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw FileRefusal(message: "\(path) is not a directory", hint: "name another")
+        }
+        guard status.st_uid == geteuid() else {
+            throw FileRefusal(
+                message: "\(path) belongs to user \(status.st_uid), and this is user \(geteuid())",
+                hint: "run the command as the directory's owner; files made by another user would "
+                    + "lock the server out")
+        }
+        guard status.st_mode & 0o022 == 0 else {
+            throw FileRefusal(
+                message: "others can write to \(path)", hint: "chmod go-w \(path)")
+        }
+    }
+
+    /// Makes the directory, for its owner only, unless it is there.
+    static func create(_ path: String) throws(FileRefusal) {
+        guard unsafe mkdir(path, 0o700) != 0, errno != EEXIST else { return }
+        throw FileRefusal(
+            message: "cannot make \(path): errno \(errno)", hint: "make its parent directory first")
+    }
+}
+
+enum RootKeyFile {
+    /// One line of 65 characters; anything much larger is another file.
+    static let maximumBytes = 4096
+
+    /// Reads the root key (REQUIREMENTS KEY-1): a regular file, ours, with no access for others.
+    static func read(_ path: String) throws(FileRefusal) -> RootKey {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else {
+            switch errno {
+            case ENOENT:
+                throw FileRefusal(
+                    message: "there is no root key at \(path)",
+                    hint: "restore it from your backup, or for a new store make one with "
+                        + "`gatehouse keys init`")
+            case ELOOP:
+                throw FileRefusal(
+                    message: "the root key \(path) is a symbolic link",
+                    hint: "name the file itself with root_key.file")
+            default:
+                throw FileRefusal(
+                    message: "cannot open the root key \(path): errno \(errno)",
+                    hint: "it must be readable by the user that Gatehouse runs as")
+            }
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            throw FileRefusal(
+                message: "the root key \(path) is not a regular file", hint: "name another file")
+        }
+        guard status.st_uid == geteuid() else {
+            throw FileRefusal(
+                message: "the root key \(path) belongs to user \(status.st_uid), and this is user "
+                    + "\(geteuid())", hint: "chown it to the user that Gatehouse runs as")
+        }
+        guard status.st_mode & 0o077 == 0 else {
+            throw FileRefusal(
+                message: "others have access to the root key \(path)",
+                hint: "chmod 600 \(path), and consider whether the key has leaked")
+        }
+        guard (1...Self.maximumBytes).contains(Int(status.st_size)) else {
+            throw FileRefusal(
+                message: "the root key \(path) has \(status.st_size) bytes",
+                hint: "it is one line: gatehouse-root-key-1: and 43 characters")
+        }
+        let text = SecretBytes(count: Int(status.st_size)) { span in
+            _ = unsafe span.withUnsafeMutableBytes { bytes in
+                // SAFETY: reads at most as much as the buffer holds; a short file leaves zeros,
+                // which the key's form refuses.
+                unsafe Glibc.read(descriptor, bytes.baseAddress, bytes.count)
+            }
+        }
+        do { return try text.withSpan { span throws(RootKeyDefect) in try RootKey(text: span) } }
+        catch {
+            throw FileRefusal(
+                message: "the root key \(path) is refused: \(error.message)",
+                hint: "restore it from your backup")
+        }
+    }
+
+    /// Makes a new root key, and never replaces one.
+    static func create(_ path: String) throws(FileRefusal) {
+        let key: RootKey
+        do { key = try RootKey.random(from: .system) } catch {
+            throw FileRefusal(message: "cannot make a root key: \(error.message)", hint: "try again")
+        }
+        let descriptor = unsafe open(
+            path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else {
+            throw FileRefusal(
+                message: errno == EEXIST
+                    ? "there is a root key at \(path) already" : "cannot make \(path): errno \(errno)",
+                hint: "a store opens only with the root key it was made with: never replace one")
+        }
+        defer { close(descriptor) }
+        let isWritten = key.withText { text in
+            unsafe text.withUnsafeBytes { bytes in
+                // SAFETY: writes the buffer's own bytes.
+                unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
+            }
+        }
+        guard isWritten, fsync(descriptor) == 0, syncParent(of: path) else {
+            unsafe unlink(path)
+            throw FileRefusal(
+                message: "cannot write \(path): errno \(errno)", hint: "is the disk full?")
+        }
+    }
+
+    /// A new file is on the disk only when its directory is.
+    private static func syncParent(of path: String) -> Bool {
+        let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        let descriptor = unsafe open(parent.isEmpty ? "/" : parent, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return fsync(descriptor) == 0
+    }
+}

@@ -1,0 +1,194 @@
+// `gatehouse doctor`: a list of findings about configuration, files, keys, clock and store.
+
+import ArgumentParser
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+import Glibc
+
+/// One thing that was looked at.
+struct Finding: Encodable, Equatable {
+    enum Level: String, Encodable { case ok, warning, error }
+
+    let check: String
+    let level: Level
+    let message: String
+    var hint: String?
+}
+
+struct DoctorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Look for what is wrong or soon will be; exits 1 if anything is.")
+
+    @OptionGroup var options: CommonOptions
+
+    func run() async throws {
+        let findings = await Doctor(options: options).findings()
+        if options.json {
+            try Output.json(["findings": findings])
+        } else {
+            for finding in findings {
+                print("\(finding.level.rawValue): \(finding.check): \(finding.message)")
+                if let hint = finding.hint { print("  hint: \(hint)") }
+            }
+        }
+        if findings.contains(where: { $0.level == .error }) {
+            throw ExitCode(CommandFailure.Code.refused.rawValue)
+        }
+    }
+}
+
+/// Looks at one thing after the other; what can't be looked at because of an earlier error is left
+/// out. Later features add their checks to `findings()`.
+struct Doctor {
+    let options: CommonOptions
+
+    func findings() async -> [Finding] {
+        let settings: Settings
+        do { settings = try options.settings() } catch {
+            return [failed("configuration", error)]
+        }
+        var findings = [configuration(settings), audience(settings)]
+        do { try DataDirectory.check(settings.dataDirectory) } catch {
+            return findings + [failed("data directory", error)]
+        }
+        findings.append(directoryMode(settings))
+        findings.append(databaseMode(settings))
+        let rootKey: RootKeyBox?
+        do {
+            rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
+            findings.append(Finding(check: "root key", level: .ok, message: settings.rootKeyPath))
+        } catch {
+            rootKey = nil
+            findings.append(failed("root key", error))
+        }
+        let store: SQLiteStore
+        do {
+            store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
+        } catch { return findings + [failed("store", error)] }
+        findings.append(await integrity(store))
+        findings.append(await clock(store))
+        if let rootKey { findings += await keys(store, rootKey: rootKey) }
+        findings.append(await nodes(store))
+        return findings
+    }
+
+    private func failed(_ check: String, _ error: any Error) -> Finding {
+        let failure = CommandFailure(error)
+        return Finding(check: check, level: .error, message: failure.message, hint: failure.hint)
+    }
+
+    private func configuration(_ settings: Settings) -> Finding {
+        Finding(
+            check: "configuration", level: settings.allowsPlaintextNetwork ? .warning : .ok,
+            message: settings.allowsPlaintextNetwork
+                ? "check and admin endpoint may listen without TLS where other machines reach them"
+                : "every setting is valid",
+            hint: settings.allowsPlaintextNetwork
+                ? "unset check.allow_plaintext_network, and use loopback or a Unix socket" : nil)
+    }
+
+    private func audience(_ settings: Settings) -> Finding {
+        let isDefault = settings.audience == Settings().audience
+        return Finding(
+            check: "audience", level: isDefault ? .warning : .ok,
+            message: isDefault ? "it is the default" : "it is set",
+            hint: isDefault
+                ? "set audience to this deployment's name, so that a copy of the store elsewhere "
+                    + "takes none of its cookies" : nil)
+    }
+
+    private func directoryMode(_ settings: Settings) -> Finding {
+        var status = stat()
+        let known = unsafe stat(settings.dataDirectory, &status) == 0
+        let isPrivate = known && status.st_mode & 0o077 == 0
+        return Finding(
+            check: "data directory", level: isPrivate ? .ok : .warning,
+            message: isPrivate
+                ? settings.dataDirectory : "others can list \(settings.dataDirectory)",
+            hint: isPrivate ? nil : "chmod 700 \(settings.dataDirectory)")
+    }
+
+    private func databaseMode(_ settings: Settings) -> Finding {
+        var status = stat()
+        let path = settings.dataDirectory + "/" + SQLiteStore.fileName
+        guard unsafe stat(path, &status) == 0 else {
+            return Finding(
+                check: "database file", level: .error, message: "there is none at \(path)",
+                hint: "start the server once")
+        }
+        let isPrivate = status.st_mode & 0o077 == 0 && status.st_uid == geteuid()
+        return Finding(
+            check: "database file", level: isPrivate ? .ok : .error,
+            message: isPrivate ? path : "others have access to \(path)",
+            hint: isPrivate ? nil : "chmod 600 it, and chown it to the user of the server")
+    }
+
+    private func integrity(_ store: SQLiteStore) async -> Finding {
+        do {
+            let faults = try await store.integrityFindings()
+            return Finding(
+                check: "store", level: faults.isEmpty ? .ok : .error,
+                message: faults.isEmpty
+                    ? "the whole database was read, and is sound"
+                    : faults.joined(separator: "; "),
+                hint: faults.isEmpty ? nil : "stop the server and restore the last good backup")
+        } catch { return failed("store", error) }
+    }
+
+    private func clock(_ store: SQLiteStore) async -> Finding {
+        do {
+            let latest = try await store.head().latestTime
+            let now = SystemClock.now().wall
+            let behind = latest.seconds - now.seconds
+            let isBehind = behind > clockSkewSeconds
+            return Finding(
+                check: "clock", level: isBehind ? .error : .ok,
+                message: isBehind
+                    ? "this machine's clock is \(behind) s behind the store's latest time"
+                    : "not behind the store's latest time",
+                hint: isBehind
+                    ? "a server answers 503 until the clock has caught up; check time "
+                        + "synchronisation" : nil)
+        } catch { return failed("clock", error) }
+    }
+
+    private func keys(_ store: SQLiteStore, rootKey: RootKeyBox) async -> [Finding] {
+        do {
+            guard let wrapped = try await store.keyring() else {
+                return [
+                    Finding(
+                        check: "keyring", level: .error, message: "there is none",
+                        hint: "start the server once")
+                ]
+            }
+            let ring = try rootKey.key.unwrap(wrapped)
+            guard let active = ring.active, let activated = active.activated else {
+                return [
+                    Finding(
+                        check: "keyring", level: .error, message: "no key is active",
+                        hint: "`gatehouse keys rotate --wait` brings one")
+                ]
+            }
+            let days = (SystemClock.now().wall.seconds - activated.seconds) / 86_400
+            let isOld = days > Self.maximumKeyDays
+            return [
+                Finding(
+                    check: "keyring", level: isOld ? .warning : .ok,
+                    message: "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
+                    hint: isOld ? "`gatehouse keys rotate`" : nil)
+            ]
+        } catch { return [failed("keyring", error)] }
+    }
+
+    /// The age at which a key ought to have been rotated (DESIGN section 7), in days.
+    static let maximumKeyDays: Int64 = 30
+
+    private func nodes(_ store: SQLiteStore) async -> Finding {
+        do {
+            let nodes = try await store.liveNodes(at: SystemClock.now().wall)
+            return Finding(check: "servers", level: .ok, message: "\(nodes.count) running")
+        } catch { return failed("servers", error) }
+    }
+}

@@ -1,0 +1,185 @@
+// `gatehouse explain`: what a token is, and why it would be refused.
+
+import ArgumentParser
+import Foundation
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+
+struct ExplainCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain", abstract: "Say what a token is and whether a check would take it.",
+        discussion: """
+            Reads the token from standard input when it is not given, which keeps it out of the \
+            shell's history. Changes nothing. Exits 0 for a good token, 1 for one that is refused.
+            """)
+
+    @OptionGroup var options: CommonOptions
+    @Argument(help: "A token, or a cookie as NAME=TOKEN.") var token: String?
+
+    private struct Explanation: Encodable {
+        var verdict: String
+        var reason: String?
+        var key: String?
+        var key_state: String?
+        var purpose: String?
+        var transport: String?
+        var session: String?
+        var user: String?
+        var username: String?
+        var issued: Int64?
+        var authenticated: Int64?
+        var idle_deadline: Int64?
+        var absolute_deadline: Int64?
+        var methods: [String]?
+        var level: UInt8?
+        var remembered: Bool?
+    }
+
+    func run() async throws {
+        let workshop = try await options.openWorkshop()
+        let text = try tokenText(cookieName: workshop.settings.sessionCookieName)
+        let explanation = try await explain(Array(text.utf8), workshop: workshop)
+        if options.json {
+            try Output.json(explanation)
+        } else {
+            printForPeople(explanation)
+        }
+        if explanation.verdict != "good" { throw ExitCode(CommandFailure.Code.refused.rawValue) }
+    }
+
+    private func tokenText(cookieName: String) throws -> String {
+        var text: String
+        if let token {
+            text = token
+        } else {
+            let limit = TokenFormat.maximumCharacters + cookieName.utf8.count + 3
+            let data = try FileHandle.standardInput.read(upToCount: limit) ?? Data()
+            text = String(decoding: data, as: UTF8.self)
+            while text.utf8.last == 0x0A || text.utf8.last == 0x0D {
+                text = String(decoding: text.utf8.dropLast(), as: UTF8.self)
+            }
+        }
+        if text.hasPrefix(cookieName + "=") { text.removeFirst(cookieName.count + 1) }
+        guard !text.isEmpty else { throw CommandFailure.usage("there is no token to explain") }
+        return text
+    }
+
+    private func explain(_ text: [UInt8], workshop: Workshop) async throws -> Explanation {
+        let ring = try await workshop.keyring()
+        let cipher = try TokenCipher(
+            keyring: ring, audience: workshop.settings.audience, purposes: TokenPurpose.allCases)
+        // What it is not says less than what it is: the first purpose and transport that open.
+        var first: TokenDefect?
+        for purpose in TokenPurpose.allCases {
+            for transport in TokenTransport.allCases {
+                let opening = cipher.open(text.span, purpose: purpose, transport: transport) {
+                    (content: Span<UInt8>) -> Claims?? in
+                    purpose == .session ? Claims(content).map(Optional.some) : .some(nil)
+                }
+                switch opening {
+                case .opened(let claims, let key):
+                    return try await explain(
+                        claims, key: ring.key(key), purpose: purpose, transport: transport,
+                        workshop: workshop)
+                case .refused(let defect, let key):
+                    guard defect == .authentication else {
+                        return refused(defect, key: key.flatMap { ring.key($0) }, id: key)
+                    }
+                    first = first ?? defect
+                }
+            }
+        }
+        let key = TokenText.keyID(text)
+        return refused(first ?? .authentication, key: key.flatMap { ring.key($0) }, id: key)
+    }
+
+    private func refused(_ defect: TokenDefect, key: TokenKey?, id: KeyID?) -> Explanation {
+        var explanation = Explanation(
+            verdict: defect == .revokedKey ? "revoked" : "invalid", reason: defect.rawValue)
+        explanation.key = id?.text
+        explanation.key_state = key?.state.name
+        return explanation
+    }
+
+    private func explain(
+        _ claims: Claims?, key: TokenKey?, purpose: TokenPurpose, transport: TokenTransport,
+        workshop: Workshop
+    ) async throws -> Explanation {
+        var explanation = Explanation(verdict: "invalid", reason: "not_a_session")
+        explanation.key = key?.id.text
+        explanation.key_state = key?.state.name
+        explanation.purpose = purpose.rawValue
+        explanation.transport = transport.rawValue
+        guard let claims else { return explanation }
+        explanation.session = claims.session.text
+        explanation.user = claims.user.text
+        explanation.username = claims.username?.text
+        explanation.issued = claims.issued.seconds
+        explanation.authenticated = claims.authenticated.seconds
+        explanation.idle_deadline = claims.idleDeadline.seconds
+        explanation.absolute_deadline = claims.absoluteDeadline.seconds
+        explanation.methods = claims.methods.names
+        explanation.level = claims.level.rawValue
+        explanation.remembered = claims.isRemembered
+        let (verdict, reason) = try await judge(claims, workshop: workshop)
+        explanation.verdict = verdict
+        explanation.reason = reason
+        return explanation
+    }
+
+    /// The same rules as a check, from the store's own rows instead of the feed.
+    private func judge(
+        _ claims: Claims, workshop: Workshop
+    ) async throws -> (verdict: String, reason: String?) {
+        let now = workshop.now()
+        let store = workshop.store
+        switch GatehouseCore.verdict(on: claims, at: now, revocations: .empty) {
+        case .denied(.expired):
+            return ("expired", now < claims.absoluteDeadline ? "idle_deadline" : "absolute_deadline")
+        case .denied(.invalid(.issuedInFuture)): return ("invalid", "issued_in_future")
+        case .good: break
+        case .denied, .unavailable: return ("invalid", nil)
+        }
+        if claims.authenticated < (try await store.authenticatedFloor()) {
+            return ("revoked", "all_sessions_before")
+        }
+        guard let record = try await store.session(claims.session) else {
+            return ("revoked", "session_unknown_to_the_store")
+        }
+        if record.revoked != nil { return ("revoked", "session") }
+        if let username = claims.username, let user = try await store.user(named: username),
+            user.id == claims.user
+        {
+            if claims.epoch < user.epoch { return ("revoked", "user_epoch") }
+        } else {
+            return ("revoked", "user_unknown_to_the_store")
+        }
+        return ("good", nil)
+    }
+
+    private func printForPeople(_ explanation: Explanation) {
+        func line(_ name: String, _ value: String?) {
+            guard let value else { return }
+            print(name.padding(toLength: 18, withPad: " ", startingAt: 0) + value)
+        }
+        func time(_ seconds: Int64?) -> String? {
+            seconds.flatMap { UnixTime(seconds: $0) }.map { Output.text($0) }
+        }
+        line("verdict", explanation.verdict)
+        line("reason", explanation.reason)
+        line("key", explanation.key)
+        line("key state", explanation.key_state)
+        line("purpose", explanation.purpose)
+        line("transport", explanation.transport)
+        line("session", explanation.session)
+        line("user", explanation.user)
+        line("username", explanation.username)
+        line("issued", time(explanation.issued))
+        line("authenticated", time(explanation.authenticated))
+        line("idle deadline", time(explanation.idle_deadline))
+        line("absolute deadline", time(explanation.absolute_deadline))
+        line("methods", explanation.methods?.joined(separator: ","))
+        line("level", explanation.level.map { "\($0)" })
+    }
+}

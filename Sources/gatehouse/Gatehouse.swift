@@ -1,0 +1,151 @@
+// The command line's root: subcommands, exit codes, and how failures are told.
+
+import ArgumentParser
+import Foundation
+import GatehouseCore
+import Glibc
+
+struct Gatehouse: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gatehouse",
+        abstract: "Sessions and authentication: sealed cookies, one fast check.",
+        discussion: """
+            Exit codes: 0 done, 1 refused or not found, 2 usage, 3 store or configuration failure.
+            """,
+        subcommands: [
+            ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
+            ExplainCommand.self, DoctorCommand.self,
+        ])
+}
+
+/// Why a command ends without having done what it was asked.
+struct CommandFailure: Error, Equatable {
+    enum Code: Int32 {
+        /// Refused, or what it names does not exist.
+        case refused = 1
+        case usage = 2
+        /// The store or the configuration.
+        case environment = 3
+    }
+
+    let code: Code
+    let message: String
+    let hint: String?
+
+    static func refused(_ message: String, hint: String? = nil) -> CommandFailure {
+        CommandFailure(code: .refused, message: message, hint: hint)
+    }
+
+    static func usage(_ message: String, hint: String? = nil) -> CommandFailure {
+        CommandFailure(code: .usage, message: message, hint: hint)
+    }
+
+    static func environment(_ message: String, hint: String? = nil) -> CommandFailure {
+        CommandFailure(code: .environment, message: message, hint: hint)
+    }
+
+    /// What any error means for a command.
+    init(_ error: any Error) {
+        switch error {
+        case let failure as CommandFailure: self = failure
+        case let refusal as FileRefusal:
+            self = .environment(refusal.message, hint: refusal.hint)
+        case let errors as SettingsErrors:
+            self = .environment(
+                "the configuration has \(errors.findings.count) fault(s):\n  "
+                    + errors.findings.joined(separator: "\n  "))
+        case let error as StoreError: self = .store(error)
+        case let failure as RefreshFailure: self = .refresh(failure)
+        case let failure as KeyringWrapFailure: self = .keyring(failure)
+        case let defect as KeyringDefect:
+            self = .environment("the keyring refuses the change: \(defect)")
+        default: self = .environment("\(error)")
+        }
+    }
+
+    private init(code: Code, message: String, hint: String?) {
+        self.code = code
+        self.message = message
+        self.hint = hint
+    }
+
+    private static func store(_ error: StoreError) -> CommandFailure {
+        switch error {
+        case .busy:
+            .environment("the store is busy", hint: "another process holds it; try again")
+        case .unavailable(let reason): .environment("the store is unavailable: \(reason)")
+        case .schema(let reason): .environment(reason)
+        case .damaged(let place):
+            .environment(
+                "the store is damaged: \(place)",
+                hint: "`gatehouse doctor` says more; restore the last good backup")
+        }
+    }
+
+    private static func keyring(_ failure: KeyringWrapFailure) -> CommandFailure {
+        switch failure {
+        case .otherRootKey(let id):
+            .environment(
+                "the keyring was wrapped under another root key, \(id.text)",
+                hint: "give the root key that belongs to this store")
+        case .damaged:
+            .environment(
+                "the keyring does not open", hint: "its row was altered; restore a backup")
+        case .sealing: .environment("libcrypto could not seal")
+        }
+    }
+
+    private static func refresh(_ failure: RefreshFailure) -> CommandFailure {
+        switch failure {
+        case .store(let error): store(error)
+        case .keyring(let failure): keyring(failure)
+        case .noKeyring: .environment("the store has no keyring", hint: "start the server once")
+        case .storeWentBack: .environment("the store holds an older state than before")
+        }
+    }
+}
+
+@main
+enum Entry {
+    static func main() async {
+        // What we make is for its owner only; what others may use is widened where it is made.
+        umask(0o077)
+        do {
+            var command = try Gatehouse.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(report(error))
+        }
+    }
+
+    /// Says what went wrong, and gives the exit code.
+    private static func report(_ error: any Error) -> Int32 {
+        if error is ExitCode || error is CleanExit || isFromParser(error) {
+            let code = Gatehouse.exitCode(for: error)
+            let message = Gatehouse.fullMessage(for: error)
+            if code.isSuccess {
+                print(message)
+                return 0
+            }
+            printError(message)
+            return code == .validationFailure ? CommandFailure.Code.usage.rawValue : code.rawValue
+        }
+        let failure = CommandFailure(error)
+        printError("error: " + failure.message)
+        if let hint = failure.hint { printError("hint: " + hint) }
+        return failure.code.rawValue
+    }
+
+    private static func isFromParser(_ error: any Error) -> Bool {
+        error is ValidationError || Gatehouse.exitCode(for: error) == .validationFailure
+            || Gatehouse.exitCode(for: error).isSuccess
+    }
+}
+
+func printError(_ message: String) {
+    FileHandle.standardError.write(Data((message + "\n").utf8))
+}

@@ -1,0 +1,211 @@
+// `gatehouse keys`: init, list, rotate, revoke, prune.
+
+import ArgumentParser
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+
+struct KeysCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "keys", abstract: "Look at, rotate and revoke the keys that seal tokens.",
+        subcommands: [Init.self, List.self, Rotate.self, Revoke.self, Prune.self])
+
+    struct Init: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Make a root key for a new store; never replaces one.")
+        @OptionGroup var options: CommonOptions
+
+        func run() async throws {
+            let settings = try options.settings()
+            try DataDirectory.create(settings.dataDirectory)
+            try DataDirectory.check(settings.dataDirectory)
+            try RootKeyFile.create(settings.rootKeyPath)
+            let id = try RootKeyFile.read(settings.rootKeyPath).id.text
+            if options.json {
+                try Output.json(["root_key": id, "file": settings.rootKeyPath])
+            } else {
+                print("made root key \(id) at \(settings.rootKeyPath)")
+                print("Back it up apart from the database: without it the store does not open.")
+            }
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List the token keys.")
+        @OptionGroup var options: CommonOptions
+
+        private struct Ring: Encodable {
+            let version: UInt64
+            let keys: [KeyOutput]
+        }
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let ring = try await workshop.keyring()
+            let usage = try await workshop.store.keyUsage()
+            if options.json {
+                try Output.json(
+                    Ring(
+                        version: ring.version,
+                        keys: ring.keys.map { KeyOutput($0, usage: usage[$0.id]) }))
+            } else {
+                print("ring version \(ring.version)")
+                Output.table(
+                    ["key", "state", "created", "activated", "ended", "sealed", "last deadline"],
+                    ring.keys.map { key in
+                        [
+                            key.id.text, key.state.name, Output.text(key.created),
+                            Output.text(key.activated), Output.text(key.ended),
+                            "\(usage[key.id]?.sealed ?? 0)",
+                            Output.text(usage[key.id]?.lastDeadline),
+                        ]
+                    })
+            }
+        }
+    }
+
+    private struct Change: Encodable {
+        let key: String?
+        let state: String?
+        let revoked: [String]?
+        let version: UInt64
+    }
+
+    struct Rotate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Add a key that takes over once every live server has loaded it.",
+            discussion: """
+                A key that is pending already is not added to: the command goes on with it, so that \
+                it may be run again after an interruption.
+                """)
+        @OptionGroup var options: CommonOptions
+        @Flag(help: "Return when the new key is active.") var wait = false
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let added = try await workshop.changeKeyring { ring in
+                guard ring.pending == nil else { return nil }
+                let next = try ring.addingPendingKey(at: workshop.now(), entropy: .system)
+                return Workshop.RingChange(
+                    ring: next,
+                    audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
+                    keys: next.keys.filter { $0.state == .pending }.map(\.id))
+            }
+            let pending = try await workshop.keyring().pending?.id
+            guard let key = added?.first ?? pending else {
+                throw CommandFailure.environment("the key was activated by another process")
+            }
+            try await KeysCommand.finish(key, wait: wait, workshop: workshop, options: options)
+        }
+    }
+
+    /// Activates without servers, or waits for them, and says how it stands.
+    private static func finish(
+        _ key: KeyID, revoked: [KeyID]? = nil, wait: Bool, workshop: Workshop,
+        options: CommonOptions
+    ) async throws {
+        _ = try await workshop.activateWithoutServers()
+        var ring = try await workshop.keyring()
+        while wait, ring.key(key)?.state == .pending {
+            try await Task.sleep(for: .milliseconds(NodeWait.pollMilliseconds))
+            // A server may have ended meanwhile, and with the last one the waiting for it.
+            _ = try await workshop.activateWithoutServers()
+            ring = try await workshop.keyring()
+        }
+        let state = ring.key(key)?.state
+        if options.json {
+            try Output.json(
+                Change(
+                    key: key.text, state: state?.name, revoked: revoked?.map(\.text),
+                    version: ring.version))
+        } else {
+            print("key \(key.text) is \(state?.name ?? "gone")")
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Revoke keys: every token that they sealed is refused.",
+            discussion: "When no key is left to seal with, a new one is added at once.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "A key's 8 hex digits.") var id: String?
+        @Option(help: "Every key that was first active before this time.") var before: String?
+        @Flag(help: "Every key.") var all = false
+        @Flag(help: "Return when every live server refuses what they sealed.") var wait = false
+
+        func validate() throws {
+            guard [id != nil, before != nil, all].count(where: { $0 }) == 1 else {
+                throw ValidationError("name one of ID, --before and --all")
+            }
+        }
+
+        func run() async throws {
+            let selects = try selection()
+            let workshop = try await options.openWorkshop()
+            if let id, try await workshop.keyring().keys.allSatisfy({ $0.id.text != id }) {
+                throw CommandFailure.refused("there is no key \(id)")
+            }
+            let revoked = try await workshop.changeKeyring { ring in
+                guard
+                    let (next, revoked) = try ring.revoking(
+                        at: workshop.now(), entropy: .system, where: selects)
+                else { return nil }
+                var audit = revoked.map { AuditEvent(.keyRevoked, by: .command, key: $0) }
+                if ring.pending == nil, let pending = next.pending {
+                    audit.append(AuditEvent(.keyAdded, by: .command, key: pending.id))
+                }
+                return Workshop.RingChange(ring: next, audit: audit, keys: revoked)
+            }
+            guard let revoked else {
+                throw CommandFailure.refused("no key to revoke: each that is meant is revoked already")
+            }
+            let ring = try await workshop.keyring()
+            if wait {
+                _ = try await NodeWait(store: workshop.store)
+                    .until { $0.keyringVersion >= ring.version }
+            }
+            if !options.json { for id in revoked { print("key \(id.text) is revoked") } }
+            if let pending = ring.pending {
+                try await KeysCommand.finish(
+                    pending.id, revoked: revoked, wait: wait, workshop: workshop, options: options)
+            } else if options.json {
+                try Output.json(
+                    Change(
+                        key: ring.active?.id.text, state: ring.active?.state.name,
+                        revoked: revoked.map(\.text), version: ring.version))
+            }
+        }
+
+        private func selection() throws -> (TokenKey) -> Bool {
+            if let id {
+                guard let key = KeyID(text: id) else {
+                    throw CommandFailure.usage("“\(id)” is no key: 8 lower-case hex digits")
+                }
+                return { $0.id == key }
+            }
+            guard let before else { return { _ in true } }
+            let time = try Output.time(before)
+            return { key in key.activated.map { $0 < time } ?? false }
+        }
+    }
+
+    struct Prune: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Destroy ended keys whose last token has expired. The server does it hourly.")
+        @OptionGroup var options: CommonOptions
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let destroyed = try await KeyringChange.destroyExpired(
+                in: try await workshop.keyring(),
+                leaseSeconds: workshop.settings.maximumStalenessSeconds, store: workshop.store,
+                rootKey: workshop.rootKey.key, by: .command, at: workshop.now(), entropy: .system)
+            if options.json {
+                try Output.json(["destroyed": destroyed.map(\.text)])
+            } else {
+                print("destroyed \(destroyed.count) key(s)")
+                for id in destroyed { print(id.text) }
+            }
+        }
+    }
+}

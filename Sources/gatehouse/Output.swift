@@ -1,0 +1,118 @@
+// Tables for people, JSON for programs.
+
+import Foundation
+import GatehouseCore
+
+enum Output {
+    /// Prints `value` as one JSON document with sorted keys.
+    static func json(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        print(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+
+    /// Prints rows under a heading, columns aligned.
+    static func table(_ heading: [String], _ rows: [[String]]) {
+        var widths = heading.map(\.count)
+        for row in rows {
+            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+        }
+        for row in [heading] + rows {
+            let cells = zip(row, widths).map { cell, width in
+                cell + String(repeating: " ", count: width - cell.count)
+            }
+            print(trimEnd(cells.joined(separator: "  ")))
+        }
+    }
+
+    private static func trimEnd(_ line: String) -> String {
+        var line = line
+        while line.last == " " { line.removeLast() }
+        return line
+    }
+
+    /// A time for people, UTC.
+    static func text(_ time: UnixTime?) -> String {
+        guard let time else { return "-" }
+        return Date(timeIntervalSince1970: TimeInterval(time.seconds)).formatted(.iso8601)
+    }
+
+    /// Reads Unix seconds or RFC 3339 in UTC.
+    static func time(_ text: String) throws -> UnixTime {
+        if let seconds = Int64(text), let time = UnixTime(seconds: seconds) { return time }
+        if let date = try? Date(text, strategy: .iso8601),
+            let time = UnixTime(seconds: Int64(date.timeIntervalSince1970))
+        {
+            return time
+        }
+        throw CommandFailure.usage(
+            "“\(text)” is no time", hint: "write Unix seconds or 2026-01-31T12:00:00Z")
+    }
+}
+
+struct UserOutput: Encodable {
+    let id: String
+    let username: String
+    let state: String
+    let epoch: UInt32
+    let created: Int64
+    let has_password: Bool
+
+    init(_ user: User) {
+        id = user.id.text
+        username = user.username.text
+        state = user.state.rawValue
+        epoch = user.epoch
+        created = user.created.seconds
+        has_password = user.passwordHash != nil
+    }
+}
+
+struct SessionOutput: Encodable {
+    let session: String
+    let state: String
+    let created: Int64
+    let authenticated: Int64
+    let idle_deadline: Int64
+    let absolute_deadline: Int64
+    let methods: [String]
+    let level: UInt8
+    let remembered: Bool
+
+    init(_ session: SessionRecord, state: SessionRecord.Status) {
+        self.session = session.id.text
+        self.state = state.rawValue
+        created = session.created.seconds
+        authenticated = session.authenticated.seconds
+        idle_deadline = session.idleDeadline.seconds
+        absolute_deadline = session.absoluteDeadline.seconds
+        methods = session.methods.names
+        level = session.level.rawValue
+        remembered = session.isRemembered
+    }
+}
+
+struct KeyOutput: Encodable {
+    let id: String
+    let state: String
+    let created: Int64
+    let activated: Int64?
+    let ended: Int64?
+    let sealed: UInt64
+    let last_deadline: Int64?
+
+    init(_ key: TokenKey, usage: KeyUsage?) {
+        id = key.id.text
+        state = key.state.name
+        created = key.created.seconds
+        activated = key.activated?.seconds
+        ended = key.ended?.seconds
+        sealed = usage?.sealed ?? 0
+        last_deadline = usage?.lastDeadline.seconds
+    }
+}
+
+struct NodeDelayOutput: Encodable {
+    let node: String
+    let milliseconds: Int
+}

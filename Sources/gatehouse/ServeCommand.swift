@@ -1,0 +1,50 @@
+// `gatehouse serve`: the server.
+
+import ArgumentParser
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+import GatehouseWeb
+import Glibc
+import Logging
+import NIOPosix
+import ServiceLifecycle
+import UnixSignals
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run the server.")
+
+    @OptionGroup var options: CommonOptions
+    @Flag(help: "For a developer's machine: makes what is missing in ./gatehouse-data.")
+    var dev = false
+    @Option(help: "The check endpoint: ADDRESS:PORT or unix:/PATH; may be repeated.")
+    var check: [String] = []
+    @Option(help: "The admin endpoint: ADDRESS:PORT or unix:/PATH.")
+    var admin: String?
+
+    func run() async throws {
+        var flags: [String: [String]] = [:]
+        if !check.isEmpty { flags["check.listen"] = check }
+        if let admin { flags["admin.listen"] = [admin] }
+        if dev && options.dataDir == nil {
+            flags["data_dir"] = [CommonOptions.absolute("gatehouse-data")]
+        }
+        let settings = try options.settings(flags: flags)
+        let level = settings.logLevel
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
+        signal(SIGPIPE, SIG_IGN)
+        if dev { try Self.makeDevelopmentFiles(settings) }
+        try await Server(settings: settings, isDevelopment: dev).run()
+    }
+
+    /// The data directory and root key of a first start. A store whose root key is gone is left
+    /// alone: a new key would not open it.
+    private static func makeDevelopmentFiles(_ settings: Settings) throws {
+        try DataDirectory.create(settings.dataDirectory)
+        let database = settings.dataDirectory + "/" + SQLiteStore.fileName
+        let hasDatabase = unsafe access(database, F_OK) == 0
+        let hasKey = unsafe access(settings.rootKeyPath, F_OK) == 0
+        if !hasDatabase && !hasKey { try RootKeyFile.create(settings.rootKeyPath) }
+    }
+}

@@ -1,0 +1,368 @@
+// The composition root of the server: loads everything, then listens, follows, and ends in order.
+
+import Foundation
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+import GatehouseWeb
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import Synchronization
+import UnixSignals
+
+struct Server {
+    let settings: Settings
+    let isDevelopment: Bool
+    private let logger = Logger(label: "gatehouse")
+
+    init(settings: Settings, isDevelopment: Bool) {
+        self.settings = settings
+        self.isDevelopment = isDevelopment
+    }
+
+    func run() async throws {
+        try DataDirectory.check(settings.dataDirectory)
+        // Read twice: the node and the first keyring each own a copy.
+        let store = try await openStore()
+        let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
+        let eventLoops =
+            settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoops)
+        let checks = try await CheckServer.make(
+            on: group, audience: settings.audience, cookieName: settings.sessionCookieName,
+            lease: lease, limits: settings.checkLimits, socketMode: settings.checkSocketMode)
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try RootKeyFile.read(settings.rootKeyPath), lease: lease, entropy: .system
+        ) { snapshot in await checks.publish(snapshot) }
+
+        let status = ServerStatus(
+            lease: lease, node: node, checks: checks, eventLoopCount: eventLoops)
+        let admin = AdminServer(
+            address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
+            source: status.report)
+        let check = CheckService(
+            server: checks, addresses: settings.checkAddresses, group: group, lease: lease,
+            logger: logger)
+        let follower = Follower(node: node, store: store, logger: logger)
+
+        // Everything is loaded before anything listens.
+        do { _ = try await node.refresh(at: SystemClock.now()) } catch {
+            throw CommandFailure(error)
+        }
+        lease.enter(.serving)
+        try await check.listen()
+        logger.info(
+            "started",
+            metadata: [
+                "event": "sys_startup", "node": "\(node.id.text)",
+                "check": "\(settings.checkAddresses.map(\.description).joined(separator: " "))",
+                "admin": "\(settings.adminAddress)",
+            ])
+        if isDevelopment { printDevelopmentHelp() }
+
+        var configuration = ServiceGroupConfiguration(
+            services: [
+                .init(service: follower), .init(service: admin), .init(service: check),
+            ],
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "gatehouse.services"))
+        configuration.maximumGracefulShutdownDuration = Duration.seconds(15)
+        do {
+            try await ServiceGroup(configuration: configuration).run()
+        } catch {
+            await node.leave(at: SystemClock.now().wall)
+            throw CommandFailure.environment("the server ended: \(error)")
+        }
+        await node.leave(at: SystemClock.now().wall)
+        logger.info("stopped", metadata: ["event": "sys_shutdown"])
+        try await group.shutdownGracefully()
+    }
+
+    /// Opens the store, and gives a new one its first ring.
+    private func openStore() async throws -> SQLiteStore {
+        let rootKey = try RootKeyFile.read(settings.rootKeyPath)
+        let store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: true)
+        let now = SystemClock.now().wall
+        if let wrapped = try await store.keyring() {
+            // A wrong root key ends the start here, before anything listens.
+            _ = try rootKey.unwrap(wrapped)
+        } else {
+            let first = try Keyring.first(at: now, entropy: .system)
+            let id = first.active?.id
+            // Where two servers start on an empty store, one of them wins, and both load its ring.
+            _ = try await KeyringChange.replace(
+                with: first, onlyWhenLoaded: false,
+                audit: [
+                    AuditEvent(.keyAdded, by: .server, key: id),
+                    AuditEvent(.keyActivated, by: .server, key: id),
+                ], store: store, rootKey: rootKey, at: now, entropy: .system)
+        }
+        return store
+    }
+
+    private func printDevelopmentHelp() {
+        let program = CommandLine.arguments.first ?? "gatehouse"
+        let data = settings.dataDirectory
+        let quoted = data.contains(" ") ? "'\(data)'" : data
+        var check = "http://\(settings.checkAddresses[0])/check"
+        if case .unix(let path) = settings.checkAddresses[0] {
+            check = "--unix-socket \(path) http://gatehouse/check"
+        }
+        let help = """
+
+            Gatehouse is running, for development only.
+              check endpoint  \(settings.checkAddresses.map(\.description).joined(separator: ", "))
+              admin endpoint  \(settings.adminAddress)   (/livez /readyz /metrics)
+              data directory  \(data)
+
+            Make a user, get a cookie, check it; paste these in another terminal:
+
+              \(program) users add ada --data-dir \(quoted)
+              COOKIE=$(\(program) sessions issue ada --data-dir \(quoted))
+              curl -i -H "Cookie: \(settings.sessionCookieName)=$COOKIE" \(check)
+
+            Ctrl-C stops the server.
+
+
+            """
+        FileHandle.standardOutput.write(Data(help.utf8))
+    }
+}
+
+/// The check listeners as a service: opens them, and drains them at the end.
+final class CheckService: Service {
+    /// How long connections in use may finish, in seconds.
+    static let drainSeconds: Int64 = 5
+
+    private let server: CheckServer
+    private let addresses: [ListenAddress]
+    private let group: MultiThreadedEventLoopGroup
+    private let lease: Lease
+    private let logger: Logger
+    private let channels = Mutex<[any Channel]>([])
+
+    init(
+        server: CheckServer, addresses: [ListenAddress], group: MultiThreadedEventLoopGroup,
+        lease: Lease, logger: Logger
+    ) {
+        self.server = server
+        self.addresses = addresses
+        self.group = group
+        self.lease = lease
+        self.logger = logger
+    }
+
+    func listen() async throws {
+        for address in addresses {
+            do {
+                let channel = try await server.listen(on: address, group: group)
+                channels.withLock { $0.append(channel) }
+            } catch {
+                throw CommandFailure.environment(
+                    "cannot listen on \(address): \(error)",
+                    hint: "is another server running there? --check names another address")
+            }
+        }
+    }
+
+    func run() async throws {
+        try await gracefulShutdown()
+        // New connections are refused first; those in use get their answers.
+        for channel in channels.withLock({ $0 }) { try? await channel.close().get() }
+        lease.enter(.stopping)
+        await server.drain(seconds: Self.drainSeconds)
+        for case .unix(let path) in addresses { unsafe unlink(path) }
+    }
+}
+
+/// Follows the store: refreshes ten times a second, and cleans up now and then.
+struct Follower: Service {
+    static let refreshMilliseconds = 100
+    static let upkeepSeconds: Int64 = 60
+    /// Rows removed in one transaction; no writer waits long.
+    static let upkeepBatch = 1000
+    static let longUpkeepSeconds: Int64 = 3600
+
+    let node: Node
+    let store: any Store
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var failure: RefreshFailure?
+            var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
+            var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
+            while !Task.isCancelled {
+                do {
+                    try await Task.sleep(for: .milliseconds(Self.refreshMilliseconds))
+                } catch { return }
+                let now = SystemClock.now()
+                do throws(RefreshFailure) {
+                    log(try await node.refresh(at: now), recoveredFrom: failure)
+                    failure = nil
+                } catch {
+                    // Said once, not ten times a second; /readyz and metrics go on saying it.
+                    if failure != error {
+                        logger.error("refresh failed", metadata: ["failure": "\(error)"])
+                    }
+                    failure = error
+                }
+                if now.boot >= nextUpkeep {
+                    await cleanUp(at: now.wall)
+                    nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
+                }
+                if now.boot >= nextLongUpkeep {
+                    await node.dropExpired(at: now.wall)
+                    await destroyKeys(at: now.wall)
+                    nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
+                }
+            }
+        }
+    }
+
+    private func log(_ report: RefreshReport, recoveredFrom failure: RefreshFailure?) {
+        if failure != nil { logger.notice("refresh works again") }
+        if report.keyringChanged { logger.info("keyring loaded") }
+        if report.feedRows > 0 {
+            logger.info("revocations applied", metadata: ["rows": "\(report.feedRows)"])
+        }
+        if let key = report.activated {
+            logger.notice("key activated", metadata: ["key": "\(key.text)"])
+        }
+    }
+
+    private func cleanUp(at now: UnixTime) async {
+        do {
+            while try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch {}
+        } catch {
+            logger.error("upkeep failed", metadata: ["failure": "\(error)"])
+        }
+    }
+
+    private func destroyKeys(at now: UnixTime) async {
+        do {
+            for key in try await node.destroyExpiredKeys(at: now) {
+                logger.notice("key destroyed", metadata: ["key": "\(key.text)"])
+            }
+        } catch {
+            logger.error("destroying keys failed", metadata: ["failure": "\(error)"])
+        }
+    }
+}
+
+/// What the admin endpoint tells.
+struct ServerStatus: Sendable {
+    let lease: Lease
+    let node: Node
+    let checks: CheckServer
+    let eventLoopCount: Int
+
+    func report() async -> AdminReport {
+        let now = SystemClock.now()
+        let keys = await node.loadedKeys
+        var reasons: [String] = []
+        if let reason = lease.unavailability(at: now) { reasons.append(reason.rawValue) }
+        if !keys.contains(where: { $0.state == .active }) { reasons.append("no_active_key") }
+        return AdminReport(unreadyReasons: reasons, metrics: await metrics(keys, at: now))
+    }
+
+    private func metrics(
+        _ keys: [(id: KeyID, state: KeyState)], at now: Instant
+    ) async -> [Metric] {
+        let applied = await node.applied
+        let revoked = await node.revocationCounts
+        let states = KeyState.allCases.map { state in
+            Metric.Sample(
+                labels: [("state", state.name)], value: Double(keys.count { $0.state == state }))
+        }
+        return [
+            verdicts, invalid, refusedRequests, connections,
+            Metric(
+                "gatehouse_check_connections_open", .gauge, "Open connections of the check endpoint.",
+                [.init(value: count(.accepted) - count(.closed))]),
+            Metric("gatehouse_keys", .gauge, "Token keys in the ring, by state.", states),
+            Metric(
+                "gatehouse_keyring_version", .gauge, "The version of the ring in use.",
+                [.init(value: Double(applied.keyringVersion))]),
+            Metric(
+                "gatehouse_feed_position", .gauge, "The revocation feed's position that is applied.",
+                [.init(value: Double(applied.position))]),
+            Metric(
+                "gatehouse_revocations", .gauge, "Entries of the revocation index.",
+                [
+                    .init(labels: [("kind", "session")], value: Double(revoked.sessions)),
+                    .init(labels: [("kind", "user")], value: Double(revoked.users)),
+                ]),
+            Metric(
+                "gatehouse_refresh_age_seconds", .gauge,
+                "How long ago the last complete refresh from the store started.",
+                lease.ageSeconds(at: now.boot).map { [.init(value: $0)] } ?? []),
+            Metric(
+                "gatehouse_event_loops", .gauge, "Threads that answer checks.",
+                [.init(value: Double(eventLoopCount))]),
+        ]
+    }
+
+    private func count(_ count: CheckCount) -> Double { Double(checks.count(count)) }
+
+    private func samples(_ label: String, _ counts: [(String, CheckCount)]) -> [Metric.Sample] {
+        counts.map { .init(labels: [(label, $0.0)], value: count($0.1)) }
+    }
+
+    private var verdicts: Metric {
+        let invalid: [CheckCount] = [
+            .ambiguous, .future, .length, .encoding, .version, .unknownKey, .authentication, .content,
+        ]
+        var all = samples(
+            "verdict",
+            [
+                ("good", .good), ("absent", .absent), ("expired", .expired),
+                ("unavailable", .unavailable),
+            ])
+        all.append(
+            .init(labels: [("verdict", "revoked")], value: count(.revoked) + count(.revokedKey)))
+        all.append(
+            .init(labels: [("verdict", "invalid")], value: invalid.reduce(0) { $0 + count($1) }))
+        return Metric("gatehouse_check_verdicts_total", .counter, "Checks answered, by verdict.", all)
+    }
+
+    private var invalid: Metric {
+        Metric(
+            "gatehouse_check_invalid_total", .counter, "Tokens that were invalid, by reason.",
+            samples(
+                "reason",
+                [
+                    ("ambiguous", .ambiguous), ("issued_in_future", .future), ("length", .length),
+                    ("encoding", .encoding), ("version", .version), ("unknown_key", .unknownKey),
+                    ("revoked_key", .revokedKey), ("authentication", .authentication),
+                    ("content", .content),
+                ]))
+    }
+
+    private var refusedRequests: Metric {
+        Metric(
+            "gatehouse_check_refused_requests_total", .counter,
+            "Requests that were not accepted, by reason.",
+            samples(
+                "reason",
+                [
+                    ("bad_request", .badRequest), ("body", .body), ("too_large", .tooLarge),
+                    ("unknown_option", .unknownOption),
+                ]))
+    }
+
+    private var connections: Metric {
+        Metric(
+            "gatehouse_check_connections_total", .counter,
+            "Connections of the check endpoint, by what became of them.",
+            samples(
+                "event",
+                [
+                    ("accepted", .accepted), ("closed", .closed), ("over_limit", .overLimit),
+                    ("head_timeout", .headTimeout), ("idle_timeout", .idleTimeout),
+                ]))
+    }
+}

@@ -1,0 +1,232 @@
+// `gatehouse sessions`: list, issue, revoke.
+
+import ArgumentParser
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+
+struct SessionsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sessions", abstract: "List, issue and revoke sessions.",
+        subcommands: [List.self, Issue.self, Revoke.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List a user's sessions, newest first.")
+        /// More sessions than a person has; a runaway script's are counted by its owner.
+        static let maximumRows = 10_000
+
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            let user = try await CommonOptions.user(name, in: store)
+            let floor = try await store.authenticatedFloor()
+            let now = SystemClock.now().wall
+            let sessions = try await store.sessions(of: user.id, limit: Self.maximumRows)
+                .map { ($0, $0.status(at: now, userEpoch: user.epoch, floor: floor)) }
+            if options.json {
+                try Output.json(["sessions": sessions.map { SessionOutput($0, state: $1) }])
+            } else {
+                Output.table(
+                    ["session", "state", "created", "idle until", "at most until", "level"],
+                    sessions.map { session, state in
+                        [
+                            session.id.text, state.rawValue, Output.text(session.created),
+                            Output.text(session.idleDeadline),
+                            Output.text(session.absoluteDeadline), "\(session.level.rawValue)",
+                        ]
+                    })
+            }
+        }
+    }
+
+    struct Issue: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Issue sessions without a sign-in, and print their tokens.",
+            discussion: """
+                For benchmarks and smoke tests; audited. Nobody has proved anything in such a \
+                session, so its level is 1 and its methods are empty. A token is the value of the \
+                session cookie, or with --bearer what goes behind “Authorization: Bearer”.
+                """)
+        /// Sessions in one transaction.
+        static let batchSize = 500
+        /// A million tokens are 240 MB of output.
+        static let maximumCount = 1_000_000
+
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+        @Option(help: "How many.") var count = 1
+        @Option(help: "Seconds that they live, idle or not; by default the configured limits.")
+        var ttl: Int64?
+        @Flag(help: "For the Authorization header, not for a cookie.") var bearer = false
+
+        private struct Issued: Encodable {
+            let session: String
+            let token: String
+            let key: String
+            let idle_deadline: Int64
+            let absolute_deadline: Int64
+        }
+
+        func validate() throws {
+            guard (1...Self.maximumCount).contains(count) else {
+                throw ValidationError("--count takes 1 to \(Self.maximumCount)")
+            }
+            guard ttl.map({ (1...SessionLimits.maximumSeconds).contains($0) }) ?? true else {
+                throw ValidationError("--ttl takes 1 to \(SessionLimits.maximumSeconds) seconds")
+            }
+        }
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let limits =
+                ttl.map { SessionLimits(idleSeconds: $0, absoluteSeconds: $0) }
+                ?? workshop.settings.sessionLimits
+            guard let limits else { throw CommandFailure.usage("--ttl is out of range") }
+            var issued: [Issued] = []
+            var left = count
+            while left > 0 {
+                let batch = try await issue(
+                    min(left, Self.batchSize), limits: limits, workshop: workshop)
+                left -= batch.count
+                if options.json {
+                    issued += batch
+                } else {
+                    for session in batch { print(session.token) }
+                }
+            }
+            if options.json { try Output.json(["sessions": issued]) }
+        }
+
+        /// Seals, then stores, and only then hands out: again when keys or user changed meanwhile.
+        private func issue(
+            _ count: Int, limits: SessionLimits, workshop: Workshop
+        ) async throws -> [Issued] {
+            let store = workshop.store
+            for _ in 0..<Workshop.maximumTries {
+                let user = try await CommonOptions.user(name, in: store)
+                guard user.state == .enabled else {
+                    throw CommandFailure.refused("the user \(user.username.text) is disabled")
+                }
+                let ring = try await workshop.keyring()
+                let floor = try await store.authenticatedFloor()
+                let cipher = try TokenCipher(
+                    keyring: ring, audience: workshop.settings.audience, purposes: [.session])
+                guard let key = cipher.sealingKey else {
+                    throw CommandFailure.environment(
+                        "no key is active", hint: "the next one is on its way; try again")
+                }
+                let now = workshop.now()
+                var records: [SessionRecord] = []
+                var issued: [Issued] = []
+                for _ in 0..<count {
+                    let record = try SessionRecord(
+                        for: user, at: now, floor: floor, limits: limits, methods: [],
+                        level: .remembered, entropy: .system)
+                    let token = try cipher.sealSession(
+                        record.claims(username: user.username, at: now),
+                        transport: bearer ? .bearer : .cookie, entropy: .system)
+                    records.append(record)
+                    issued.append(
+                        Issued(
+                            session: record.id.text, token: String(decoding: token, as: UTF8.self),
+                            key: key.text, idle_deadline: record.idleDeadline.seconds,
+                            absolute_deadline: record.absoluteDeadline.seconds))
+                }
+                let audit = records.map {
+                    AuditEvent(.sessionCreated, by: .command, user: user.id, session: $0.id)
+                }
+                let outcome = try await store.createSessions(
+                    records, sealedUnder: key, keyringVersion: ring.version, audit: audit, at: now)
+                if outcome == .created { return issued }
+            }
+            throw CommandFailure.environment(
+                "keys or user changed under every try", hint: "try again")
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "End sessions: one, a user's, all before a time, or all.")
+
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "A session's 32 hex digits.") var session: String?
+        @Option(help: "End every session of this user.") var user: String?
+        @Option(help: "End every session whose user signed in before this time.")
+        var before: String?
+        @Flag(help: "End every session.") var all = false
+        @Flag(help: "Return when every live server refuses them, and say how long it took.")
+        var wait = false
+
+        private struct Revoked: Encodable {
+            let sessions: Int
+            let position: UInt64
+            let nodes: [NodeDelayOutput]?
+        }
+
+        func validate() throws {
+            let given = [session != nil, user != nil, before != nil, all].count { $0 }
+            guard given == 1 else {
+                throw ValidationError("name one of SESSION, --user, --before and --all")
+            }
+        }
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            let (position, ended) = try await revoke(in: store)
+            let delays =
+                wait ? try await NodeWait(store: store).until { $0.position >= position } : []
+            if options.json {
+                try Output.json(
+                    Revoked(
+                        sessions: ended, position: position,
+                        nodes: wait
+                            ? delays.map {
+                                NodeDelayOutput(node: $0.node.text, milliseconds: $0.milliseconds)
+                            } : nil))
+            } else {
+                print("ended \(ended) session(s)")
+                for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
+            }
+        }
+
+        private func revoke(in store: any Store) async throws -> (UInt64, Int) {
+            let now = SystemClock.now().wall
+            let outcome: RevocationOutcome
+            let missing: String
+            if let session {
+                guard let id = Identifier(hex: session) else {
+                    throw CommandFailure.usage("“\(session)” is no session: 32 lower-case hex digits")
+                }
+                missing = "there is no session \(session)"
+                outcome = try await store.revokeSession(
+                    SessionID(id),
+                    audit: AuditEvent(.sessionRevoked, by: .command, session: SessionID(id)),
+                    at: now)
+            } else if let user {
+                let user = try await CommonOptions.user(user, in: store)
+                missing = "there is no user \(user.username.text)"
+                outcome = try await store.revokeSessions(
+                    of: user.id,
+                    audit: AuditEvent(.sessionsRevokedForUser, by: .command, user: user.id), at: now)
+            } else {
+                // All: also those that began in this very second.
+                let time =
+                    try before.map { try Output.time($0) } ?? now.advanced(bySeconds: 1)
+                guard time <= now.advanced(bySeconds: 1) else {
+                    throw CommandFailure.usage("--before takes a time that has passed")
+                }
+                missing = ""
+                outcome = try await store.revokeSessions(
+                    authenticatedBefore: time,
+                    audit: AuditEvent(.sessionsRevokedBefore, by: .command), at: now)
+            }
+            guard case .revoked(let position, let ended) = outcome else {
+                throw CommandFailure.refused(missing)
+            }
+            return (position, ended)
+        }
+    }
+}

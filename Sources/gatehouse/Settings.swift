@@ -1,0 +1,303 @@
+// The configuration: every setting, its default, its meaning, and how its text is read.
+
+import GatehouseCheck
+import GatehouseCore
+import Logging
+
+/// All settings, valid and of their own types.
+struct Settings: Sendable {
+    var dataDirectory = "/var/lib/gatehouse"
+    var audience = Settings.audience("gatehouse")
+    var rootKeyFile: String?
+    var checkAddresses = [ListenAddress.tcp(host: "127.0.0.1", port: 8444)]
+    var checkSocketMode: UInt16 = 0o660
+    var checkEventLoops = 0
+    var checkLimits = CheckLimits()
+    var allowsPlaintextNetwork = false
+    var adminAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8445)
+    var cookieDomain: String?
+    var sessionIdleSeconds: Int64 = 3600
+    var sessionAbsoluteSeconds: Int64 = 24 * 3600
+    var maximumStalenessSeconds: Int64 = 120
+    var logLevel = Logger.Level.info
+
+    /// Where the root key lies.
+    var rootKeyPath: String { rootKeyFile ?? dataDirectory + "/root.key" }
+
+    /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
+    var sessionCookieName: String {
+        cookieDomain == nil ? "__Host-gatehouse" : "__Secure-gatehouse"
+    }
+
+    var sessionLimits: SessionLimits? {
+        SessionLimits(idleSeconds: sessionIdleSeconds, absoluteSeconds: sessionAbsoluteSeconds)
+    }
+
+    private static func audience(_ text: StaticString) -> Audience {
+        guard let audience = Audience("\(text)") else { preconditionFailure("a valid audience") }
+        return audience
+    }
+}
+
+/// One setting. The README's table is tested against ``Setting/all``.
+struct Setting: Sendable {
+    /// In the file; dots separate levels. The environment variable is derived from it.
+    let name: String
+    /// As it would be written.
+    let defaultText: String
+    let meaning: String
+    /// Takes up the value, or says what is wrong with it. A list's elements are given one by one
+    /// only where `isList`.
+    let isList: Bool
+    let read: @Sendable (_ values: [String], _ settings: inout Settings) -> String?
+
+    var environmentName: String {
+        "GATEHOUSE_"
+            + name.map { $0 == "." ? "_" : String($0).uppercased() }.joined()
+    }
+
+    private init(
+        _ name: String, default defaultText: String, _ meaning: String,
+        read: @escaping @Sendable (String, inout Settings) -> String?
+    ) {
+        self.name = name
+        self.defaultText = defaultText
+        self.meaning = meaning
+        isList = false
+        self.read = { values, settings in
+            guard values.count == 1, let value = values.first else { return "takes one value" }
+            return read(value, &settings)
+        }
+    }
+
+    private init(
+        list name: String, default defaultText: String, _ meaning: String,
+        read: @escaping @Sendable ([String], inout Settings) -> String?
+    ) {
+        self.name = name
+        self.defaultText = defaultText
+        self.meaning = meaning
+        isList = true
+        self.read = read
+    }
+
+    static let all: [Setting] = [
+        Setting(
+            "data_dir", default: "/var/lib/gatehouse",
+            "The directory of the database and, by default, the root key. Absolute."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.dataDirectory = text
+            return nil
+        },
+        Setting(
+            "audience", default: "gatehouse",
+            "This deployment's name, sealed into every token: a copy with the same keys and another name takes none of them."
+        ) { text, settings in
+            guard let audience = Audience(text) else {
+                return "must be 1 to \(Audience.maximumBytes) visible ASCII characters"
+            }
+            settings.audience = audience
+            return nil
+        },
+        Setting(
+            "root_key.file", default: "<data_dir>/root.key",
+            "The file with the key that wraps the keyring; mode 0600."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.rootKeyFile = text
+            return nil
+        },
+        Setting(
+            list: "check.listen", default: "127.0.0.1:8444",
+            "Where the check endpoint listens: a list of `ADDRESS:PORT` and `unix:/PATH`."
+        ) { texts, settings in
+            guard !texts.isEmpty else { return "must name at least one address" }
+            guard texts.count <= 16 else { return "takes at most 16 addresses" }
+            var addresses: [ListenAddress] = []
+            for text in texts {
+                guard let address = ListenAddress(text) else { return badAddress(text) }
+                addresses.append(address)
+            }
+            guard Set(addresses).count == addresses.count else { return "names an address twice" }
+            settings.checkAddresses = addresses
+            return nil
+        },
+        Setting(
+            "check.socket_mode", default: "0660",
+            "The mode of the check endpoint's Unix sockets, in octal."
+        ) { text, settings in
+            guard text.hasPrefix("0"), (3...4).contains(text.utf8.count),
+                let mode = UInt16(text, radix: 8), mode & 0o600 == 0o600, mode <= 0o777
+            else { return "must be octal from 0600 to 0777, such as 0660" }
+            settings.checkSocketMode = mode
+            return nil
+        },
+        Setting(
+            "check.event_loops", default: "0",
+            "Threads that answer checks, 1 to 64; 0 takes one for each core."
+        ) { text, settings in
+            read(text, 0...64) { settings.checkEventLoops = $0 }
+        },
+        Setting(
+            "check.max_connections", default: "4096",
+            "Connections of the check endpoint at one time; further ones are closed at once."
+        ) { text, settings in
+            read(text, 1...1_000_000) { settings.checkLimits.maximumConnections = $0 }
+        },
+        Setting(
+            "check.max_head", default: "16KiB",
+            "The largest request head, 1KiB to 64KiB; a larger one is answered 431."
+        ) { text, settings in
+            guard let bytes = bytes(text), (1024...65_536).contains(bytes) else {
+                return "must be a size from 1KiB to 64KiB"
+            }
+            settings.checkLimits.head.maximumBytes = bytes
+            return nil
+        },
+        Setting(
+            "check.max_headers", default: "64",
+            "The most header fields of a request, 8 to 256; more are answered 431."
+        ) { text, settings in
+            read(text, 8...256) { settings.checkLimits.head.maximumFields = $0 }
+        },
+        Setting(
+            "check.head_timeout", default: "5s",
+            "How long a request head may take from its first byte to its last, 1s to 60s."
+        ) { text, settings in
+            read(text, seconds: 1...60) { settings.checkLimits.headSeconds = $0 }
+        },
+        Setting(
+            "check.idle_timeout", default: "60s",
+            "How long a connection may be idle, 1s to 1h; longer than the proxy keeps its own."
+        ) { text, settings in
+            read(text, seconds: 1...3600) { settings.checkLimits.idleSeconds = $0 }
+        },
+        Setting(
+            "check.allow_plaintext_network", default: "false",
+            "Whether check and admin endpoint may listen without TLS on an address that other machines reach."
+        ) { text, settings in
+            switch text {
+            case "true": settings.allowsPlaintextNetwork = true
+            case "false": settings.allowsPlaintextNetwork = false
+            default: return "must be true or false"
+            }
+            return nil
+        },
+        Setting(
+            "admin.listen", default: "127.0.0.1:8445",
+            "Where the admin endpoint listens: one `ADDRESS:PORT` or `unix:/PATH`."
+        ) { text, settings in
+            guard let address = ListenAddress(text) else { return badAddress(text) }
+            settings.adminAddress = address
+            return nil
+        },
+        Setting(
+            "cookie.domain", default: "",
+            "A domain whose hosts share the cookies; they are then named `__Secure-…` and weaker: any host of the domain can set them. Empty: this host only."
+        ) { text, settings in
+            guard !text.isEmpty else {
+                settings.cookieDomain = nil
+                return nil
+            }
+            guard text.utf8.count <= 253, text.utf8.contains(UInt8(ascii: ".")),
+                text.utf8.allSatisfy({ byte in
+                    (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                        || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                        || byte == UInt8(ascii: "-") || byte == UInt8(ascii: ".")
+                }), text.utf8.first != UInt8(ascii: ".")
+            else { return "must be a host name in lower case, such as example.org" }
+            settings.cookieDomain = text
+            return nil
+        },
+        Setting(
+            "session.idle", default: "1h",
+            "A session ends when it was not used for this long; at most `session.absolute`."
+        ) { text, settings in
+            read(text, seconds: 1...SessionLimits.maximumSeconds) {
+                settings.sessionIdleSeconds = $0
+            }
+        },
+        Setting(
+            "session.absolute", default: "24h",
+            "A session ends this long after it began, whatever happens; at most 30d."
+        ) { text, settings in
+            read(text, seconds: 1...SessionLimits.maximumSeconds) {
+                settings.sessionAbsoluteSeconds = $0
+            }
+        },
+        Setting(
+            "revocation.max_staleness", default: "2m",
+            "How long a node goes on answering when it can't read the store, 10s to 1h; then 503."
+        ) { text, settings in
+            read(text, seconds: 10...3600) { settings.maximumStalenessSeconds = $0 }
+        },
+        Setting(
+            "log.level", default: "info", "trace, debug, info, notice, warning, error or critical."
+        ) { text, settings in
+            guard let level = Logger.Level(rawValue: text) else {
+                return "must be trace, debug, info, notice, warning, error or critical"
+            }
+            settings.logLevel = level
+            return nil
+        },
+    ]
+
+    private static func badAddress(_ text: String) -> String {
+        "“\(text)” is no address: write 127.0.0.1:8444, [::1]:8444 or unix:/path (of at most "
+            + "\(ListenAddress.maximumPathBytes) bytes)"
+    }
+
+    private static func read(
+        _ text: String, _ range: ClosedRange<Int>, _ take: (Int) -> Void
+    ) -> String? {
+        guard isDigits(text), let number = Int(text), range.contains(number) else {
+            return "must be a whole number from \(range.lowerBound) to \(range.upperBound)"
+        }
+        take(number)
+        return nil
+    }
+
+    private static func read(
+        _ text: String, seconds range: ClosedRange<Int64>, _ take: (Int64) -> Void
+    ) -> String? {
+        guard let value = seconds(text), range.contains(value) else {
+            return "must be a duration from \(durationText(range.lowerBound)) to "
+                + "\(durationText(range.upperBound)), such as 30s, 5m, 24h or 30d"
+        }
+        take(value)
+        return nil
+    }
+
+    private static func isDigits(_ text: some StringProtocol) -> Bool {
+        (1...12).contains(text.utf8.count)
+            && text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    }
+
+    /// Reads `30s`, `5m`, `24h` or `30d`.
+    static func seconds(_ text: String) -> Int64? {
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        guard let last = text.last, let unit = units[last], isDigits(text.dropLast()),
+            let number = Int64(text.dropLast())
+        else { return nil }
+        return number * unit
+    }
+
+    /// Reads `1024`, `16KiB` or `64MiB`.
+    static func bytes(_ text: String) -> Int? {
+        for (suffix, factor) in [("KiB", 1024), ("MiB", 1024 * 1024)] where text.hasSuffix(suffix) {
+            let digits = text.dropLast(suffix.count)
+            guard isDigits(digits), let number = Int(digits) else { return nil }
+            return number * factor
+        }
+        return isDigits(text) ? Int(text) : nil
+    }
+
+    static func durationText(_ seconds: Int64) -> String {
+        for (unit, size) in [("d", 86_400), ("h", 3600), ("m", 60)] as [(String, Int64)]
+        where seconds >= size && seconds % size == 0 {
+            return "\(seconds / size)\(unit)"
+        }
+        return "\(seconds)s"
+    }
+}

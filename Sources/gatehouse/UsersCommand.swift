@@ -1,0 +1,165 @@
+// `gatehouse users`: add, list, show, disable, enable.
+
+import ArgumentParser
+import Foundation
+import GatehouseCheck
+import GatehouseCore
+import GatehouseStore
+import GatehousePasswords
+
+struct UsersCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "users", abstract: "Add, list and switch users.",
+        subcommands: [Add.self, List.self, Show.self, Disable.self, Enable.self])
+
+    struct Add: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Add a user.",
+            discussion: """
+                Without --password-stdin the user has no password: sessions can be issued for them, \
+                and nobody can sign in as them with one.
+                """)
+
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+        @Flag(help: "Read the password from standard input; one line end is not part of it.")
+        var passwordStdin = false
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            let username = try CommonOptions.username(name)
+            // A taken name is told before a hash is made; the constraint still decides below.
+            guard try await store.user(named: username) == nil else { throw taken(username) }
+            let hash = passwordStdin ? try await hashFromStandardInput() : nil
+            let id = try UserID.random(from: .system)
+            let outcome = try await store.addUser(
+                username, id: id, passwordHash: hash,
+                audit: AuditEvent(.userCreated, by: .command, user: id),
+                at: SystemClock.now().wall)
+            guard case .added(let user) = outcome else { throw taken(username) }
+            if options.json {
+                try Output.json(UserOutput(user))
+            } else {
+                print("added \(user.username.text), user \(user.id.text)")
+            }
+        }
+
+        private func taken(_ username: Username) -> CommandFailure {
+            .refused("the username \(username.text) is taken")
+        }
+
+        private func hashFromStandardInput() async throws -> String {
+            var bytes: [UInt8] = []
+            defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+            // Room for the longest password, a line end, and one byte that says "too long".
+            let data = try FileHandle.standardInput.read(upToCount: Password.maximumBytes + 3)
+            bytes = Array(data ?? Data())
+            if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
+            if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+            let hasher = PasswordHasher(parameters: .standard, threads: 1, maximumQueued: 1)
+            let hash: PasswordHash
+            do {
+                let password = try Password(bytes.span)
+                if let refusal = PasswordPolicy().admit(password) { throw refusal }
+                hash = try await hasher.hash(password)
+            } catch let refusal as PasswordRefusal {
+                await hasher.shutdown()
+                throw CommandFailure.refused("the password is refused: \(refusal.message)")
+            }
+            await hasher.shutdown()
+            return hash.text
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List all users.")
+        /// Users read in one go.
+        static let pageSize = 1000
+
+        @OptionGroup var options: CommonOptions
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            var users: [User] = []
+            while true {
+                let page = try await store.users(
+                    after: users.last?.username, limit: Self.pageSize)
+                users += page
+                guard page.count == Self.pageSize else { break }
+            }
+            if options.json {
+                try Output.json(["users": users.map(UserOutput.init)])
+            } else {
+                Output.table(
+                    ["username", "state", "created", "user"],
+                    users.map {
+                        [$0.username.text, $0.state.rawValue, Output.text($0.created), $0.id.text]
+                    })
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one user.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            let user = try await CommonOptions.user(name, in: store)
+            guard !options.json else { return try Output.json(UserOutput(user)) }
+            print("username  \(user.username.text)")
+            print("user      \(user.id.text)")
+            print("state     \(user.state.rawValue)")
+            print("created   \(Output.text(user.created))")
+            print("epoch     \(user.epoch)")
+            print("password  \(user.passwordHash == nil ? "none" : "set")")
+        }
+    }
+
+    struct Disable: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Disable a user: every session ends, and no new one begins.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+        @Flag(help: "Return when every live server refuses the user's sessions.") var wait = false
+
+        func run() async throws {
+            try await UsersCommand.set(name, .disabled, options: options, wait: wait)
+        }
+    }
+
+    struct Enable: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Enable a user again; sessions that were ended stay ended.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+
+        func run() async throws {
+            try await UsersCommand.set(name, .enabled, options: options, wait: false)
+        }
+    }
+
+    private static func set(
+        _ name: String, _ state: User.State, options: CommonOptions, wait: Bool
+    ) async throws {
+        let store = try options.openStore(try options.settings())
+        let user = try await CommonOptions.user(name, in: store)
+        let kind: AuditEvent.Kind = state == .enabled ? .userEnabled : .userDisabled
+        let outcome = try await store.setUser(
+            user.id, state: state, audit: AuditEvent(kind, by: .command, user: user.id),
+            at: SystemClock.now().wall)
+        switch outcome {
+        case .notFound: throw CommandFailure.refused("there is no user \(user.username.text)")
+        case .unchanged(let user):
+            if options.json { return try Output.json(UserOutput(user)) }
+            print("\(user.username.text) is \(user.state.rawValue) already")
+        case .changed(let user, let position):
+            let delays =
+                wait ? try await NodeWait(store: store).until { $0.position >= position } : []
+            if options.json { return try Output.json(UserOutput(user)) }
+            print("\(user.username.text) is now \(user.state.rawValue)")
+            for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
+        }
+    }
+}

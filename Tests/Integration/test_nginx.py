@@ -1,0 +1,236 @@
+# A real nginx with the shipped configuration in front of a site, over TCP and over the Unix socket.
+
+import itertools
+import json
+import unittest
+
+from harness import REVOCATION_SECONDS, Gatehouse, Nginx, after
+from wire import IDENTITY, EchoSite, ScriptedCheck, check_head, cookie, eventually, head
+
+
+class NginxTests:
+    """One body of tests; the two classes below say how nginx reaches Gatehouse."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.gatehouse = Gatehouse(cls).start()
+        cls.user = cls.gatehouse.add_user("ada")
+        cls.site = EchoSite()
+        after(cls, cls.site.stop)
+        check = cls.check_address()
+        cls.greeting = Nginx(cls, check)
+        cls.echo = Nginx(cls, check, site=cls.site.address)
+
+    def setUp(self):
+        self.session = self.gatehouse.issue("ada")
+        self.token = self.session["token"]
+
+    def echoed(self, *lines, method="GET", body=b"", token=None):
+        """Sends a request with a good cookie through nginx: what the site received."""
+        with self.echo.wire() as wire:
+            response = wire.request(head(
+                f"{method} /page?q=1 HTTP/1.1", "Host: localhost",
+                cookie(token or self.token), *lines) + body)
+        self.assertEqual(response.status, 200, response)
+        return json.loads(response.body)
+
+    def assert_no_site(self, status, request):
+        """nginx answers `status`, and the site has not been asked."""
+        before = self.site.requests
+        with self.echo.wire() as wire:
+            response = wire.request(request)
+        self.assertEqual(response.status, status, response)
+        self.assertEqual(self.site.requests, before, "the site was asked")
+        return response
+
+    # The story.
+
+    def test_greets_by_name_with_the_cookie_and_refuses_without_it(self):
+        self.assertEqual(self.greeting.curl(cookie=self.token), (200, "Hello, ada.\n"))
+        status, body = self.greeting.curl()
+        self.assertEqual(status, 401)
+        self.assertIn("Please sign in", body)
+        self.assertNotIn("Hello", body)
+
+    def test_refuses_the_next_request_after_a_revocation_that_waited(self):
+        self.assertEqual(self.greeting.curl(cookie=self.token)[0], 200)
+        self.gatehouse.ok("sessions", "revoke", self.session["session"], "--wait")
+        self.assertEqual(self.greeting.curl(cookie=self.token)[0], 401)
+
+    def test_refuses_within_a_second_after_a_revocation_that_did_not_wait(self):
+        self.assertEqual(self.greeting.curl(cookie=self.token)[0], 200)
+        self.gatehouse.ok("sessions", "revoke", self.session["session"])
+        eventually(lambda: self.greeting.curl(cookie=self.token)[0] == 401, REVOCATION_SECONDS)
+
+    def test_two_session_cookies_are_refused_in_one_header_and_in_two(self):
+        other = self.gatehouse.issue("ada")["token"]
+        self.assert_no_site(401, check_head(self.token, other, target="/"))
+        self.assert_no_site(401, head(
+            "GET / HTTP/1.1", "Host: localhost", cookie(self.token), cookie(other)))
+
+    def test_a_refusal_is_a_page_that_no_cache_keeps(self):
+        response = self.assert_no_site(401, check_head(target="/"))
+        self.assertTrue(response.header("content-type").startswith("text/html"))
+        self.assertEqual(response.header("cache-control"), "no-store")
+        self.assertNotIn("basic", response.header("www-authenticate").lower())
+
+    # Identity headers.
+
+    def test_the_site_sees_who_it_is(self):
+        headers = {name.lower(): value for name, value in self.echoed()["headers"]}
+        self.assertEqual(headers["x-auth-user"], self.user["id"])
+        self.assertEqual(headers["x-auth-username"], "ada")
+        self.assertEqual(headers["x-auth-session"], self.session["session"])
+        self.assertTrue(headers["x-auth-time"].isdigit())
+        self.assertIn(headers["x-auth-level"], ["1", "2", "3"])
+
+    def test_forged_identity_headers_never_reach_the_site(self):
+        genuine = [pair for pair in self.echoed()["headers"] if "auth" in pair[0].lower()]
+        for name in IDENTITY:
+            # x-auth-user, X-AUTH-USER, X-Auth-User, and `_` or `.` in place of each `-`.
+            words = name.split("-")
+            forged = [name, name.upper(), name.title(), name.title()]
+            forged += ["".join(itertools.chain(*zip(words, [*separators, ""])))
+                       for separators in itertools.product("-_.", repeat=2)]
+            lines = [f"{alias}: forged-{i}" for i, alias in enumerate(forged)]
+            lines += [f"{name}:", f"Connection: keep-alive, {name}"]
+            with self.subTest(name=name):
+                seen = self.echoed(*lines)["headers"]
+                self.assertNotIn("forged", json.dumps(seen))
+                self.assertEqual([pair for pair in seen if "auth" in pair[0].lower()], genuine)
+
+    def test_an_identity_header_in_a_broken_line_never_reaches_the_site(self):
+        for line in ["X-Auth-User : forged", " X-Auth-User: forged", "X-Auth-User\t: forged",
+                     "X-Auth-User\0: forged"]:
+            with self.subTest(line=line):
+                self.assert_no_site(400, head(
+                    "GET / HTTP/1.1", "Host: localhost", cookie(self.token), line))
+
+    def test_forged_identity_headers_open_nothing(self):
+        self.assert_no_site(401, head(
+            "GET / HTTP/1.1", "Host: localhost", *(f"{name}: forged" for name in IDENTITY)))
+
+    def test_nobody_can_ask_the_check_location_from_outside(self):
+        self.assert_no_site(404, check_head(self.token, target="/_gatehouse/check"))
+
+    def test_other_spellings_of_the_check_location_are_protected_like_any_page(self):
+        for target in ["/_gatehouse/check/", "/_gatehouse/check,optional", "/_gatehouse//checks",
+                       "/x/..;/_gatehouse/check", "/%2e%2e/"]:
+            with self.subTest(target=target), self.echo.wire() as wire:
+                response = wire.check(target=target)
+                self.assertIn(response.status, [400, 401, 404], response)
+
+    # Requests of every kind.
+
+    def test_cookies_reach_the_site_as_they_were(self):
+        seen = self.echoed("Cookie: theme=dark")["headers"]
+        cookies = "; ".join(value for name, value in seen if name.lower() == "cookie")
+        self.assertIn("theme=dark", cookies)
+        self.assertIn(self.token, cookies)
+
+    def test_a_body_reaches_the_site(self):
+        body = b"name=value&" * 10_000
+        seen = self.echoed(f"Content-Length: {len(body)}", method="POST", body=body)
+        self.assertEqual((seen["method"], seen["target"]), ("POST", "/page?q=1"))
+        self.assertEqual(seen["body"], body.decode())
+
+    def test_a_chunked_body_reaches_the_site(self):
+        seen = self.echoed("Transfer-Encoding: chunked", method="PUT",
+                           body=b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")
+        self.assertEqual((seen["method"], seen["body"]), ("PUT", "hello world"))
+
+    def test_a_body_without_a_session_is_refused(self):
+        self.assert_no_site(401, head(
+            "POST / HTTP/1.1", "Host: localhost", "Content-Length: 4") + b"body")
+        self.assert_no_site(401, head(
+            "POST / HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked")
+            + b"4\r\nbody\r\n0\r\n\r\n")
+
+    def test_what_a_client_may_send_does_not_confuse_the_check(self):
+        for lines in [["If-None-Match: *"], ["If-Match: *"], ["Range: bytes=0-1"],
+                      ["If-Modified-Since: Mon, 01 Jan 2035 00:00:00 GMT"], ["TE: trailers"],
+                      ["Upgrade: websocket", "Connection: Upgrade"], ["Accept-Encoding: gzip"],
+                      ["X-Forwarded-Host: evil.example", "X-Forwarded-Uri: /public"],
+                      ["X-Original-URL: /public", "X-Rewrite-URL: /public"],
+                      [f"X-Header-{i}: value" for i in range(90)],
+                      [f"X-Large-{i}: {'x' * 7000}" for i in range(3)]]:
+            with self.subTest(lines[0]):
+                self.echoed(*lines)
+                self.assert_no_site(401, head("GET / HTTP/1.1", "Host: localhost", *lines))
+
+    def test_checks_of_many_clients_share_few_connections(self):
+        accepted = 'gatehouse_check_connections_total{event="accepted"}'
+        before = self.gatehouse.metric(accepted)
+        for _ in range(100):
+            self.echoed()
+        # One worker, one request at a time: one connection, and one for a retry.
+        self.assertLessEqual(self.gatehouse.metric(accepted) - before, 2)
+
+    # When Gatehouse can't answer.
+
+    def test_nothing_passes_while_gatehouse_is_down_and_all_is_well_when_it_is_back(self):
+        self.echoed()
+        self.gatehouse.kill()
+        self.assert_no_site(500, check_head(self.token, target="/"))
+        self.gatehouse.start()
+        self.echoed()
+
+
+class NginxOverTCP(NginxTests, unittest.TestCase):
+    @classmethod
+    def check_address(cls):
+        return cls.gatehouse.tcp
+
+
+class NginxOverUnixSocket(NginxTests, unittest.TestCase):
+    @classmethod
+    def check_address(cls):
+        return cls.gatehouse.unix
+
+
+class NginxBeforeAnyCheck(unittest.TestCase):
+    """The shipped configuration before a check endpoint that says what we want it to say."""
+
+    def through(self, answer, *requests):
+        """The answers to the requests, and the check endpoint that nginx asked about them."""
+        check = ScriptedCheck(answer)
+        self.addCleanup(check.stop)
+        nginx = Nginx(self, ("127.0.0.1", check.port))
+        responses = []
+        for request in requests:
+            with nginx.wire() as wire:
+                responses.append(wire.request(request))
+        return responses, check
+
+    GOOD = b"HTTP/1.1 200 OK\r\nx-auth-username: ada\r\ncontent-length: 0\r\n\r\n"
+
+    def test_connections_to_the_check_endpoint_are_kept(self):
+        responses, check = self.through(self.GOOD, *[check_head("t", target="/")] * 50)
+        self.assertEqual([response.status for response in responses], [200] * 50)
+        self.assertEqual((len(check.heads), check.accepted), (50, 1))
+
+    def test_the_check_gets_the_cookies_and_nothing_else(self):
+        (response,), check = self.through(self.GOOD, head(
+            "POST /page?q=1 HTTP/1.1", "Host: localhost", "Cookie: a=1", "Cookie: b=2",
+            "Content-Length: 4", "Expect: 100-continue", "X-Auth-User: forged", "Range: bytes=0-1",
+            "Authorization: Basic eDp5", "X-Other: 1") + b"body")
+        self.assertEqual(response.status, 200)
+        [[line, *headers]] = check.heads
+        self.assertEqual(line, "GET /check HTTP/1.1")
+        self.assertEqual(sorted(headers), ["Cookie: a=1; b=2", "Host: gatehouse"])
+
+    def test_any_other_answer_of_the_check_endpoint_is_a_500(self):
+        for answer in [b"HTTP/1.1 503 Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n",
+                       b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+                       b"HTTP/1.1 431 Too Large\r\ncontent-length: 0\r\n\r\n",
+                       b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+                       b"HTTP/1.1 304 Not Modified\r\n\r\n",
+                       b"garbage\r\n\r\n"]:
+            with self.subTest(answer=answer):
+                (response,), _ = self.through(answer, check_head("t", target="/"))
+                self.assertEqual(response.status, 500)
+
+    def test_a_check_endpoint_that_never_answers_is_a_500_soon(self):
+        (response,), check = self.through(None, check_head("t", target="/"))
+        self.assertEqual(response.status, 500)
+        self.assertGreaterEqual(check.accepted, 1)
