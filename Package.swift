@@ -90,19 +90,30 @@ let package = Package(
             swiftSettings: settings),
         // Counts heap allocations for the tests that assert there are none.
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
-        .testTarget(
-            name: "GatehouseCoreTests", dependencies: ["GatehouseCore", "CAllocationCount"],
+        // Fixtures, vectors and seeded randomness for the tests.
+        .target(
+            name: "GatehouseTestSupport", dependencies: ["GatehouseCore"], path: "Tests/Support",
             swiftSettings: settings),
         .testTarget(
-            name: "GatehousePasswordsTests", dependencies: ["GatehousePasswords"],
+            name: "GatehouseCoreTests",
+            dependencies: [
+                "GatehouseCore", "GatehouseTestSupport", "CAllocationCount", "COpenSSL",
+            ],
             swiftSettings: settings),
         .testTarget(
-            name: "GatehouseStoreTests", dependencies: ["GatehouseStore"],
+            name: "GatehousePasswordsTests",
+            dependencies: ["GatehousePasswords", "GatehouseTestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "GatehouseCheckTests", dependencies: ["GatehouseCheck"],
+            name: "GatehouseStoreTests",
+            dependencies: ["GatehouseStore", "GatehouseTestSupport"],
             swiftSettings: settings),
         .testTarget(
-            name: "GatehouseTests", dependencies: ["gatehouse"], swiftSettings: settings),
+            name: "GatehouseCheckTests",
+            dependencies: ["GatehouseCheck", "GatehouseTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseTests", dependencies: ["gatehouse", "GatehouseTestSupport"],
+            swiftSettings: settings),
     ]
 )

@@ -75,29 +75,37 @@ package struct CheckConnection {
         lastActivity = now.boot
         let disposition: Disposition
         if partial.isEmpty {
-            disposition = answer(bytes, loop: loop, at: now, into: &output)
+            var consumed = 0
+            disposition = answer(bytes, loop: loop, at: now, into: &output, consumed: &consumed)
+            if disposition == .open {
+                for index in consumed..<bytes.count { partial.append(bytes[index]) }
+            }
         } else {
-            // Taken out while it is read, so that what is left over can be put back.
-            var joined = partial
-            partial = []
+            // Taken out while it is read, so that bytes that were kept are not copied again.
+            var joined: [UInt8] = []
+            swap(&joined, &partial)
             for index in bytes.indices { joined.append(bytes[index]) }
-            disposition = answer(joined.span, loop: loop, at: now, into: &output)
+            var consumed = 0
+            disposition = answer(
+                joined.span, loop: loop, at: now, into: &output, consumed: &consumed)
+            if disposition == .open {
+                joined.removeFirst(consumed)
+                swap(&joined, &partial)
+            }
         }
         isClosed = disposition == .close
         return disposition
     }
 
     private mutating func answer(
-        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: inout [UInt8]
+        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: inout [UInt8],
+        consumed: inout Int
     ) -> Disposition {
-        var start = 0
-        while start < bytes.count {
-            let rest = bytes.extracting(start..<bytes.count)
+        while consumed < bytes.count {
+            let rest = bytes.extracting(consumed..<bytes.count)
             switch scanner.scan(rest) {
             case .incomplete:
-                if start > 0 || headStarted == nil { headStarted = now.boot }
-                partial.reserveCapacity(rest.count)
-                for index in rest.indices { partial.append(rest[index]) }
+                if consumed > 0 || headStarted == nil { headStarted = now.boot }
                 return .open
             case .refused(let defect):
                 loop.counters.add(defect)
@@ -110,7 +118,7 @@ package struct CheckConnection {
                 let disposition = answer(
                     head, bytes: rest, loop: loop, at: now, into: &output)
                 guard disposition == .open else { return .close }
-                start += byteCount
+                consumed += byteCount
             }
         }
         return .open

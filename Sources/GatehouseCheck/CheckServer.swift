@@ -102,9 +102,8 @@ package final class CheckServer: Sendable {
         case .tcp(let host, let port):
             return try await bootstrap.bind(host: host, port: port).get()
         case .unix(let path):
-            let channel = try await bootstrap.bind(
-                unixDomainSocketPath: path, cleanupExistingSocketFile: true
-            ).get()
+            try UnixSocketPath.prepare(path)
+            let channel = try await bootstrap.bind(unixDomainSocketPath: path).get()
             // Bound under the process's umask, which lets no one else in; widened only now.
             guard unsafe chmod(path, mode_t(socketMode)) == 0 else {
                 try await channel.close().get()

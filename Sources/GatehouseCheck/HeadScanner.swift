@@ -79,6 +79,8 @@ package struct HeadScanner {
     private var isHTTP10 = false
     /// The first byte of the line that is not complete yet.
     private var lineStart = 0
+    /// How far that line has been searched for its end, so that a slow sender costs no more.
+    private var searched = 0
     private var fieldCount = 0
     private var hostCount = 0
     private var hasContentLength = false
@@ -94,6 +96,7 @@ package struct HeadScanner {
         head = RequestHead()
         isHTTP10 = false
         lineStart = 0
+        searched = 0
         fieldCount = 0
         hostCount = 0
         hasContentLength = false
@@ -121,6 +124,7 @@ package struct HeadScanner {
                 return .refused(defect)
             }
             lineStart = next
+            searched = next
         }
     }
 
@@ -130,20 +134,24 @@ package struct HeadScanner {
 
     /// The index of the CR that ends the current line, whose bytes it checks: no control character
     /// but HTAB, CR only before LF, LF only after CR.
-    private func lineEnd(_ bytes: Span<UInt8>) -> LineEnd {
-        var index = lineStart
+    private mutating func lineEnd(_ bytes: Span<UInt8>) -> LineEnd {
+        var index = searched
         let count = bytes.count
         while index < count {
             let byte = bytes[index]
             if byte < 0x20 || byte == 0x7F {
                 if byte == 0x0D {
-                    guard index + 1 < count else { return .missing }
+                    guard index + 1 < count else {
+                        searched = index
+                        return .missing
+                    }
                     return bytes[index + 1] == 0x0A ? .found(index) : .bad
                 }
                 if byte != 0x09 { return .bad }
             }
             index += 1
         }
+        searched = count
         return .missing
     }
 

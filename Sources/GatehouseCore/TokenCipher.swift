@@ -80,8 +80,7 @@
             _unsafeElements: UnsafeBufferPointer(start: token, count: TokenFormat.headerBytes))
         let number = UInt32(bigEndianBytes: header, at: 1)
         guard let keyID = KeyID(rawValue: number) else { return .refused(.unknownKey, nil) }
-        guard let entry = entries.first(where: { $0.keyID == number && $0.purpose == purpose })
-        else {
+        guard let entry = entry(number, purpose) else {
             return .refused(revoked.contains(number) ? .revokedKey : .unknownKey, keyID)
         }
 
@@ -119,11 +118,7 @@
         guard (1...TokenFormat.maximumPlaintextBytes).contains(content.count) else {
             throw .tooLarge
         }
-        guard let active,
-            let entry = entries.first(where: {
-                $0.keyID == active.rawValue && $0.purpose == purpose
-            })
-        else { throw .noActiveKey }
+        guard let active, let entry = entry(active.rawValue, purpose) else { throw .noActiveKey }
         let nonce: [UInt8]
         do { nonce = try entropy.bytes(XAES256GCM.nonceBytes) } catch { throw .entropy }
 
@@ -157,13 +152,20 @@
             claims.encoded().span, purpose: .session, transport: transport, entropy: entropy)
     }
 
+    /// The key that is selected; a ring has few.
+    private func entry(_ keyID: UInt32, _ purpose: TokenPurpose) -> Entry? {
+        for index in entries.indices
+        where entries[index].keyID == keyID && entries[index].purpose == purpose {
+            return entries[index]
+        }
+        return nil
+    }
+
     /// Writes prefix and header bytes to the scratch.
     private func associatedData(
         header: UnsafePointer<UInt8>, purpose: TokenPurpose, transport: TokenTransport
     ) -> UnsafeBufferPointer<UInt8> {
-        let index =
-            purpose.index * TokenTransport.allCases.count + (transport == .cookie ? 0 : 1)
-        let prefix = prefixes[index]
+        let prefix = prefixes[purpose.index * 2 + (transport == .cookie ? 0 : 1)]
         // SAFETY: init checked that prefix and header fit the 256 bytes kept for them.
         guard let base = unsafe scratch.baseAddress?.advanced(by: Self.associatedOffset) else {
             return unsafe UnsafeBufferPointer(start: nil, count: 0)

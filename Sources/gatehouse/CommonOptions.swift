@@ -25,8 +25,11 @@ struct CommonOptions: ParsableArguments {
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
         var loader = SettingsLoader(file: nil, environment: environment, flags: flags)
         if let path {
+            // An empty file reads as nil.
             guard let handle = FileHandle(forReadingAtPath: path),
-                let data = try? handle.read(upToCount: SettingsLoader.maximumFileBytes + 1),
+                case .success(let read) = Result(catching: {
+                    try handle.read(upToCount: SettingsLoader.maximumFileBytes + 1)
+                }), let data = .some(read ?? Data()),
                 data.count <= SettingsLoader.maximumFileBytes,
                 let text = String(validating: data, as: UTF8.self)
             else {

@@ -49,6 +49,11 @@ struct Server {
             logger: logger)
         let follower = Follower(node: node, store: store, logger: logger)
 
+        if case .unix(let path) = settings.adminAddress {
+            do { try UnixSocketPath.prepare(path) } catch {
+                throw CheckService.cannotListen(settings.adminAddress, error)
+            }
+        }
         // Everything is loaded before anything listens.
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
@@ -160,12 +165,14 @@ final class CheckService: Service {
             do {
                 let channel = try await server.listen(on: address, group: group)
                 channels.withLock { $0.append(channel) }
-            } catch {
-                throw CommandFailure.environment(
-                    "cannot listen on \(address): \(error)",
-                    hint: "is another server running there? --check names another address")
-            }
+            } catch { throw Self.cannotListen(address, error) }
         }
+    }
+
+    static func cannotListen(_ address: ListenAddress, _ error: any Error) -> CommandFailure {
+        .environment(
+            "cannot listen on \(address): \(error)",
+            hint: "is another server running there? --check and --admin name other addresses")
     }
 
     func run() async throws {

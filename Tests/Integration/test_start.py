@@ -86,7 +86,12 @@ class Configuration(unittest.TestCase):
 
     def test_an_unknown_variable_is_an_error(self):
         self.assertIn("GATEHOUSE_SESION_IDLE", self.refusal(
-            "", environment={"GATEHOUSE_SESION_IDLE": "1h"}))
+            "# Nothing is set.\n", environment={"GATEHOUSE_SESION_IDLE": "1h"}))
+
+    def test_an_empty_file_sets_nothing(self):
+        path = scratch(self) / "gatehouse.yaml"
+        path.touch()
+        Gatehouse(self, arguments=["--config", path]).start()
 
     def test_a_file_that_is_not_there_or_not_yaml_is_an_error(self):
         gatehouse = Gatehouse(self, arguments=["--config", "/nonexistent/gatehouse.yaml"])

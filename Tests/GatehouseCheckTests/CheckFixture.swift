@@ -1,0 +1,290 @@
+// A check endpoint with one good session, in process and over real sockets.
+
+import GatehouseCheck
+import GatehouseCore
+import GatehouseTestSupport
+import Glibc
+import NIOCore
+import NIOPosix
+
+/// Keys, tokens and a snapshot that every check test starts from.
+struct CheckFixture {
+    static let cookieName = "__Host-gatehouse"
+
+    let lease: Lease
+    let ring: Keyring
+    let snapshot: CheckSnapshot
+    /// A good session's token, as text.
+    let token: String
+    let bearerToken: String
+    let revokedToken: String
+    let expiredToken: String
+
+    init() throws {
+        lease = Lease(maximumStalenessSeconds: 120)
+        lease.enter(.serving)
+        lease.renew(started: instant(noon).boot, storeLatest: time(noon))
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+        self.ring = ring
+        var index = RevocationIndex()
+        index.apply(
+            [
+                FeedEntry(
+                    sequence: 1, change: .session(Claims.sample(session: 66).session),
+                    deadline: time(noon + 86_400))
+            ], at: time(noon))
+        snapshot = CheckSnapshot(keyring: ring, revocations: index.snapshot)
+        let cipher = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
+        func seal(_ claims: Claims, _ transport: TokenTransport = .cookie) throws -> String {
+            String(
+                decoding: try cipher.sealSession(claims, transport: transport, entropy: .system),
+                as: UTF8.self)
+        }
+        token = try seal(.sample(name: "zoë"))
+        bearerToken = try seal(.sample(), .bearer)
+        revokedToken = try seal(.sample(session: 66))
+        expiredToken = try seal(.sample(idle: noon))
+    }
+
+    func loop(limits: CheckLimits = CheckLimits(), hasSnapshot: Bool = true) -> CheckLoop {
+        let loop = CheckLoop(
+            judge: Judge(audience: audience(), lease: lease), counters: CheckCounters(),
+            limits: limits, cookieName: Array(Self.cookieName.utf8))
+        if hasSnapshot { _ = loop.adopt(snapshot) }
+        return loop
+    }
+
+    /// A request with the good cookie; `line` and `headers` take the place of the usual ones.
+    func request(
+        _ line: String = "GET /check HTTP/1.1", cookie: String? = nil, headers: [String] = [],
+        host: String? = "app.example"
+    ) -> String {
+        var lines = [line]
+        if let host { lines.append("Host: \(host)") }
+        lines.append(cookie ?? "Cookie: \(Self.cookieName)=\(token)")
+        lines += headers
+        return lines.joined(separator: "\r\n") + "\r\n\r\n"
+    }
+}
+
+/// An answer, read strictly: what our own endpoint may send and nothing else.
+struct CheckAnswer: Equatable {
+    let status: Int
+    let headers: [String: String]
+    /// In the order they came.
+    let names: [String]
+
+    var reason: String { headers["x-auth-reason"] ?? "missing" }
+    var closes: Bool { headers["connection"] == "close" }
+
+    /// Reads all answers; nil if anything is left over or malformed.
+    static func parse(_ bytes: [UInt8]) -> [CheckAnswer]? {
+        var text = String(decoding: bytes, as: UTF8.self)[...]
+        var answers: [CheckAnswer] = []
+        while !text.isEmpty {
+            guard let end = text.firstRange(of: "\r\n\r\n") else { return nil }
+            let lines = text[..<end.lowerBound].split(separator: "\r\n", omittingEmptySubsequences: false)
+            text = text[end.upperBound...]
+            guard let first = lines.first, first.hasPrefix("HTTP/1.1 "),
+                let status = Int(first.dropFirst(9).prefix(3))
+            else { return nil }
+            var headers: [String: String] = [:]
+            var names: [String] = []
+            for line in lines.dropFirst() {
+                guard let colon = line.firstIndex(of: ":") else { return nil }
+                let name = String(line[..<colon])
+                guard headers[name] == nil, line[line.index(after: colon)...].hasPrefix(" ") else {
+                    return nil
+                }
+                headers[name] = String(line[line.index(colon, offsetBy: 2)...])
+                names.append(name)
+            }
+            answers.append(CheckAnswer(status: status, headers: headers, names: names))
+        }
+        return answers
+    }
+}
+
+/// Sends bytes to a connection made for them, and gives what came back.
+protocol CheckHarness: Sendable {
+    /// - Returns: every answer, and whether the endpoint closed the connection.
+    func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool)
+    /// Sends `request` as all there is, and gives every answer.
+    func answers(_ request: String) async throws -> [CheckAnswer]
+}
+
+/// The connection as a value.
+struct InProcessHarness: CheckHarness {
+    let fixture: CheckFixture
+    var limits = CheckLimits()
+
+    func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {
+        let loop = fixture.loop(limits: limits)
+        var connection = CheckConnection(loop: loop, at: instant(noon).boot)
+        var output: [UInt8] = []
+        for chunk in chunks {
+            let disposition = connection.receive(
+                chunk.span, loop: loop, at: instant(noon), into: &output)
+            if disposition == .close { return (try Self.parsed(output), true) }
+        }
+        return (try Self.parsed(output), false)
+    }
+
+    func answers(_ request: String) async throws -> [CheckAnswer] {
+        try await exchange([Array(request.utf8)]).answers
+    }
+
+    static func parsed(_ bytes: [UInt8]) throws -> [CheckAnswer] {
+        guard let answers = CheckAnswer.parse(bytes) else { throw MalformedAnswer(bytes: bytes) }
+        return answers
+    }
+}
+
+struct MalformedAnswer: Error {
+    let bytes: [UInt8]
+}
+
+/// The same through a kernel's sockets and SwiftNIO.
+final class SocketHarness: CheckHarness {
+    enum Kind: CaseIterable { case tcp, unix }
+
+    private let directory = TemporaryDirectory()
+    private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    private let listener: any Channel
+    let server: CheckServer
+    private let kind: Kind
+
+    init(_ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits()) async throws {
+        self.kind = kind
+        server = try await CheckServer.make(
+            on: group, audience: audience(), cookieName: CheckFixture.cookieName,
+            lease: fixture.lease, limits: limits, socketMode: 0o600, clock: Self.clock())
+        await server.publish(fixture.snapshot)
+        let address: ListenAddress =
+            kind == .tcp
+            ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock")
+        listener = try await server.listen(on: address, group: group)
+    }
+
+    /// Noon now, and from then on as fast as real time.
+    private static func clock() -> @Sendable () -> Instant {
+        let start = SystemClock.now().boot.nanoseconds
+        return {
+            let elapsed = SystemClock.now().boot.nanoseconds - start
+            return Instant(
+                wall: time(noon + elapsed / 1_000_000_000),
+                boot: BootTime(nanoseconds: noon * 1_000_000_000 + elapsed))
+        }
+    }
+
+    var socketPath: String { directory.path + "/check.sock" }
+
+    func stop() async throws {
+        try await listener.close().get()
+        await server.drain(seconds: 1)
+        try await group.shutdownGracefully()
+    }
+
+    func connect() throws -> RawSocket {
+        switch kind {
+        case .tcp:
+            guard let port = listener.localAddress?.port else { throw RawSocket.Failure() }
+            return try RawSocket(port: UInt16(port))
+        case .unix: return try RawSocket(path: directory.path + "/check.sock")
+        }
+    }
+
+    func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {
+        let socket = try connect()
+        for chunk in chunks { socket.send(chunk) }
+        var received: [UInt8] = []
+        var isIdle = socket.receive(into: &received, seconds: 0.1)
+        // A slow machine may take longer to the first answer, or to the end that was announced.
+        for _ in 0..<50 where isIdle {
+            guard received.isEmpty || CheckAnswer.parse(received)?.last?.closes == true else { break }
+            isIdle = socket.receive(into: &received, seconds: 0.1)
+        }
+        return (try InProcessHarness.parsed(received), !isIdle)
+    }
+
+    func answers(_ request: String) async throws -> [CheckAnswer] {
+        let socket = try connect()
+        socket.send(Array(request.utf8))
+        // Half-closing says that no more comes; the endpoint ends after its answers.
+        socket.shutdownWrites()
+        var received: [UInt8] = []
+        let isIdle = socket.receive(into: &received, seconds: 5)
+        guard !isIdle else { throw RawSocket.Failure() }
+        return try InProcessHarness.parsed(received)
+    }
+}
+
+/// A blocking socket with a receive time-out.
+final class RawSocket: Sendable {
+    struct Failure: Error {}
+    private let descriptor: Int32
+
+    init(port: UInt16) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let done = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard done == 0 else { throw Failure() }
+    }
+
+    init(path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+        let done = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard done == 0 else { throw Failure() }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Sends what it can; a peer that has closed takes no more.
+    func send(_ bytes: [UInt8]) {
+        var sent = 0
+        while sent < bytes.count {
+            let count = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe Glibc.send(
+                    descriptor, buffer.baseAddress?.advanced(by: sent), bytes.count - sent,
+                    Int32(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { return }
+            sent += count
+        }
+    }
+
+    /// Ends our side.
+    func shutdownWrites() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// Appends what comes until the peer closes (false) or nothing came for `seconds` (true).
+    func receive(into bytes: inout [UInt8], seconds: Double) -> Bool {
+        var wait = timeval(tv_sec: Int(seconds), tv_usec: Int((seconds - seconds.rounded(.down)) * 1e6))
+        unsafe setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVTIMEO, &wait, socklen_t(MemoryLayout<timeval>.size))
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = unsafe buffer.withUnsafeMutableBytes {
+                unsafe recv(descriptor, $0.baseAddress, $0.count, 0)
+            }
+            if count > 0 {
+                bytes += buffer[..<count]
+            } else {
+                return count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)
+            }
+        }
+    }
+}

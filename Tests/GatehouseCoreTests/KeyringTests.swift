@@ -1,0 +1,223 @@
+// The keyring: its rules, its changes, and what wraps it.
+
+import GatehouseCore
+import GatehouseTestSupport
+import Testing
+
+@Suite struct KeyringTests {
+    private static func key(
+        _ id: UInt32, _ state: KeyState, activated: Int64? = nil, ended: Int64? = nil
+    ) throws -> TokenKey {
+        TokenKey(
+            id: try #require(KeyID(rawValue: id)), state: state, created: time(noon),
+            activated: activated.map(time), ended: ended.map(time),
+            secret: state == .revoked
+                ? nil : TokenKeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
+    }
+
+    @Test func `the first ring has one active key`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+        #expect(ring.version == 1)
+        #expect(ring.keys.map(\.state) == [.active])
+        #expect(ring.active?.activated == time(noon))
+    }
+
+    @Test func `rotation adds a pending key, activates it and retires the one before`() throws {
+        let first = try Keyring.first(at: time(noon), entropy: .system)
+        let second = try first.addingPendingKey(at: time(noon + 1), entropy: .system)
+        #expect(second.version == 2)
+        #expect(second.active?.id == first.active?.id)
+        let third = try second.activatingPendingKey(at: time(noon + 2))
+        #expect(third.version == 3)
+        #expect(third.keys.map(\.state) == [.retiring, .active])
+        #expect(third.active?.id == second.pending?.id)
+        #expect(third.active?.activated == time(noon + 2))
+        #expect(third.keys[0].ended == time(noon + 2))
+    }
+
+    @Test func `a second pending key and an activation without one are refused`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+        #expect(throws: KeyringDefect.noPendingKey) { try ring.activatingPendingKey(at: time(noon)) }
+        let pending = try ring.addingPendingKey(at: time(noon), entropy: .system)
+        #expect(throws: KeyringDefect.severalPendingKeys) {
+            try pending.addingPendingKey(at: time(noon), entropy: .system)
+        }
+    }
+
+    @Test func `revoking the active key drops its secret and adds a pending one`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+        let id = try #require(ring.active?.id)
+        let (changed, revoked) = try #require(
+            try ring.revoking(at: time(noon + 5), entropy: .system) { $0.id == id })
+        #expect(revoked == [id])
+        #expect(changed.active == nil)
+        #expect(changed.key(id)?.state == .revoked)
+        #expect(changed.key(id)?.secret == nil)
+        #expect(changed.key(id)?.ended == time(noon + 5))
+        #expect(changed.pending != nil)
+        #expect(changed.version == ring.version + 1)
+        #expect(try changed.revoking(at: time(noon), entropy: .system) { $0.id == id } == nil)
+    }
+
+    @Test func `revoking a retiring key leaves the active one`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+            .addingPendingKey(at: time(noon), entropy: .system)
+            .activatingPendingKey(at: time(noon))
+        let retiring = ring.keys[0].id
+        let (changed, _) = try #require(
+            try ring.revoking(at: time(noon), entropy: .system) { $0.id == retiring })
+        #expect(changed.keys.map(\.state) == [.revoked, .active])
+    }
+
+    @Test func `a ring that breaks a rule is none`() throws {
+        let active = try Self.key(1, .active)
+        #expect(throws: KeyringDefect.severalActiveKeys) {
+            try Keyring(version: 1, keys: [active, try Self.key(2, .active)])
+        }
+        #expect(throws: KeyringDefect.severalPendingKeys) {
+            try Keyring(version: 1, keys: [try Self.key(3, .pending), try Self.key(2, .pending)])
+        }
+        #expect(throws: KeyringDefect.duplicateKeyID) {
+            try Keyring(version: 1, keys: [active, try Self.key(1, .retiring)])
+        }
+        let revoked = try Self.key(4, .revoked)
+        #expect(throws: KeyringDefect.secretDoesNotFitState) {
+            try Keyring(
+                version: 1,
+                keys: [
+                    TokenKey(
+                        id: revoked.id, state: .revoked, created: time(0), activated: nil,
+                        ended: nil, secret: active.secret)
+                ])
+        }
+        #expect(throws: KeyringDefect.secretDoesNotFitState) {
+            try Keyring(
+                version: 1,
+                keys: [
+                    TokenKey(
+                        id: active.id, state: .active, created: time(0), activated: nil,
+                        ended: nil, secret: nil)
+                ])
+        }
+    }
+
+    @Test func `a ring holds 64 keys and not 65`() throws {
+        let keys = try (1...65).map { try Self.key(UInt32($0), .retiring) }
+        let full = try Keyring(version: 1, keys: Array(keys.prefix(Keyring.maximumKeys)))
+        #expect(full.keys.count == 64)
+        #expect(throws: KeyringDefect.tooManyKeys) { try Keyring(version: 1, keys: keys) }
+        #expect(throws: KeyringDefect.tooManyKeys) {
+            try full.addingPendingKey(at: time(noon), entropy: .system)
+        }
+    }
+
+    @Test func `a key is destroyed only after its last token, the skew and a lease`() throws {
+        let retiring = try Self.key(1, .retiring, activated: noon, ended: noon + 10)
+        let ring = try Keyring(version: 5, keys: [retiring, try Self.key(2, .active)])
+        let last = noon + 1000
+        let margin: Int64 = 120 + clockSkewSeconds
+        func destroyed(at now: Int64, lastDeadline: UnixTime?) throws -> [KeyID]? {
+            try ring.destroyingExpiredKeys(
+                at: time(now), leaseSeconds: 120, lastDeadline: { _ in lastDeadline })?.destroyed
+        }
+        #expect(try destroyed(at: last + margin, lastDeadline: time(last)) == nil)
+        #expect(try destroyed(at: last + margin + 1, lastDeadline: time(last)) == [retiring.id])
+        // A key that sealed nothing is kept for a lease after it ended.
+        #expect(try destroyed(at: noon + 10 + margin, lastDeadline: nil) == nil)
+        #expect(try destroyed(at: noon + 10 + margin + 1, lastDeadline: nil) == [retiring.id])
+    }
+
+    @Test func `active and pending keys are never destroyed`() throws {
+        let ring = try Keyring(
+            version: 5, keys: [try Self.key(1, .active), try Self.key(2, .pending)])
+        #expect(
+            try ring.destroyingExpiredKeys(
+                at: .maximum, leaseSeconds: 0, lastDeadline: { _ in time(1) }) == nil)
+    }
+
+    @Test func `no key is made without randomness`() throws {
+        #expect(throws: KeyringDefect.entropy) {
+            try Keyring.first(at: time(noon), entropy: .broken)
+        }
+    }
+}
+
+@Suite struct RootKeyTests {
+    private static func key(_ text: String) throws -> String {
+        try RootKey(text: Array(text.utf8).span).id.text
+    }
+
+    private static let text = "gatehouse-root-key-1:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"
+
+    @Test func `a root key has one text and an id of its own`() throws {
+        let key = try RootKey.random(from: .system)
+        let text = key.withText { span in span.indices.map { span[$0] } }
+        #expect(text.last == UInt8(ascii: "\n"))
+        let read = try RootKey(text: text.span)
+        #expect(read.id == key.id)
+        #expect(try RootKey.random(from: .system).id != key.id)
+        #expect(try Self.key(Self.text) == Self.key(Self.text + "\n"))
+    }
+
+    @Test func `a text that is no root key is refused with its reason`() {
+        let zeros = "gatehouse-root-key-1:" + String(repeating: "A", count: 43)
+        for (text, defect) in [
+            ("", RootKeyDefect.format), ("hello\n", .format), ("gatehouse-root-key-1:", .format),
+            ("gatehouse-root-key-2:" + Self.text.dropFirst(21), .format),
+            (String(Self.text.dropLast()), .size), (Self.text + "A", .size),
+            (Self.text + "\n\n", .size), (Self.text + "\r\n", .size), (" " + Self.text, .format),
+            (Self.text.dropLast() + "=", .format), (Self.text.dropLast() + "B", .format),
+            (zeros, .zero),
+        ] as [(String, RootKeyDefect)] {
+            #expect(throws: defect, "\(text)") { _ = try Self.key(text) }
+        }
+    }
+
+    @Test func `a wrapped ring opens under its root key and no other`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+            .addingPendingKey(at: time(noon + 1), entropy: .system)
+            .activatingPendingKey(at: time(noon + 2))
+        let (withRevoked, _) = try #require(
+            try ring.revoking(at: time(noon + 3), entropy: .system) { $0.state == .retiring })
+        let root = try RootKey.random(from: .system)
+        let wrapped = try root.wrap(withRevoked, entropy: .system)
+        let opened = try root.unwrap(wrapped)
+        #expect(opened.version == withRevoked.version)
+        #expect(opened.keys.map(\.id) == withRevoked.keys.map(\.id))
+        #expect(opened.keys.map(\.state) == [.revoked, .active])
+        #expect(opened.keys.map(\.activated) == withRevoked.keys.map(\.activated))
+        #expect(opened.keys.map(\.ended) == withRevoked.keys.map(\.ended))
+        for (one, other) in zip(opened.keys, withRevoked.keys) {
+            let secrets = [one, other].map { key in
+                key.secret?.withSpan { span in span.indices.map { span[$0] } }
+            }
+            #expect(secrets[0] == secrets[1])
+        }
+        let stranger = try RootKey.random(from: .system)
+        let failure = #expect(throws: KeyringWrapFailure.self) { _ = try stranger.unwrap(wrapped) }
+        #expect(failure == .otherRootKey(root.id))
+    }
+
+    @Test func `a wrapped ring that was altered does not open`() throws {
+        let root = try RootKey.random(from: .system)
+        let wrapped = try root.wrap(
+            try Keyring.first(at: time(noon), entropy: .system), entropy: .system)
+        for index in wrapped.sealed.indices {
+            var sealed = wrapped.sealed
+            sealed[index] ^= 1
+            let altered = WrappedKeyring(
+                version: wrapped.version, rootKey: wrapped.rootKey, sealed: sealed)
+            #expect(throws: KeyringWrapFailure.damaged) { _ = try root.unwrap(altered) }
+        }
+        for count in [0, 1, 39, 40, wrapped.sealed.count - 1] {
+            let altered = WrappedKeyring(
+                version: wrapped.version, rootKey: wrapped.rootKey,
+                sealed: Array(wrapped.sealed.prefix(count)))
+            #expect(throws: KeyringWrapFailure.damaged) { _ = try root.unwrap(altered) }
+        }
+        // An older ring under a newer version's number.
+        let older = WrappedKeyring(
+            version: wrapped.version + 1, rootKey: wrapped.rootKey, sealed: wrapped.sealed)
+        #expect(throws: KeyringWrapFailure.damaged) { _ = try root.unwrap(older) }
+    }
+}

@@ -1,0 +1,132 @@
+// The revocation index against a plain model, and its edges.
+
+import GatehouseCore
+import GatehouseTestSupport
+import Testing
+
+@Suite struct RevocationTests {
+    private static func entry(
+        _ change: FeedEntry.Change, sequence: UInt64 = 1, deadline: Int64 = noon + 86_400
+    ) -> FeedEntry {
+        FeedEntry(sequence: sequence, change: change, deadline: time(deadline))
+    }
+
+    private static func snapshot(_ entries: [FeedEntry], at now: Int64 = noon) -> RevocationSnapshot {
+        var index = RevocationIndex()
+        index.apply(entries, at: time(now))
+        return index.snapshot
+    }
+
+    @Test func `nothing is revoked in an empty index`() {
+        #expect(!RevocationSnapshot.empty.revoke(.sample()))
+    }
+
+    @Test func `a revoked session is revoked, and its neighbour not`() {
+        let snapshot = Self.snapshot([Self.entry(.session(Claims.sample(session: 1).session))])
+        #expect(snapshot.revoke(.sample(session: 1)))
+        #expect(!snapshot.revoke(.sample(session: 2)))
+    }
+
+    @Test func `an epoch revokes what is older, on both sides of it`() {
+        let user = Claims.sample().user
+        let snapshot = Self.snapshot([Self.entry(.user(user, minimumEpoch: 5))])
+        #expect(snapshot.revoke(.sample(epoch: 4)))
+        #expect(!snapshot.revoke(.sample(epoch: 5)))
+        #expect(!snapshot.revoke(.sample(user: 3, epoch: 4)))
+    }
+
+    @Test func `a lower epoch that comes later does not lower it`() {
+        let user = Claims.sample().user
+        let snapshot = Self.snapshot([
+            Self.entry(.user(user, minimumEpoch: 5)),
+            Self.entry(.user(user, minimumEpoch: 3), sequence: 2),
+        ])
+        #expect(snapshot.revoke(.sample(epoch: 4)))
+    }
+
+    @Test func `the largest epoch there is revokes all but itself`() {
+        let snapshot = Self.snapshot([
+            Self.entry(.user(Claims.sample().user, minimumEpoch: .max))
+        ])
+        #expect(snapshot.revoke(.sample(epoch: .max - 1)))
+        #expect(!snapshot.revoke(.sample(epoch: .max)))
+    }
+
+    @Test func `a time revokes sessions authenticated before it, on both sides`() {
+        let snapshot = Self.snapshot([Self.entry(.authenticatedBefore(time(noon)))])
+        #expect(snapshot.revoke(.sample(authenticated: noon - 1)))
+        #expect(!snapshot.revoke(.sample(authenticated: noon)))
+    }
+
+    @Test func `an entry is kept until its deadline and the skew have passed`() {
+        let session = Claims.sample().session
+        let deadline = noon + 10
+        var index = RevocationIndex()
+        index.apply([Self.entry(.session(session), deadline: deadline)], at: time(noon))
+        index.dropExpired(at: time(deadline + clockSkewSeconds))
+        #expect(index.snapshot.revoke(.sample()))
+        index.dropExpired(at: time(deadline + clockSkewSeconds + 1))
+        #expect(!index.snapshot.revoke(.sample()))
+        #expect(index.snapshot.counts.sessions == 0)
+    }
+
+    @Test func `an entry whose deadline can't be written is kept for ever`() {
+        var index = RevocationIndex()
+        index.apply(
+            [Self.entry(.session(Claims.sample().session), deadline: UnixTime.maximumSeconds)],
+            at: time(noon))
+        index.dropExpired(at: time(UnixTime.maximumSeconds))
+        #expect(index.snapshot.revoke(.sample()))
+    }
+
+    @Test func `the index agrees with a plain set through every merge`() {
+        var generator = SeededGenerator()
+        var index = RevocationIndex()
+        var sessions = Set<SessionID>()
+        var epochs: [UserID: UInt32] = [:]
+        var sequence: UInt64 = 0
+        func random(_ limit: UInt64) -> Identifier {
+            // Few distinct low words make long probe sequences.
+            Identifier(
+                high: UInt64.random(in: 1...limit, using: &generator),
+                low: UInt64.random(in: 0...3, using: &generator) << 62)
+        }
+        for _ in 0..<60 {
+            let batch = (0..<Int.random(in: 1...400, using: &generator)).map { _ in
+                sequence += 1
+                if Bool.random(using: &generator) {
+                    let id = SessionID(random(4000))
+                    sessions.insert(id)
+                    return Self.entry(.session(id), sequence: sequence)
+                }
+                let id = UserID(random(500))
+                let epoch = UInt32.random(in: 1...100, using: &generator)
+                epochs[id] = max(epochs[id] ?? 0, epoch)
+                return Self.entry(.user(id, minimumEpoch: epoch), sequence: sequence)
+            }
+            index.apply(batch, at: time(noon))
+        }
+        let snapshot = index.snapshot
+        for _ in 0..<4000 {
+            let session = SessionID(random(4000))
+            let user = UserID(random(500))
+            let epoch = UInt32.random(in: 0...101, using: &generator)
+            let claims = Claims(
+                session: session, user: user, username: username("ada"), epoch: epoch,
+                issued: time(noon), authenticated: time(noon), idleDeadline: time(noon + 1),
+                absoluteDeadline: time(noon + 1), methods: [], level: .password,
+                isRemembered: false)
+            let expected = sessions.contains(session) || epoch < epochs[user] ?? 0
+            #expect(snapshot.revoke(claims) == expected, "seed \(generator.seed)")
+        }
+        #expect(snapshot.counts.users >= epochs.count)
+    }
+
+    @Test func `an older snapshot stays as it was`() {
+        var index = RevocationIndex()
+        let before = index.snapshot
+        index.apply([Self.entry(.session(Claims.sample().session))], at: time(noon))
+        #expect(!before.revoke(.sample()))
+        #expect(index.snapshot.revoke(.sample()))
+    }
+}
