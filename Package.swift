@@ -106,7 +106,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseStoreTests",
-            dependencies: ["GatehouseStore", "GatehouseTestSupport"],
+            dependencies: [
+                "GatehouseStore", "GatehouseTestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseCheckTests",

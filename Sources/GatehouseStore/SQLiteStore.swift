@@ -600,6 +600,19 @@ package final class SQLiteStore: Store {
         }
     }
 
+    /// The pragmas that durability and erasure rest on, as the writing connection has them.
+    package func settings() async throws(StoreError) -> [String: String] {
+        do {
+            return try await pool.writeWithoutTransaction { db in
+                var settings: [String: String] = [:]
+                for name in ["synchronous", "secure_delete", "foreign_keys", "journal_mode"] {
+                    settings[name] = try String.fetchOne(db, sql: "PRAGMA \(name)")
+                }
+                return settings
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
     package func integrityFindings() async throws(StoreError) -> [String] {
         try await read { db in
             let lines = try String.fetchAll(db, sql: "PRAGMA integrity_check(20)")

@@ -1,0 +1,134 @@
+// A store that fails where a test wants it to, and can be replaced under its users.
+
+import GatehouseCore
+import Synchronization
+
+final class FailingStore: Store {
+    /// The calls that a refresh makes.
+    enum Call: CaseIterable { case head, feed, beat }
+
+    private let state: Mutex<(store: any Store, failing: Call?)>
+
+    init(_ store: any Store) { state = Mutex((store, nil)) }
+
+    func fail(_ call: Call?) { state.withLock { $0.failing = call } }
+    func replace(with store: any Store) { state.withLock { $0.store = store } }
+
+    private var store: any Store { state.withLock { $0.store } }
+
+    private func check(_ call: Call) throws(StoreError) {
+        if state.withLock({ $0.failing == call }) { throw .busy }
+    }
+
+    func head() async throws(StoreError) -> StoreHead {
+        try check(.head)
+        return try await store.head()
+    }
+
+    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry] {
+        try check(.feed)
+        return try await store.feed(after: position, limit: limit)
+    }
+
+    func beat(
+        _ id: NodeID, position: UInt64, keyringVersion: UInt64, at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try check(.beat)
+        return try await store.beat(id, position: position, keyringVersion: keyringVersion, at: now)
+    }
+
+    func keyring() async throws(StoreError) -> WrappedKeyring? { try await store.keyring() }
+
+    func replaceKeyring(
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> KeyringReplacement {
+        try await store.replaceKeyring(
+            with: ring, onlyWhenLoaded: onlyWhenLoaded, audit: audit, at: now)
+    }
+
+    func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] { try await store.keyUsage() }
+
+    func joinNode(_ id: NodeID, leaseSeconds: Int64, at now: UnixTime) async throws(StoreError) {
+        try await store.joinNode(id, leaseSeconds: leaseSeconds, at: now)
+    }
+
+    func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {
+        try await store.leaveNode(id, at: now)
+    }
+
+    func liveNodes(at now: UnixTime) async throws(StoreError) -> [NodeRecord] {
+        try await store.liveNodes(at: now)
+    }
+
+    func addUser(
+        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await store.addUser(
+            username, id: id, passwordHash: passwordHash, audit: audit, at: now)
+    }
+
+    func user(named username: Username) async throws(StoreError) -> User? {
+        try await store.user(named: username)
+    }
+
+    func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
+        try await store.users(after: name, limit: limit)
+    }
+
+    func setUser(
+        _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> SetStateOutcome {
+        try await store.setUser(id, state: state, audit: audit, at: now)
+    }
+
+    func createSessions(
+        _ sessions: [SessionRecord], sealedUnder key: KeyID, keyringVersion: UInt64,
+        audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome {
+        try await store.createSessions(
+            sessions, sealedUnder: key, keyringVersion: keyringVersion, audit: audit, at: now)
+    }
+
+    func sessions(of user: UserID, limit: Int) async throws(StoreError) -> [SessionRecord] {
+        try await store.sessions(of: user, limit: limit)
+    }
+
+    func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
+        try await store.session(id)
+    }
+
+    func revokeSession(
+        _ id: SessionID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.revokeSession(id, audit: audit, at: now)
+    }
+
+    func revokeSessions(
+        of user: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.revokeSessions(of: user, audit: audit, at: now)
+    }
+
+    func revokeSessions(
+        authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.revokeSessions(authenticatedBefore: time, audit: audit, at: now)
+    }
+
+    func authenticatedFloor() async throws(StoreError) -> UnixTime {
+        try await store.authenticatedFloor()
+    }
+
+    func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord] {
+        try await store.audit(after: sequence, limit: limit)
+    }
+
+    func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
+        try await store.prune(limit: limit, at: now)
+    }
+
+    func integrityFindings() async throws(StoreError) -> [String] {
+        try await store.integrityFindings()
+    }
+}

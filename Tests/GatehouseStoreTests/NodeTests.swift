@@ -1,0 +1,254 @@
+// A node on a real store with clocks of its own: loading, publishing, the lease, activation.
+
+import GatehouseCore
+import GatehouseStore
+import GatehouseTestSupport
+import Synchronization
+import Testing
+
+/// The snapshots that a node published.
+private final class Published: Sendable {
+    private let snapshots = Mutex<[CheckSnapshot]>([])
+    var count: Int { snapshots.withLock { $0.count } }
+    var last: CheckSnapshot? { snapshots.withLock { $0.last } }
+    func append(_ snapshot: CheckSnapshot) { snapshots.withLock { $0.append(snapshot) } }
+}
+
+@Suite struct NodeTests {
+    private let directory = TemporaryDirectory()
+    private let store: SQLiteStore
+    private let rootText: [UInt8]
+
+    init() async throws {
+        store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        let root = try RootKey.random(from: .system)
+        rootText = root.withText { span in span.indices.map { span[$0] } }
+        let outcome = try await KeyringChange.replace(
+            with: try Keyring.first(at: time(noon), entropy: .system), onlyWhenLoaded: false,
+            audit: [], store: store, rootKey: root, at: time(noon), entropy: .system)
+        #expect(outcome == .replaced)
+    }
+
+    private func rootKey() throws -> RootKey { try RootKey(text: rootText.span) }
+
+    private func node(lease: Lease, published: Published) throws -> Node {
+        Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try rootKey(), lease: lease, entropy: .system
+        ) { published.append($0) }
+    }
+
+    private func lease() -> Lease {
+        let lease = Lease(maximumStalenessSeconds: 120)
+        lease.enter(.serving)
+        return lease
+    }
+
+    private func ring() async throws -> Keyring {
+        try rootKey().unwrap(try #require(try await store.keyring()))
+    }
+
+    private func addPendingKey() async throws -> KeyID {
+        let next = try await ring().addingPendingKey(at: time(noon), entropy: .system)
+        let outcome = try await KeyringChange.replace(
+            with: next, onlyWhenLoaded: false, audit: [], store: store, rootKey: try rootKey(),
+            at: time(noon), entropy: .system)
+        #expect(outcome == .replaced)
+        return try #require(next.pending?.id)
+    }
+
+    @Test func `the first refresh joins, loads, publishes and renews the lease`() async throws {
+        let lease = lease()
+        let published = Published()
+        let node = try node(lease: lease, published: published)
+        #expect(lease.unavailability(at: instant(noon)) == .starting)
+        let report = try await node.refresh(at: instant(noon))
+        #expect(report.keyringChanged)
+        #expect(published.count == 1)
+        #expect(lease.unavailability(at: instant(noon)) == nil)
+        let nodes = try await store.liveNodes(at: time(noon))
+        #expect(nodes.map(\.id) == [node.id])
+        #expect(nodes.map(\.keyringVersion) == [1])
+    }
+
+    @Test func `a refresh with nothing new publishes nothing, and renews all the same`() async throws {
+        let lease = lease()
+        let published = Published()
+        let node = try node(lease: lease, published: published)
+        _ = try await node.refresh(at: instant(noon))
+        let report = try await node.refresh(at: instant(noon + 100))
+        #expect(report == RefreshReport())
+        #expect(published.count == 1)
+        #expect(lease.unavailability(at: instant(noon + 219)) == nil)
+        #expect(lease.unavailability(at: instant(noon + 220)) == .leaseExpired)
+    }
+
+    @Test func `what another process revokes is in the next snapshot`() async throws {
+        let published = Published()
+        let node = try node(lease: lease(), published: published)
+        let user = try await store.makeUser("ada")
+        let record = try store.record(for: user, at: noon, seconds: 3600)
+        #expect(try await store.create([record], keyringVersion: 1) == .created)
+        _ = try await node.refresh(at: instant(noon))
+        let claims = record.claims(username: user.username, at: time(noon))
+        #expect(published.last?.revocations.revoke(claims) == false)
+
+        let other = try SQLiteStore(directory: directory.path, createIfMissing: false)
+        _ = try await other.revoke(record)
+        let report = try await node.refresh(at: instant(noon + 1))
+        #expect(report.feedRows == 1)
+        #expect(published.last?.revocations.revoke(claims) == true)
+        let position = try await store.liveNodes(at: time(noon + 1)).map(\.position)
+        #expect(position == [1], "others see that it has applied it")
+    }
+
+    @Test func `a node that starts late knows every revocation, read in pages`() async throws {
+        let user = try await store.makeUser("ada")
+        var records: [SessionRecord] = []
+        for _ in 0..<50 { records.append(try store.record(for: user, at: noon, seconds: 3600)) }
+        #expect(try await store.create(records, keyringVersion: 1) == .created)
+        for record in records { _ = try await store.revoke(record) }
+        let published = Published()
+        let node = try node(lease: lease(), published: published)
+        _ = try await node.refresh(at: instant(noon))
+        let snapshot = try #require(published.last)
+        #expect(
+            records.allSatisfy {
+                snapshot.revocations.revoke($0.claims(username: user.username, at: time(noon)))
+            })
+        #expect(await node.applied.position == 50)
+    }
+
+    @Test func `a pending key becomes active only when every live node has it`() async throws {
+        let first = try node(lease: lease(), published: Published())
+        let second = try node(lease: lease(), published: Published())
+        _ = try await first.refresh(at: instant(noon))
+        _ = try await second.refresh(at: instant(noon))
+        let key = try await addPendingKey()
+        #expect(try await first.refresh(at: instant(noon + 1)).activated == nil)
+        #expect(try await ring().pending?.id == key)
+        // The second loads it, and sees that it was the last to.
+        #expect(try await second.refresh(at: instant(noon + 2)).activated == key)
+        #expect(try await ring().active?.id == key)
+    }
+
+    @Test func `a node that joins while a key is pending is waited for`() async throws {
+        let first = try node(lease: lease(), published: Published())
+        _ = try await first.refresh(at: instant(noon))
+        _ = try await addPendingKey()
+        let joining = NodeID(try Identifier.random(from: .system))
+        try await store.joinNode(joining, leaseSeconds: 120, at: time(noon))
+        #expect(try await first.refresh(at: instant(noon + 1)).activated == nil)
+        try await store.leaveNode(joining, at: time(noon + 2))
+        #expect(try await first.refresh(at: instant(noon + 2)).activated != nil)
+    }
+
+    @Test func `a store that fails leaves the lease to run out`() async throws {
+        let lease = lease()
+        let store = FailingStore(store)
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try rootKey(), lease: lease, entropy: .system
+        ) { _ in }
+        _ = try await node.refresh(at: instant(noon))
+        for call in FailingStore.Call.allCases {
+            store.fail(call)
+            await #expect(throws: RefreshFailure.store(.busy), "\(call)") {
+                // Late enough that a heartbeat is due, with something new to read.
+                let user = try await self.store.makeUser("user-\(call)")
+                _ = try await self.store.revokeSessions(
+                    of: user.id, audit: AuditEvent(.sessionsRevokedForUser, by: .command),
+                    at: time(noon))
+                _ = try await node.refresh(at: instant(noon + 10))
+            }
+            #expect(lease.unavailability(at: instant(noon + 119)) == nil)
+            #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired, "\(call)")
+        }
+        store.fail(nil)
+        _ = try await node.refresh(at: instant(noon + 200))
+        #expect(lease.unavailability(at: instant(noon + 200)) == nil)
+    }
+
+    @Test func `what was read before a failure is published after it`() async throws {
+        let published = Published()
+        let store = FailingStore(store)
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try rootKey(), lease: lease(), entropy: .system
+        ) { published.append($0) }
+        _ = try await node.refresh(at: instant(noon))
+        _ = try await addPendingKey()
+        let user = try await self.store.makeUser("ada")
+        _ = try await self.store.revokeSessions(
+            of: user.id, audit: AuditEvent(.sessionsRevokedForUser, by: .command), at: time(noon))
+        // The ring is read, the feed is not.
+        store.fail(.feed)
+        await #expect(throws: RefreshFailure.self) { try await node.refresh(at: instant(noon + 1)) }
+        #expect(published.count == 1)
+        store.fail(nil)
+        _ = try await node.refresh(at: instant(noon + 2))
+        #expect(published.last?.keyring.version == 2)
+        #expect(published.last?.revocations.counts.users == 1)
+    }
+
+    @Test func `a node that was given up joins again before it answers`() async throws {
+        let lease = lease()
+        let node = try node(lease: lease, published: Published())
+        _ = try await node.refresh(at: instant(noon))
+        // It slept for longer than its lease; the others removed its row.
+        _ = try await store.prune(limit: 10, at: time(noon + 300))
+        #expect(lease.unavailability(at: instant(noon + 300)) == .leaseExpired)
+        await #expect(throws: RefreshFailure.self) { try await node.refresh(at: instant(noon + 300)) }
+        #expect(lease.unavailability(at: instant(noon + 300)) == .leaseExpired)
+        _ = try await node.refresh(at: instant(noon + 301))
+        #expect(lease.unavailability(at: instant(noon + 301)) == nil)
+        #expect(try await store.liveNodes(at: time(noon + 301)).map(\.id) == [node.id])
+    }
+
+    @Test func `an older copy put in the store's place is refused`() async throws {
+        let backup = TemporaryDirectory()
+        let older = try SQLiteStore(directory: backup.path, createIfMissing: true)
+        let swapping = FailingStore(store)
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: swapping,
+            rootKey: try rootKey(), lease: lease(), entropy: .system
+        ) { _ in }
+        _ = try await node.refresh(at: instant(noon))
+        swapping.replace(with: older)
+        await #expect(throws: RefreshFailure.storeWentBack) {
+            try await node.refresh(at: instant(noon + 1))
+        }
+    }
+
+    @Test func `a ring under another root key is not loaded`() async throws {
+        let stranger = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try RootKey.random(from: .system), lease: lease(), entropy: .system
+        ) { _ in }
+        let failure = await #expect(throws: RefreshFailure.self) {
+            try await stranger.refresh(at: instant(noon))
+        }
+        guard case .keyring(.otherRootKey) = failure else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
+    }
+
+    @Test func `ended keys are destroyed when their last token has expired`() async throws {
+        let node = try node(lease: lease(), published: Published())
+        _ = try await node.refresh(at: instant(noon))
+        let first = try #require(try await ring().active?.id)
+        let user = try await store.makeUser("ada")
+        let record = try store.record(for: user, at: noon, seconds: 1000)
+        let created = try await store.createSessions(
+            [record], sealedUnder: first, keyringVersion: 1, audit: [], at: time(noon))
+        #expect(created == .created)
+        _ = try await addPendingKey()
+        _ = try await node.refresh(at: instant(noon + 1))
+        _ = try await node.refresh(at: instant(noon + 2))
+        let margin: Int64 = 120 + clockSkewSeconds
+        #expect(try await node.destroyExpiredKeys(at: time(noon + 1000 + margin)).isEmpty)
+        #expect(try await node.destroyExpiredKeys(at: time(noon + 1001 + margin)) == [first])
+        #expect(try await ring().keys.count == 1)
+    }
+}

@@ -1,0 +1,174 @@
+// What is SQLite's own: settings, files, damage, and nodes known to be gone.
+
+import Foundation
+import GRDB
+import GatehouseCore
+import GatehouseStore
+import GatehouseTestSupport
+import Testing
+
+@Suite struct SQLiteStoreTests {
+    private let directory = TemporaryDirectory()
+    private var path: String { directory.path + "/" + SQLiteStore.fileName }
+
+    private func open(create: Bool = true) throws -> SQLiteStore {
+        try SQLiteStore(directory: directory.path, createIfMissing: create)
+    }
+
+    /// Changes the file behind the store's back.
+    private func tamper(_ sql: String) throws {
+        let queue = try DatabaseQueue(path: path)
+        try queue.write { try $0.execute(sql: sql) }
+        try queue.close()
+    }
+
+    @Test func `a missing database is made by the server only`() async throws {
+        #expect(throws: StoreError.unavailable("there is no database at \(path)")) {
+            try open(create: false)
+        }
+        _ = try open()
+        _ = try open(create: false)
+    }
+
+    @Test func `the trail can't be rewritten`() async throws {
+        let store = try open()
+        _ = try await store.makeUser("ada")
+        for sql in ["UPDATE audit SET kind = 'x'", "DELETE FROM audit"] {
+            #expect(throws: DatabaseError.self, "\(sql)") { try tamper(sql) }
+        }
+        #expect(try await store.audit(after: 0, limit: 10).count == 1)
+    }
+
+    @Test func `commits are on the disk before they are acknowledged`() async throws {
+        // The pragma belongs to the store's own connection, so it is read through it.
+        let store = try open()
+        #expect(try await store.settings() == ["synchronous": "2", "secure_delete": "1",
+            "foreign_keys": "1", "journal_mode": "wal"])
+    }
+
+    @Test func `a database of a newer release is refused and left alone`() async throws {
+        _ = try open()
+        try tamper("INSERT INTO grdb_migrations VALUES ('9999')")
+        for create in [true, false] {
+            #expect(
+                throws: StoreError.schema("the database is of a newer release than this program")
+            ) { try open(create: create) }
+        }
+    }
+
+    @Test func `a command does not migrate an older database`() async throws {
+        _ = try open()
+        try tamper("DELETE FROM grdb_migrations")
+        #expect(
+            throws: StoreError.schema(
+                "the database is of an older release; `gatehouse serve` migrates it")
+        ) { try open(create: false) }
+    }
+
+    @Test func `a file that is no database is refused as damaged`() throws {
+        try Data("this is not a database, it only looks long enough to be one".utf8)
+            .write(to: URL(fileURLWithPath: path))
+        #expect(throws: StoreError.damaged("the database file")) { try open() }
+    }
+
+    @Test func `a row that was altered is an error and not a trap`() async throws {
+        let store = try open()
+        let user = try await store.makeUser("ada")
+        let session = try await store.makeSession(of: user)
+        try tamper("PRAGMA ignore_check_constraints = 1; UPDATE sessions SET level = 9")
+        await #expect(throws: StoreError.damaged("level")) {
+            _ = try await store.session(session.id)
+        }
+        try tamper("UPDATE sessions SET level = 1, created = -1")
+        await #expect(throws: StoreError.damaged("created")) {
+            _ = try await store.session(session.id)
+        }
+        try tamper("UPDATE sessions SET created = 1, absolute_deadline = 9223372036854775807")
+        await #expect(throws: StoreError.damaged("absolute_deadline")) {
+            _ = try await store.session(session.id)
+        }
+        try tamper("PRAGMA ignore_check_constraints = 1; UPDATE users SET epoch = 4294967296")
+        await #expect(throws: StoreError.damaged("epoch")) {
+            _ = try await store.user(named: user.username)
+        }
+    }
+
+    @Test func `constraints hold against whatever writes`() async throws {
+        let store = try open()
+        let user = try await store.makeUser("ada")
+        _ = try await store.makeSession(of: user)
+        for sql in [
+            "INSERT INTO names VALUES ('ada', x'00112233445566778899aabbccddeeff', 'live', 1)",
+            "INSERT INTO names VALUES ('', (SELECT id FROM users), 'former', 1)",
+            "INSERT INTO names VALUES ('eve', (SELECT id FROM users), 'live', 1)",
+            "INSERT INTO names VALUES ('eve', x'00112233445566778899aabbccddeeff', 'live', 1)",
+            "UPDATE users SET state = 'other'", "UPDATE users SET epoch = -1",
+            "UPDATE sessions SET idle_deadline = absolute_deadline + 1",
+            "DELETE FROM users", "INSERT INTO head VALUES (2, 0, 0, 0)",
+            "INSERT INTO feed VALUES (1, 1, 1, NULL, 0, 1)", "UPDATE users SET created = 'soon'",
+        ] {
+            #expect(throws: DatabaseError.self, "\(sql)") { try tamper(sql) }
+        }
+    }
+
+    @Test func `a node of a process that is gone is not live, one that holds its lock is`()
+        async throws
+    {
+        let store = try open()
+        let other = try open()
+        let node = NodeID(try Identifier.random(from: .system))
+        try await other.joinNode(node, leaseSeconds: 120, at: time(noon))
+        #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node])
+        // A row without a lock is what a killed process leaves.
+        let gone = NodeID(try Identifier.random(from: .system))
+        let hex = gone.text
+        try tamper("INSERT INTO nodes VALUES (x'\(hex)', 1, \(noon), 120, 0, 0)")
+        #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node])
+        try Data().write(to: URL(fileURLWithPath: directory.path + "/nodes/\(hex).lock"))
+        #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node], "unlocked")
+        _ = try await store.prune(limit: 10, at: time(noon))
+        #expect(!FileManager.default.fileExists(atPath: directory.path + "/nodes/\(hex).lock"))
+        #expect(FileManager.default.fileExists(atPath: directory.path + "/nodes/\(node.text).lock"))
+    }
+
+    @Test func `a writer that holds the store too long makes others fail as busy, not hang`()
+        async throws
+    {
+        let store = try open()
+        let holder = try DatabaseQueue(path: path)
+        let isHeld = AsyncStream.makeStream(of: Void.self)
+        let release = DispatchSemaphore(value: 0)
+        let holding = Task.detached {
+            try holder.writeWithoutTransaction { db in
+                try db.execute(sql: "BEGIN IMMEDIATE")
+                isHeld.continuation.finish()
+                release.wait()
+                try db.execute(sql: "ROLLBACK")
+            }
+        }
+        for await _ in isHeld.stream {}
+        await #expect(throws: StoreError.busy) { _ = try await store.makeUser("ada") }
+        // Reading goes on meanwhile.
+        #expect(try await store.head().sequence == 0)
+        release.signal()
+        try await holding.value
+        _ = try await store.makeUser("ada")
+    }
+
+    @Test func `deleted content does not stay in the files`() async throws {
+        let store = try open()
+        let user = try await store.makeUser("ada")
+        let session = try await store.makeSession(of: user, seconds: 10)
+        let marker = Data(session.id.value.bytes)
+        func isInFiles() throws -> Bool {
+            try ["", "-wal"].contains { suffix in
+                let url = URL(fileURLWithPath: path + suffix)
+                guard FileManager.default.fileExists(atPath: url.path) else { return false }
+                return try Data(contentsOf: url).range(of: marker) != nil
+            }
+        }
+        #expect(try isInFiles(), "the search finds what is there")
+        _ = try await store.prune(limit: 10, at: time(noon + 1000))
+        #expect(try await store.session(session.id) == nil)
+    }
+}

@@ -1,0 +1,465 @@
+// The contract of `Store`, run on every backend.
+
+import GatehouseCore
+import GatehouseStore
+import GatehouseTestSupport
+import Testing
+
+/// A kind of store, and how to open it: twice on one directory gives two processes' views of it.
+enum Backend: CaseIterable {
+    case sqlite
+
+    func open(_ directory: TemporaryDirectory) throws -> any Store {
+        switch self {
+        case .sqlite: try SQLiteStore(directory: directory.path, createIfMissing: true)
+        }
+    }
+}
+
+struct Unexpected: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+extension Store {
+    func makeUser(_ name: String, at now: Int64 = noon) async throws -> User {
+        let id = try UserID.random(from: .system)
+        let outcome = try await addUser(
+            username(name), id: id, passwordHash: nil,
+            audit: AuditEvent(.userCreated, by: .command, user: id), at: time(now))
+        guard case .added(let user) = outcome else { throw Unexpected("\(outcome)") }
+        return user
+    }
+
+    func record(for user: User, at now: Int64, seconds: Int64) throws -> SessionRecord {
+        guard let limits = SessionLimits(idleSeconds: seconds, absoluteSeconds: seconds) else {
+            throw Unexpected("limits")
+        }
+        return try SessionRecord(
+            for: user, at: time(now), floor: .zero, limits: limits, methods: .password,
+            level: .password, entropy: .system)
+    }
+
+    func create(
+        _ records: [SessionRecord], keyringVersion: UInt64 = 0, at now: Int64 = noon
+    ) async throws -> CreateSessionsOutcome {
+        guard let key = KeyID(rawValue: 7) else { throw Unexpected("key") }
+        return try await createSessions(
+            records, sealedUnder: key, keyringVersion: keyringVersion,
+            audit: records.map {
+                AuditEvent(.sessionCreated, by: .command, user: $0.user, session: $0.id)
+            }, at: time(now))
+    }
+
+    func makeSession(
+        of user: User, at now: Int64 = noon, seconds: Int64 = 3600
+    ) async throws -> SessionRecord {
+        let record = try record(for: user, at: now, seconds: seconds)
+        let outcome = try await create([record], at: now)
+        guard outcome == .created else { throw Unexpected("\(outcome)") }
+        return record
+    }
+
+    func revoke(_ session: SessionRecord, at now: Int64 = noon) async throws -> RevocationOutcome {
+        try await revokeSession(
+            session.id, audit: AuditEvent(.sessionRevoked, by: .command, session: session.id),
+            at: time(now))
+    }
+
+    func set(
+        _ user: User, _ state: User.State, at now: Int64 = noon
+    ) async throws -> SetStateOutcome {
+        try await setUser(
+            user.id, state: state, audit: AuditEvent(.userDisabled, by: .command, user: user.id),
+            at: time(now))
+    }
+}
+
+@Suite struct StoreContractTests {
+    private let directory = TemporaryDirectory()
+
+    // MARK: Users
+
+    @Test(arguments: Backend.allCases)
+    func `a user is found by name and listed in the order of bytes`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        for name in ["bob", "zoë", "ada", "a-b", "9", "éva"] { _ = try await store.makeUser(name) }
+        let found = try #require(try await store.user(named: username("ada")))
+        #expect(found.username == username("ada"))
+        #expect(found.state == .enabled)
+        #expect(found.epoch == 0)
+        #expect(found.created == time(noon))
+        #expect(try await store.user(named: username("nobody")) == nil)
+        let all = try await store.users(after: nil, limit: 100)
+        #expect(all.map(\.username.text) == ["9", "a-b", "ada", "bob", "zoë", "éva"])
+        let page = try await store.users(after: username("a-b"), limit: 2)
+        #expect(page.map(\.username.text) == ["ada", "bob"])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a name in other case, width or normal form is the same name`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        _ = try await store.makeUser("zoë")
+        for spelling in ["ZOË", "zoe\u{308}", "ｚｏë", "Zoë"] {
+            let id = try UserID.random(from: .system)
+            let outcome = try await store.addUser(
+                username(spelling), id: id, passwordHash: nil,
+                audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
+            #expect(outcome == .nameTaken, "\(spelling)")
+        }
+        #expect(try await store.users(after: nil, limit: 10).count == 1)
+        #expect(try await store.audit(after: 0, limit: 10).count == 1, "a refusal leaves no trace")
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `of sixty-four racing registrations one wins`(_ backend: Backend) async throws {
+        // Two views, as two processes have.
+        let stores = [try backend.open(directory), try backend.open(directory)]
+        let spellings = ["racer", "RACER", "Racer", "ｒａｃｅｒ", "ＲＡＣＥＲ", "rAcEr"]
+        let outcomes = try await withThrowingTaskGroup(of: AddUserOutcome.self) { group in
+            for index in 0..<64 {
+                group.addTask {
+                    let id = try UserID.random(from: .system)
+                    return try await stores[index % 2].addUser(
+                        username(spellings[index % spellings.count]), id: id, passwordHash: nil,
+                        audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.count == 64)
+        #expect(outcomes.count { $0 == .nameTaken } == 63)
+        #expect(try await stores[0].users(after: nil, limit: 100).count == 1)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `disabling raises the epoch and tells the feed, enabling revives nothing`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        _ = try await store.makeSession(of: user, seconds: 3600)
+        guard case .changed(let disabled, let position) = try await store.set(user, .disabled) else {
+            Issue.record("not changed")
+            return
+        }
+        #expect(disabled.state == .disabled)
+        #expect(disabled.epoch == 1)
+        let feed = try await store.feed(after: 0, limit: 10)
+        #expect(feed.map(\.change) == [.user(user.id, minimumEpoch: 1)])
+        #expect(feed.map(\.deadline) == [time(noon + 3600)], "until the last session would end")
+        #expect(feed.map(\.sequence) == [position])
+        #expect(try await store.set(user, .disabled) == .unchanged(disabled))
+        guard case .changed(let enabled, _) = try await store.set(user, .enabled) else {
+            Issue.record("not changed")
+            return
+        }
+        #expect(enabled.epoch == 1)
+        #expect(try await store.feed(after: position, limit: 10).isEmpty)
+        let stranger = try UserID.random(from: .system)
+        let outcome = try await store.setUser(
+            stranger, state: .disabled, audit: AuditEvent(.userDisabled, by: .command),
+            at: time(noon))
+        #expect(outcome == .notFound)
+    }
+
+    // MARK: Sessions
+
+    @Test(arguments: Backend.allCases)
+    func `a session is stored as it was made`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let session = try await store.makeSession(of: user)
+        #expect(try await store.session(session.id) == session)
+        #expect(try await store.sessions(of: user.id, limit: 10) == [session])
+        let usage = try await store.keyUsage()
+        #expect(
+            usage == [
+                try #require(KeyID(rawValue: 7)): KeyUsage(sealed: 1, lastDeadline: time(noon + 3600))
+            ])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `no session begins for a user who is gone, disabled or of another epoch`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let record = try store.record(for: user, at: noon, seconds: 60)
+        _ = try await store.set(user, .disabled)
+        #expect(try await store.create([record]) == .userChanged)
+        _ = try await store.set(user, .enabled)
+        #expect(try await store.create([record]) == .userChanged, "its epoch is an old one")
+        let stranger = User(
+            id: try UserID.random(from: .system), username: username("eve"), state: .enabled,
+            epoch: 0, created: time(noon), passwordHash: nil)
+        let other = try store.record(for: stranger, at: noon, seconds: 60)
+        #expect(try await store.create([other]) == .userChanged)
+        #expect(try await store.sessions(of: user.id, limit: 10).isEmpty)
+        #expect(try await store.keyUsage().isEmpty)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `no session begins under another ring, or before a revocation by time`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let record = try store.record(for: user, at: noon, seconds: 60)
+        #expect(try await store.create([record], keyringVersion: 1) == .outdated)
+        _ = try await store.revokeSessions(
+            authenticatedBefore: time(noon + 1),
+            audit: AuditEvent(.sessionsRevokedBefore, by: .command), at: time(noon))
+        #expect(try await store.authenticatedFloor() == time(noon + 1))
+        #expect(try await store.create([record]) == .outdated)
+        #expect(try await store.session(record.id) == nil)
+        let floor = try await store.authenticatedFloor()
+        let limits = try #require(SessionLimits(idleSeconds: 60, absoluteSeconds: 60))
+        let next = try SessionRecord(
+            for: user, at: time(noon), floor: floor, limits: limits, methods: [], level: .remembered,
+            entropy: .system)
+        #expect(next.authenticated == time(noon + 1))
+        #expect(try await store.create([next]) == .created)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a session is revoked once and for good`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let session = try await store.makeSession(of: user)
+        guard case .revoked(let position, 1) = try await store.revoke(session) else {
+            Issue.record("not revoked")
+            return
+        }
+        #expect(try await store.session(session.id)?.revoked == time(noon))
+        #expect(try await store.revoke(session, at: noon + 5) == .revoked(position: position, sessions: 0))
+        #expect(try await store.session(session.id)?.revoked == time(noon))
+        #expect(
+            try await store.feed(after: 0, limit: 10) == [
+                FeedEntry(
+                    sequence: position, change: .session(session.id), deadline: time(noon + 3600))
+            ])
+        let unknown = SessionID(try Identifier.random(from: .system))
+        let outcome = try await store.revokeSession(
+            unknown, audit: AuditEvent(.sessionRevoked, by: .command), at: time(noon))
+        #expect(outcome == .notFound)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `revoking a user's sessions counts those that lived`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let other = try await store.makeUser("bob")
+        _ = try await store.makeSession(of: other)
+        let first = try await store.makeSession(of: user)
+        _ = try await store.makeSession(of: user)
+        _ = try await store.makeSession(of: user, at: noon - 100, seconds: 100)
+        _ = try await store.revoke(first)
+        let audit = AuditEvent(.sessionsRevokedForUser, by: .command, user: user.id)
+        guard
+            case .revoked(_, let ended) = try await store.revokeSessions(
+                of: user.id, audit: audit, at: time(noon))
+        else {
+            Issue.record("not revoked")
+            return
+        }
+        #expect(ended == 1, "one was revoked, one has expired, one is another's")
+        #expect(try await store.user(named: user.username)?.epoch == 1)
+        #expect(try await store.user(named: other.username)?.epoch == 0)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `revoking by time tells the feed until the last such session would end`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        _ = try await store.makeSession(of: user, at: noon, seconds: 500)
+        _ = try await store.makeSession(of: user, at: noon + 10, seconds: 9000)
+        let outcome = try await store.revokeSessions(
+            authenticatedBefore: time(noon + 10),
+            audit: AuditEvent(.sessionsRevokedBefore, by: .command), at: time(noon + 11))
+        #expect(outcome == .revoked(position: 1, sessions: 1))
+        #expect(
+            try await store.feed(after: 0, limit: 10) == [
+                FeedEntry(
+                    sequence: 1, change: .authenticatedBefore(time(noon + 10)),
+                    deadline: time(noon + 500))
+            ])
+    }
+
+    // MARK: The feed
+
+    @Test(arguments: Backend.allCases)
+    func `the feed is numbered without gaps and read in pages`(_ backend: Backend) async throws {
+        let stores = [try backend.open(directory), try backend.open(directory)]
+        let user = try await stores[0].makeUser("ada")
+        var sessions: [SessionRecord] = []
+        for _ in 0..<20 { sessions.append(try await stores[0].makeSession(of: user)) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (index, session) in sessions.enumerated() {
+                group.addTask { _ = try await stores[index % 2].revoke(session) }
+            }
+            try await group.waitForAll()
+        }
+        let all = try await stores[1].feed(after: 0, limit: 100)
+        #expect(all.map(\.sequence) == Array(1...20))
+        #expect(Set(all.map(\.change)) == Set(sessions.map { .session($0.id) }))
+        #expect(try await stores[0].feed(after: 5, limit: 3).map(\.sequence) == [6, 7, 8])
+        #expect(try await stores[0].head().sequence == 20)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `the store's latest time never goes back`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        _ = try await store.makeUser("ada", at: noon + 100)
+        _ = try await store.makeUser("bob", at: noon)
+        #expect(try await store.head().latestTime == time(noon + 100))
+    }
+
+    // MARK: The keyring and the nodes
+
+    private static func wrapped(_ version: UInt64) -> WrappedKeyring {
+        WrappedKeyring(
+            version: version, rootKey: RootKey.Identifier64(rawValue: .max - 1),
+            sealed: [UInt8(truncatingIfNeeded: version)])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `the ring is replaced only by the next version`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        #expect(try await store.keyring() == nil)
+        func replace(_ version: UInt64) async throws -> KeyringReplacement {
+            try await store.replaceKeyring(
+                with: Self.wrapped(version), onlyWhenLoaded: false,
+                audit: [AuditEvent(.keyAdded, by: .command)], at: time(noon))
+        }
+        #expect(try await replace(2) == .versionConflict(current: 0))
+        #expect(try await replace(1) == .replaced)
+        #expect(try await replace(1) == .versionConflict(current: 1))
+        #expect(try await replace(3) == .versionConflict(current: 1))
+        #expect(try await replace(2) == .replaced)
+        let ring = try #require(try await store.keyring())
+        #expect(ring.version == 2)
+        #expect(ring.rootKey.rawValue == UInt64.max - 1)
+        #expect(ring.sealed == [2])
+        #expect(try await store.head().keyringVersion == 2)
+        #expect(try await store.audit(after: 0, limit: 10).count == 2, "only what happened")
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `of racing writers of one version one wins`(_ backend: Backend) async throws {
+        let stores = [try backend.open(directory), try backend.open(directory)]
+        let outcomes = try await withThrowingTaskGroup(of: KeyringReplacement.self) { group in
+            for index in 0..<16 {
+                group.addTask {
+                    try await stores[index % 2].replaceKeyring(
+                        with: Self.wrapped(1), onlyWhenLoaded: false, audit: [], at: time(noon))
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.count { $0 == .replaced } == 1)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `an activation waits for every live node, and not for one that is given up`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let nodes = try (0..<2).map { _ in NodeID(try Identifier.random(from: .system)) }
+        func replace(_ version: UInt64, at now: Int64) async throws -> KeyringReplacement {
+            try await store.replaceKeyring(
+                with: Self.wrapped(version), onlyWhenLoaded: true, audit: [], at: time(now))
+        }
+        #expect(try await replace(1, at: noon) == .replaced)
+        for node in nodes { try await store.joinNode(node, leaseSeconds: 120, at: time(noon)) }
+        guard case .waitingForNodes(let waiting) = try await replace(2, at: noon) else {
+            Issue.record("it does not wait")
+            return
+        }
+        #expect(Set(waiting) == Set(nodes))
+        #expect(try await store.beat(nodes[0], position: 0, keyringVersion: 1, at: time(noon + 100)))
+        #expect(try await replace(2, at: noon + 125) == .waitingForNodes([nodes[1]]))
+        // 120 s of lease and 5 s for the beat under way: then it can say yes to nothing.
+        #expect(try await replace(2, at: noon + 126) == .replaced)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a node that leaves or is removed is no longer live, and its beat says so`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let node = NodeID(try Identifier.random(from: .system))
+        #expect(try await !store.beat(node, position: 0, keyringVersion: 0, at: time(noon)))
+        try await store.joinNode(node, leaseSeconds: 120, at: time(noon))
+        #expect(try await store.beat(node, position: 3, keyringVersion: 2, at: time(noon + 1)))
+        let live = try await store.liveNodes(at: time(noon + 1))
+        #expect(
+            live == [
+                NodeRecord(
+                    id: node, started: time(noon), heartbeat: time(noon + 1), leaseSeconds: 120,
+                    position: 3, keyringVersion: 2)
+            ])
+        _ = try await store.prune(limit: 10, at: time(noon + 126))
+        #expect(try await store.beat(node, position: 3, keyringVersion: 2, at: time(noon + 126)))
+        _ = try await store.prune(limit: 10, at: time(noon + 300))
+        #expect(try await !store.beat(node, position: 3, keyringVersion: 2, at: time(noon + 300)))
+        try await store.joinNode(node, leaseSeconds: 120, at: time(noon + 300))
+        try await store.leaveNode(node, at: time(noon + 300))
+        #expect(try await store.liveNodes(at: time(noon + 300)).isEmpty)
+    }
+
+    // MARK: The audit trail and upkeep
+
+    @Test(arguments: Backend.allCases)
+    func `what happened is in the trail, in order, by ids`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let session = try await store.makeSession(of: user)
+        _ = try await store.revoke(session, at: noon + 1)
+        let trail = try await store.audit(after: 0, limit: 10)
+        #expect(
+            trail.map(\.event) == [
+                AuditEvent(.userCreated, by: .command, user: user.id),
+                AuditEvent(.sessionCreated, by: .command, user: user.id, session: session.id),
+                AuditEvent(.sessionRevoked, by: .command, session: session.id),
+            ])
+        #expect(trail.map(\.time) == [time(noon), time(noon), time(noon + 1)])
+        #expect(try await store.audit(after: trail[0].sequence, limit: 1) == [trail[1]])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `only what has expired is removed, in bounded steps`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        var sessions: [SessionRecord] = []
+        for _ in 0..<5 {
+            let session = try await store.makeSession(of: user, seconds: 100)
+            sessions.append(session)
+            _ = try await store.revoke(session)
+        }
+        let lasting = try await store.makeSession(of: user, seconds: 1000)
+        let end = noon + 100 + clockSkewSeconds
+        #expect(try await store.prune(limit: 100, at: time(end)) == 0)
+        #expect(try await store.prune(limit: 3, at: time(end + 1)) == 6, "three of each")
+        #expect(try await store.prune(limit: 100, at: time(end + 1)) == 4)
+        #expect(try await store.sessions(of: user.id, limit: 10) == [lasting])
+        #expect(try await store.feed(after: 0, limit: 10).isEmpty)
+        #expect(try await store.head().sequence == 5, "the feed's numbers go on")
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `what was written is there when the store is opened again`(_ backend: Backend) async throws {
+        var store: (any Store)? = try backend.open(directory)
+        let user = try #require(try await store?.makeUser("ada"))
+        let session = try #require(try await store?.makeSession(of: user))
+        store = nil
+        let again = try backend.open(directory)
+        #expect(try await again.user(named: user.username) == user)
+        #expect(try await again.session(session.id) == session)
+        #expect(try await again.integrityFindings().isEmpty)
+    }
+}
