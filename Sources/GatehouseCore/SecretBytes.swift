@@ -15,10 +15,12 @@ package struct SecretBytes: ~Copyable, Sendable {
     package init<E: Error>(
         count: Int, filledBy fill: (inout MutableSpan<UInt8>) throws(E) -> Void
     ) throws(E) {
-        storage = WipedBuffer(count: count)
-        // SAFETY: `storage` was just made and is known to no one else; the span ends with the call.
-        var span = unsafe MutableSpan(_unsafeElements: storage.bytes)
+        let buffer = WipedBuffer(count: count)
+        let bytes = unsafe buffer.bytes
+        // SAFETY: the buffer is known to no one else, and lives until it is stored below.
+        var span = unsafe MutableSpan(_unsafeElements: bytes)
         try fill(&span)
+        storage = buffer
     }
 
     /// Copies `bytes`; wiping the original stays the caller's duty.
@@ -32,8 +34,9 @@ package struct SecretBytes: ~Copyable, Sendable {
     package borrowing func withSpan<Result: ~Copyable, E: Error>(
         _ body: (Span<UInt8>) throws(E) -> Result
     ) throws(E) -> Result {
+        let bytes = unsafe UnsafeBufferPointer(storage.bytes)
         // SAFETY: the buffer lives as long as `self`, and the span no longer than the call.
-        let span = unsafe Span(_unsafeElements: UnsafeBufferPointer(storage.bytes))
+        let span = unsafe Span(_unsafeElements: bytes)
         return try body(span)
     }
 

@@ -1,0 +1,187 @@
+// The configuration: layers, units, limits on both sides, and every fault at once.
+
+import GatehouseCheck
+import GatehouseCore
+import GatehouseTestSupport
+import Logging
+import Testing
+
+@testable import gatehouse
+
+@Suite struct SettingsTests {
+    private func load(
+        _ file: String? = nil, environment: [String: String] = [:],
+        flags: [String: [String]] = [:]
+    ) throws -> Settings {
+        try SettingsLoader(
+            file: file.map { ($0, "test.yaml") }, environment: environment, flags: flags
+        ).load()
+    }
+
+    private func findings(
+        _ file: String? = nil, environment: [String: String] = [:],
+        flags: [String: [String]] = [:]
+    ) -> [String] {
+        do {
+            _ = try load(file, environment: environment, flags: flags)
+            return []
+        } catch let errors as SettingsErrors { return errors.findings } catch { return ["\(error)"] }
+    }
+
+    @Test func `without anything the defaults hold`() throws {
+        let settings = try load()
+        #expect(settings.dataDirectory == "/var/lib/gatehouse")
+        #expect(settings.rootKeyPath == "/var/lib/gatehouse/root.key")
+        #expect(settings.checkAddresses.map(\.description) == ["127.0.0.1:8444"])
+        #expect(settings.adminAddress.description == "127.0.0.1:8445")
+        #expect(settings.sessionCookieName == "__Host-gatehouse")
+        #expect(settings.sessionIdleSeconds == 3600)
+        #expect(settings.sessionAbsoluteSeconds == 86_400)
+        #expect(settings.maximumStalenessSeconds == 120)
+        #expect(settings.checkLimits.head.maximumBytes == 16_384)
+        #expect(settings.checkLimits.head.maximumFields == 64)
+        #expect(settings.checkLimits.headSeconds == 5)
+        #expect(settings.checkLimits.idleSeconds == 60)
+    }
+
+    /// The default that a setting names must be the one that holds.
+    @Test(arguments: Setting.all.map(\.name))
+    func `the default that is written reads as the default that holds`(_ name: String) throws {
+        let setting = try #require(Setting.all.first { $0.name == name })
+        guard !setting.defaultText.hasPrefix("<") else { return }
+        var settings = Settings()
+        #expect(setting.read([setting.defaultText], &settings) == nil)
+        #expect("\(settings)" == "\(Settings())")
+    }
+
+    @Test func `an empty file, and one of comments, sets nothing`() throws {
+        for file in ["", "\n", "# nothing\n", "---\n"] {
+            #expect(try "\(load(file))" == "\(Settings())")
+        }
+    }
+
+    @Test func `a later layer wins`() throws {
+        let file = "session:\n  idle: 10m\n  absolute: 2h\nlog.level: debug\n"
+        let environment = ["GATEHOUSE_SESSION_IDLE": "20m", "HOME": "/x", "PATH": "/y"]
+        #expect(try load(file).sessionIdleSeconds == 600)
+        #expect(try load(file).sessionAbsoluteSeconds == 7200)
+        #expect(try load(file).logLevel == .debug)
+        #expect(try load(file, environment: environment).sessionIdleSeconds == 1200)
+        let settings = try load(
+            file, environment: environment, flags: ["session.idle": ["30m"]])
+        #expect(settings.sessionIdleSeconds == 1800)
+    }
+
+    @Test func `a list is written as a sequence, or with commas in the environment`() throws {
+        let file = "check:\n  listen:\n    - 127.0.0.1:1\n    - unix:/run/g.sock\n"
+        #expect(try load(file).checkAddresses.count == 2)
+        let environment = ["GATEHOUSE_CHECK_LISTEN": "127.0.0.1:1, unix:/run/g.sock"]
+        #expect(try load(environment: environment).checkAddresses == load(file).checkAddresses)
+        #expect(try load("check.listen: '[::1]:5'\n").checkAddresses.count == 1)
+    }
+
+    @Test func `every fault of every layer is told at once, by its key`() {
+        let found = findings(
+            "sesion:\n  idle: 1h\nsession:\n  idle: soon\ncheck:\n  max_headers: 7\n",
+            environment: ["GATEHOUSE_LOG_LEVEL": "loud", "GATEHOUSE_LOGLEVEL": "info"],
+            flags: ["admin.listen": ["localhost:1"]])
+        #expect(found.count == 6)
+        for (finding, part) in zip(
+            found,
+            [
+                "test.yaml:2: unknown key sesion.idle", "test.yaml:4: session.idle must be a duration",
+                "test.yaml:6: check.max_headers must be a whole number from 8 to 256",
+                "environment: unknown variable GATEHOUSE_LOGLEVEL",
+                "environment: GATEHOUSE_LOG_LEVEL must be", "command line: admin.listen “localhost:1”",
+            ])
+        {
+            #expect(finding.hasPrefix(part), "\(finding)")
+        }
+    }
+
+    @Test(arguments: [
+        "a: [", "\t", "- 1\n- 2\n", "just text", "log.level: info\nlog.level: info\n", "? [a]: b\n",
+        "session: {idle: {a: 1}}\n", "check.listen: [[a]]\n", "log.level: [info, debug]\n",
+        "a: &x 1\nb: *x\n", "log.level: info\nlog: {level: info}\nlog.level: debug\n",
+    ])
+    func `a file that is not a mapping of known keys is refused`(_ file: String) {
+        #expect(!findings(file).isEmpty)
+    }
+
+    @Test(arguments: [
+        ("check.event_loops", ["0", "64"], ["-1", "65", "", "x", "1.5", " 1", "1_0", "٣"]),
+        ("check.max_connections", ["1", "1000000"], ["0", "1000001"]),
+        ("check.max_head", ["1KiB", "64KiB", "1024", "65536"], ["1023", "65KiB", "65537", "1kib", "1 KiB", "KiB"]),
+        ("check.max_headers", ["8", "256"], ["7", "257"]),
+        ("check.head_timeout", ["1s", "60s", "1m"], ["0s", "61s", "5", "5S", "s", "1s1s", "-1s"]),
+        ("check.idle_timeout", ["1s", "1h"], ["0s", "3601s"]),
+        ("session.idle", ["1s", "24h"], ["0s", "31d"]),
+        ("session.absolute", ["1h", "30d"], ["0s", "2592001s"]),
+        ("revocation.max_staleness", ["10s", "1h"], ["9s", "3601s"]),
+        ("check.socket_mode", ["0600", "0660", "0777", "0666"], ["660", "0560", "01777", "0888", "0x1", ""]),
+        ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
+        ("log.level", ["trace", "critical"], ["Info", ""]),
+        ("cookie.domain", ["", "example.org", "a.b-c.example"], [".example.org", "localhost", "Example.org", "a b.c", "é.fr", "a.org/"]),
+        ("data_dir", ["/x"], ["x", ""]), ("root_key.file", ["/x"], ["x", ""]),
+        ("audience", ["a", String(repeating: "a", count: 128)], ["", "a b", "é", String(repeating: "a", count: 129)]),
+        ("admin.listen", ["127.0.0.1:0", "unix:/x"], ["8445", "unix:x", "127.0.0.1"]),
+    ] as [(String, [String], [String])])
+    func `each setting takes its limits and refuses what lies beyond`(
+        _ name: String, _ good: [String], _ bad: [String]
+    ) throws {
+        let setting = try #require(Setting.all.first { $0.name == name })
+        for value in good {
+            var settings = Settings()
+            #expect(setting.read([value], &settings) == nil, "\(name) \(value)")
+        }
+        for value in bad {
+            var settings = Settings()
+            #expect(setting.read([value], &settings) != nil, "\(name) \(value)")
+        }
+    }
+
+    @Test func `every setting is tested on both sides of its limits`() {
+        // check.listen is tested with the contradictions below.
+        let tested: Set = [
+            "check.event_loops", "check.max_connections", "check.max_head", "check.max_headers",
+            "check.head_timeout", "check.idle_timeout", "session.idle", "session.absolute",
+            "revocation.max_staleness", "check.socket_mode", "check.allow_plaintext_network",
+            "log.level", "cookie.domain", "data_dir", "root_key.file", "audience", "admin.listen",
+            "check.listen",
+        ]
+        #expect(Set(Setting.all.map(\.name)) == tested)
+    }
+
+    @Test func `what contradicts is refused`() {
+        #expect(findings("session: {idle: 2h, absolute: 1h}").count == 1)
+        #expect(findings("session: {idle: 1h, absolute: 1h}").isEmpty)
+        #expect(findings("check.listen: [127.0.0.1:8445]").count == 1)
+        #expect(findings("check.listen: [127.0.0.1:1, 127.0.0.1:1]").count == 1)
+        #expect(findings("check.listen: []").count == 1)
+        #expect(findings("check.listen: [\((1...16).map { "127.0.0.1:\($0)" }.joined(separator: ","))]").isEmpty)
+        #expect(findings("check.listen: [\((1...17).map { "127.0.0.1:\($0)" }.joined(separator: ","))]").count == 1)
+    }
+
+    @Test func `an address that other machines reach needs to be allowed`() {
+        #expect(findings("check.listen: 0.0.0.0:8444").count == 1)
+        #expect(findings("admin.listen: 10.0.0.1:1").count == 1)
+        #expect(
+            findings("check: {listen: 0.0.0.0:8444, allow_plaintext_network: true}").isEmpty)
+    }
+
+    @Test func `the cookie's prefix tells whether a domain shares it`() throws {
+        #expect(try load("cookie.domain: example.org").sessionCookieName == "__Secure-gatehouse")
+    }
+
+    @Test func `the README's table is the settings`() throws {
+        let root = String("\(#filePath)".dropLast("Tests/GatehouseTests/SettingsTests.swift".count))
+        let readme = readText(root + "README.md")
+        let rows = readme.split(separator: "\n").filter { $0.hasPrefix("| `") && $0.contains("GATEHOUSE_") }
+        let expected = Setting.all.map { setting in
+            "| `\(setting.name)` | `\(setting.environmentName)` | "
+                + (setting.defaultText.isEmpty ? "empty" : "`\(setting.defaultText)`")
+                + " | \(setting.meaning) |"
+        }
+        #expect(rows.map(String.init) == expected)
+    }
+}
