@@ -120,7 +120,8 @@ package final class CheckServer: Sendable {
         while clock().boot < end {
             var open = 0
             for box in loops {
-                open += (try? await box.eventLoop.submit { box.connections.value.closeIdle() }.get())
+                open +=
+                    (try? await box.eventLoop.submit { box.connections.value.closeIdle() }.get())
                     ?? 0
             }
             guard open > 0 else { return }
@@ -215,7 +216,8 @@ final class CheckHandler: ChannelInboundHandler {
                 at: now, into: &output)
         }
         if !output.isEmpty {
-            context.write(wrapOutboundOut(context.channel.allocator.buffer(bytes: output)), promise: nil)
+            context.write(
+                wrapOutboundOut(context.channel.allocator.buffer(bytes: output)), promise: nil)
         }
         if disposition == .close { end(context) }
     }

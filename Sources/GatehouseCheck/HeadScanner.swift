@@ -247,7 +247,8 @@ package struct HeadScanner {
     private mutating func scanCookies(_ bytes: Span<UInt8>, in field: Range<Int>) {
         var start = field.lowerBound
         while start < field.upperBound {
-            let end = bytes.firstIndex(of: UInt8(ascii: ";"), in: start..<field.upperBound)
+            let end =
+                bytes.firstIndex(of: UInt8(ascii: ";"), in: start..<field.upperBound)
                 ?? field.upperBound
             if let equals = bytes.firstIndex(of: UInt8(ascii: "="), in: start..<end) {
                 let name = bytes.trimmed(start..<equals)

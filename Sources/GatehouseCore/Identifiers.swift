@@ -121,7 +121,8 @@ extension FixedWidthInteger where Self: UnsignedInteger {
 
     /// All digits, lower case.
     package var hex: String {
-        String(decoding: bigEndianBytes.flatMap { [hexDigit($0 >> 4), hexDigit($0)] }, as: UTF8.self)
+        String(
+            decoding: bigEndianBytes.flatMap { [hexDigit($0 >> 4), hexDigit($0)] }, as: UTF8.self)
     }
 
     /// Reads lower-case hex digits; the caller has checked their number.

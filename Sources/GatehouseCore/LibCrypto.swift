@@ -185,7 +185,8 @@ package func hkdfSHA256(
                     opening, plaintext, &written, ciphertext.baseAddress, Int32(ciphertext.count))
                     == 1
             else {
-                unsafe wipe(UnsafeMutableRawBufferPointer(start: plaintext, count: ciphertext.count))
+                unsafe wipe(
+                    UnsafeMutableRawBufferPointer(start: plaintext, count: ciphertext.count))
                 return false
             }
         }

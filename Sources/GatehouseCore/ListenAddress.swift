@@ -59,7 +59,8 @@ package enum ListenAddress: Sendable, Hashable, CustomStringConvertible {
                     part.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
                     let value = Int(part)
                 else { return false }
-                return value <= 255 && (part.utf8.count == 1 || part.utf8.first != UInt8(ascii: "0"))
+                return value <= 255
+                    && (part.utf8.count == 1 || part.utf8.first != UInt8(ascii: "0"))
             }
     }
 

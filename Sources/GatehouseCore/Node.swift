@@ -136,7 +136,9 @@ package actor Node {
             hasUnpublished = hasUnpublished || !page.isEmpty
             rows += page.count
             // Rows between the last one and the head may have expired and been removed.
-            position = page.count < Self.feedPageRows ? max(end, page.last?.sequence ?? 0)
+            position =
+                page.count < Self.feedPageRows
+                ? max(end, page.last?.sequence ?? 0)
                 : page.last?.sequence ?? end
         }
         return rows
@@ -164,8 +166,9 @@ package actor Node {
     private func activatePendingKey(
         of keyring: Keyring, at now: UnixTime
     ) async throws(RefreshFailure) -> KeyID? {
-        guard case .activated(let key) = try await KeyringChange.activatePending(
-            in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
+        guard
+            case .activated(let key) = try await KeyringChange.activatePending(
+                in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
         else { return nil }
         return key
     }

@@ -35,7 +35,8 @@ struct CommonOptions: ParsableArguments {
             else {
                 throw CommandFailure.environment(
                     "cannot read the configuration \(path)",
-                    hint: "it must be UTF-8 text of at most \(SettingsLoader.maximumFileBytes) bytes")
+                    hint:
+                        "it must be UTF-8 text of at most \(SettingsLoader.maximumFileBytes) bytes")
             }
             loader.file = (text, path)
         }

@@ -93,8 +93,9 @@ enum RootKeyFile {
                 unsafe Glibc.read(descriptor, bytes.baseAddress, bytes.count)
             }
         }
-        do { return try text.withSpan { span throws(RootKeyDefect) in try RootKey(text: span) } }
-        catch {
+        do {
+            return try text.withSpan { span throws(RootKeyDefect) in try RootKey(text: span) }
+        } catch {
             throw FileRefusal(
                 message: "the root key \(path) is refused: \(error.message)",
                 hint: "restore it from your backup")
@@ -105,14 +106,16 @@ enum RootKeyFile {
     static func create(_ path: String) throws(FileRefusal) {
         let key: RootKey
         do { key = try RootKey.random(from: .system) } catch {
-            throw FileRefusal(message: "cannot make a root key: \(error.message)", hint: "try again")
+            throw FileRefusal(
+                message: "cannot make a root key: \(error.message)", hint: "try again")
         }
         let descriptor = unsafe open(
             path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw FileRefusal(
                 message: errno == EEXIST
-                    ? "there is a root key at \(path) already" : "cannot make \(path): errno \(errno)",
+                    ? "there is a root key at \(path) already"
+                    : "cannot make \(path): errno \(errno)",
                 hint: "a store opens only with the root key it was made with: never replace one")
         }
         defer { close(descriptor) }

@@ -176,7 +176,8 @@ struct Doctor {
             return [
                 Finding(
                     check: "keyring", level: isOld ? .warning : .ok,
-                    message: "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
+                    message:
+                        "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
                     hint: isOld ? "`gatehouse keys rotate`" : nil)
             ]
         } catch { return [failed("keyring", error)] }

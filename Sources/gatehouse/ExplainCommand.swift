@@ -136,7 +136,9 @@ struct ExplainCommand: AsyncParsableCommand {
         let store = workshop.store
         switch GatehouseCore.verdict(on: claims, at: now, revocations: .empty) {
         case .denied(.expired):
-            return ("expired", now < claims.absoluteDeadline ? "idle_deadline" : "absolute_deadline")
+            return (
+                "expired", now < claims.absoluteDeadline ? "idle_deadline" : "absolute_deadline"
+            )
         case .denied(.invalid(.issuedInFuture)): return ("invalid", "issued_in_future")
         case .good: break
         case .denied, .unavailable: return ("invalid", nil)

@@ -157,7 +157,8 @@ struct KeysCommand: AsyncParsableCommand {
                 return Workshop.RingChange(ring: next, audit: audit, keys: revoked)
             }
             guard let revoked else {
-                throw CommandFailure.refused("no key to revoke: each that is meant is revoked already")
+                throw CommandFailure.refused(
+                    "no key to revoke: each that is meant is revoked already")
             }
             let ring = try await workshop.keyring()
             if wait {

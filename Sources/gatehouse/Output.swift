@@ -15,7 +15,9 @@ enum Output {
     static func table(_ heading: [String], _ rows: [[String]]) {
         var widths = heading.map(\.count)
         for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+            for (column, cell) in row.enumerated() {
+                widths[column] = max(widths[column], cell.count)
+            }
         }
         for row in [heading] + rows {
             let cells = zip(row, widths).map { cell, width in

@@ -73,7 +73,8 @@ struct Server {
             services: [
                 .init(service: follower), .init(service: admin), .init(service: check),
             ],
-            gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "gatehouse.services"))
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Logger(label: "gatehouse.services"))
         configuration.maximumGracefulShutdownDuration = Duration.seconds(15)
         do {
             try await ServiceGroup(configuration: configuration).run()
@@ -288,14 +289,16 @@ struct ServerStatus: Sendable {
         return [
             verdicts, invalid, refusedRequests, connections,
             Metric(
-                "gatehouse_check_connections_open", .gauge, "Open connections of the check endpoint.",
+                "gatehouse_check_connections_open", .gauge,
+                "Open connections of the check endpoint.",
                 [.init(value: count(.accepted) - count(.closed))]),
             Metric("gatehouse_keys", .gauge, "Token keys in the ring, by state.", states),
             Metric(
                 "gatehouse_keyring_version", .gauge, "The version of the ring in use.",
                 [.init(value: Double(applied.keyringVersion))]),
             Metric(
-                "gatehouse_feed_position", .gauge, "The revocation feed's position that is applied.",
+                "gatehouse_feed_position", .gauge,
+                "The revocation feed's position that is applied.",
                 [.init(value: Double(applied.position))]),
             Metric(
                 "gatehouse_revocations", .gauge, "Entries of the revocation index.",
@@ -321,7 +324,8 @@ struct ServerStatus: Sendable {
 
     private var verdicts: Metric {
         let invalid: [CheckCount] = [
-            .ambiguous, .future, .length, .encoding, .version, .unknownKey, .authentication, .content,
+            .ambiguous, .future, .length, .encoding, .version, .unknownKey, .authentication,
+            .content,
         ]
         var all = samples(
             "verdict",
@@ -333,7 +337,8 @@ struct ServerStatus: Sendable {
             .init(labels: [("verdict", "revoked")], value: count(.revoked) + count(.revokedKey)))
         all.append(
             .init(labels: [("verdict", "invalid")], value: invalid.reduce(0) { $0 + count($1) }))
-        return Metric("gatehouse_check_verdicts_total", .counter, "Checks answered, by verdict.", all)
+        return Metric(
+            "gatehouse_check_verdicts_total", .counter, "Checks answered, by verdict.", all)
     }
 
     private var invalid: Metric {

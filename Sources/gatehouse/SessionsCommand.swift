@@ -198,7 +198,8 @@ struct SessionsCommand: AsyncParsableCommand {
             let missing: String
             if let session {
                 guard let id = Identifier(hex: session) else {
-                    throw CommandFailure.usage("“\(session)” is no session: 32 lower-case hex digits")
+                    throw CommandFailure.usage(
+                        "“\(session)” is no session: 32 lower-case hex digits")
                 }
                 missing = "there is no session \(session)"
                 outcome = try await store.revokeSession(
@@ -210,7 +211,8 @@ struct SessionsCommand: AsyncParsableCommand {
                 missing = "there is no user \(user.username.text)"
                 outcome = try await store.revokeSessions(
                     of: user.id,
-                    audit: AuditEvent(.sessionsRevokedForUser, by: .command, user: user.id), at: now)
+                    audit: AuditEvent(.sessionsRevokedForUser, by: .command, user: user.id), at: now
+                )
             } else {
                 // All: also those that began in this very second.
                 let time =

@@ -4,8 +4,8 @@ import ArgumentParser
 import Foundation
 import GatehouseCheck
 import GatehouseCore
-import GatehouseStore
 import GatehousePasswords
+import GatehouseStore
 
 struct UsersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

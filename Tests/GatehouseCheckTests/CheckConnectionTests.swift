@@ -1,9 +1,10 @@
 // The connection as a value: chunks, deadlines, counters, and noise.
 
-@testable import GatehouseCheck
 import GatehouseCore
 import GatehouseTestSupport
 import Testing
+
+@testable import GatehouseCheck
 
 @Suite struct CheckConnectionTests {
     private let fixture: CheckFixture
@@ -63,10 +64,12 @@ import Testing
         var connection = CheckConnection(loop: loop, at: instant(noon).boot)
         var output: [UInt8] = []
         let bad = Array("nonsense\r\n\r\n".utf8)
-        #expect(connection.receive(bad.span, loop: loop, at: instant(noon), into: &output) == .close)
+        #expect(
+            connection.receive(bad.span, loop: loop, at: instant(noon), into: &output) == .close)
         let count = output.count
         let good = Array(fixture.request().utf8)
-        #expect(connection.receive(good.span, loop: loop, at: instant(noon), into: &output) == .close)
+        #expect(
+            connection.receive(good.span, loop: loop, at: instant(noon), into: &output) == .close)
         #expect(output.count == count)
     }
 
@@ -79,7 +82,10 @@ import Testing
             (fixture.request(cookie: "Cookie: \(name)=a"), .length),
             (fixture.request(cookie: "Cookie: \(name)=\(fixture.token)!"), .encoding),
             (fixture.request(cookie: "Cookie: \(name)=B\(fixture.token.dropFirst())"), .version),
-            (fixture.request(cookie: "Cookie: \(name)=AQAAAA\(fixture.token.dropFirst(6))"), .unknownKey),
+            (
+                fixture.request(cookie: "Cookie: \(name)=AQAAAA\(fixture.token.dropFirst(6))"),
+                .unknownKey
+            ),
             (fixture.request(cookie: "Cookie: \(name)=\(fixture.bearerToken)"), .authentication),
             (fixture.request(cookie: "Cookie: \(name)=\(fixture.expiredToken)"), .expired),
             (fixture.request(cookie: "Cookie: \(name)=\(fixture.revokedToken)"), .revoked),
@@ -95,7 +101,8 @@ import Testing
             _ = connection.receive(
                 Array(request.utf8).span, loop: loop, at: instant(noon), into: &output)
             for (count, old) in zip(CheckCount.allCases, before) {
-                #expect(loop.counters.value(count) == old + (count == expected ? 1 : 0), "\(request)")
+                #expect(
+                    loop.counters.value(count) == old + (count == expected ? 1 : 0), "\(request)")
             }
         }
     }

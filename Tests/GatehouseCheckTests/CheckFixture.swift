@@ -83,7 +83,8 @@ struct CheckAnswer: Equatable {
         var answers: [CheckAnswer] = []
         while !text.isEmpty {
             guard let end = text.firstRange(of: "\r\n\r\n") else { return nil }
-            let lines = text[..<end.lowerBound].split(separator: "\r\n", omittingEmptySubsequences: false)
+            let lines = text[..<end.lowerBound].split(
+                separator: "\r\n", omittingEmptySubsequences: false)
             text = text[end.upperBound...]
             guard let first = lines.first, first.hasPrefix("HTTP/1.1 "),
                 let status = Int(first.dropFirst(9).prefix(3))
@@ -201,7 +202,9 @@ final class SocketHarness: CheckHarness {
         var isIdle = socket.receive(into: &received, seconds: 0.1)
         // A slow machine may take longer to the first answer, or to the end that was announced.
         for _ in 0..<50 where isIdle {
-            guard received.isEmpty || CheckAnswer.parse(received)?.last?.closes == true else { break }
+            guard received.isEmpty || CheckAnswer.parse(received)?.last?.closes == true else {
+                break
+            }
             isIdle = socket.receive(into: &received, seconds: 0.1)
         }
         return (try InProcessHarness.parsed(received), !isIdle)
@@ -242,7 +245,9 @@ final class RawSocket: Sendable {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) {
+            unsafe $0.copyBytes(from: path.utf8)
+        }
         let done = unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
@@ -272,7 +277,8 @@ final class RawSocket: Sendable {
 
     /// Appends what comes until the peer closes (false) or nothing came for `seconds` (true).
     func receive(into bytes: inout [UInt8], seconds: Double) -> Bool {
-        var wait = timeval(tv_sec: Int(seconds), tv_usec: Int((seconds - seconds.rounded(.down)) * 1e6))
+        var wait = timeval(
+            tv_sec: Int(seconds), tv_usec: Int((seconds - seconds.rounded(.down)) * 1e6))
         unsafe setsockopt(
             descriptor, SOL_SOCKET, SO_RCVTIMEO, &wait, socklen_t(MemoryLayout<timeval>.size))
         var buffer = [UInt8](repeating: 0, count: 65_536)

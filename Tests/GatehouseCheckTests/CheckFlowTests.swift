@@ -112,7 +112,8 @@ enum HarnessKind: CaseIterable {
         "Cookie: a=1; __Host-gatehouse=TOKEN; b=2", "Cookie: a=1;__Host-gatehouse=TOKEN",
         "Cookie:__Host-gatehouse=TOKEN", "cookie: \t __Host-gatehouse=TOKEN \t ",
         "COOKIE: __Host-gatehouse=TOKEN;", "Cookie: ;;; __Host-gatehouse=TOKEN;;",
-        "Cookie: a=1\r\nCookie: __Host-gatehouse=TOKEN", "Cookie: a=\"x;__Host-x=1\"; __Host-gatehouse=TOKEN",
+        "Cookie: a=1\r\nCookie: __Host-gatehouse=TOKEN",
+        "Cookie: a=\"x;__Host-x=1\"; __Host-gatehouse=TOKEN",
         "Cookie: __host-gatehouse=x; __Host-gatehouse=TOKEN", "Cookie: __Host-gatehouse =\tTOKEN",
         "Cookie: __Host-gatehouse2=x; __Host-gatehouse=TOKEN",
     ])
@@ -130,9 +131,12 @@ enum HarnessKind: CaseIterable {
         _ kind: HarnessKind
     ) async throws {
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in
-            for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "TRACE", "M-SEARCH", "QUERY"] {
+            for method in [
+                "GET", "HEAD", "POST", "DELETE", "OPTIONS", "TRACE", "M-SEARCH", "QUERY",
+            ] {
                 for target in [
-                    "/check", "/check/", "/check?x=1", "/check/../../etc?/check", "/check//a,fresh=1",
+                    "/check", "/check/", "/check?x=1", "/check/../../etc?/check",
+                    "/check//a,fresh=1",
                     "/check/%00%0d%0a", "/check?,level=3", "/check/#x", "/check/;/..", "/check/\\",
                 ] {
                     let answer = try await one(
@@ -146,7 +150,8 @@ enum HarnessKind: CaseIterable {
     @Test(arguments: HarnessKind.allCases)
     func `headers that steer other requests change nothing`(_ kind: HarnessKind) async throws {
         let headers = [
-            "If-None-Match: *", "If-Match: \"x\"", "If-Modified-Since: Tue, 24 Nov 2026 12:00:00 GMT",
+            "If-None-Match: *", "If-Match: \"x\"",
+            "If-Modified-Since: Tue, 24 Nov 2026 12:00:00 GMT",
             "Range: bytes=0-0", "Expect: 100-continue", "Content-Type: text/html",
             "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: evil", "X-Original-URL: /livez",
             "X-Auth-User: admin", "User-Agent: GoogleHC/1.0", "Upgrade: h2c", "TE: trailers",
@@ -253,7 +258,10 @@ enum HarnessKind: CaseIterable {
             #expect(try await one(harness, full).status == 200)
             for extra in [1, 2, 3, 5000] {
                 let (answers, isClosed) = try await harness.exchange([
-                    Array(fixture.request(headers: ["X-Pad: " + String(repeating: "p", count: room + extra)]).utf8)
+                    Array(
+                        fixture.request(headers: [
+                            "X-Pad: " + String(repeating: "p", count: room + extra)
+                        ]).utf8)
                 ])
                 #expect(answers.map(\.status) == [431], "\(extra) more")
                 #expect(isClosed)
@@ -268,7 +276,8 @@ enum HarnessKind: CaseIterable {
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in
             let filler = (0..<62).map { "X-\($0): y" }
             #expect(try await one(harness, fixture.request(headers: filler)).status == 200)
-            #expect(try await one(harness, fixture.request(headers: filler + ["X-Y: z"])).status == 431)
+            #expect(
+                try await one(harness, fixture.request(headers: filler + ["X-Y: z"])).status == 431)
             let flood = (0..<2000).map { "a\($0):b" }
             #expect(try await one(harness, fixture.request(headers: flood)).status == 431)
         }
@@ -298,7 +307,8 @@ enum HarnessKind: CaseIterable {
     }
 
     @Test(arguments: HarnessKind.allCases)
-    func `HTTP/1.0 is answered, then closed, with or without Host`(_ kind: HarnessKind) async throws {
+    func `HTTP/1.0 is answered, then closed, with or without Host`(_ kind: HarnessKind) async throws
+    {
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in
             for host in ["a", nil] {
                 let (answers, isClosed) = try await harness.exchange([
@@ -320,7 +330,8 @@ enum HarnessKind: CaseIterable {
         let closing = try await one(harness, fixture.request(headers: ["Connection: \(value)"]))
         #expect(closing.closes)
         for other in ["closed", "x-close", "keep-alive", "clos e"] {
-            #expect(try await !one(harness, fixture.request(headers: ["Connection: \(other)"])).closes)
+            #expect(
+                try await !one(harness, fixture.request(headers: ["Connection: \(other)"])).closes)
         }
     }
 

@@ -1,10 +1,11 @@
 // The SwiftNIO driver: deadlines, limits, snapshots and ends, over real sockets.
 
-@testable import GatehouseCheck
 import GatehouseCore
 import GatehouseTestSupport
 import Glibc
 import Testing
+
+@testable import GatehouseCheck
 
 @Suite struct CheckServerTests {
     private let fixture: CheckFixture
@@ -168,7 +169,8 @@ extension SocketHarness {
 @Suite struct HTTPDateTests {
     @Test(arguments: [
         (0, "Thu, 01 Jan 1970 00:00:00 GMT"), (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
-        (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"), (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+        (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
         (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
         (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
         (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),

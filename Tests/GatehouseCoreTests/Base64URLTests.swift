@@ -38,7 +38,8 @@ import Testing
         // Of the 64 last characters for one byte and for two, only those with zero bits decode.
         for (prefix, step) in [("Z", 16), ("Zm", 4)] {
             var accepted = 0
-            for digit in Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+            for digit in Array(
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
             where Base64URL.bytes((Array(prefix.utf8) + [digit])) != nil {
                 accepted += 1
             }

@@ -135,7 +135,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("127.0.0.1:8444", true), ("[::1]:1", true), ("10.0.0.7:65535", false), ("[fe80::1]:80", false),
+        ("127.0.0.1:8444", true), ("[::1]:1", true), ("10.0.0.7:65535", false),
+        ("[fe80::1]:80", false),
         ("unix:/run/gatehouse/check.sock", true), ("0.0.0.0:0", false),
     ])
     func `an address to listen on is read and written`(_ text: String, _ isLocal: Bool) throws {

@@ -37,7 +37,9 @@ import Testing
 
     @Test func `a second pending key and an activation without one are refused`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
-        #expect(throws: KeyringDefect.noPendingKey) { try ring.activatingPendingKey(at: time(noon)) }
+        #expect(throws: KeyringDefect.noPendingKey) {
+            try ring.activatingPendingKey(at: time(noon))
+        }
         let pending = try ring.addingPendingKey(at: time(noon), entropy: .system)
         #expect(throws: KeyringDefect.severalPendingKeys) {
             try pending.addingPendingKey(at: time(noon), entropy: .system)

@@ -11,7 +11,8 @@ import Testing
         FeedEntry(sequence: sequence, change: change, deadline: time(deadline))
     }
 
-    private static func snapshot(_ entries: [FeedEntry], at now: Int64 = noon) -> RevocationSnapshot {
+    private static func snapshot(_ entries: [FeedEntry], at now: Int64 = noon) -> RevocationSnapshot
+    {
         var index = RevocationIndex()
         index.apply(entries, at: time(now))
         return index.snapshot

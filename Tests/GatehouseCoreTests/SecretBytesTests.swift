@@ -7,7 +7,9 @@ import Testing
 
 @Suite struct SecretBytesTests {
     /// 32 bytes that nothing else in the process holds.
-    private static func marker(_ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: index &* 37 &+ 11) }
+    private static func marker(_ index: Int) -> UInt8 {
+        UInt8(truncatingIfNeeded: index &* 37 &+ 11)
+    }
 
     private static func watched(_ body: () -> Void) -> UInt64 {
         let marker = (0..<32).map(Self.marker)

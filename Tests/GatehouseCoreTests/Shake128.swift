@@ -6,7 +6,8 @@ import COpenSSL
     private let context: OpaquePointer
 
     init() {
-        unsafe context = EVP_MD_CTX_new()!
+        guard let context = unsafe EVP_MD_CTX_new() else { preconditionFailure("no memory") }
+        unsafe self.context = context
         let done = unsafe EVP_DigestInit_ex(context, EVP_shake128(), nil)
         precondition(done == 1)
     }

@@ -14,7 +14,8 @@ private func ring() throws -> Keyring {
 }
 
 private func cipher(
-    _ ring: Keyring, audience name: String = "test", purposes: [TokenPurpose] = TokenPurpose.allCases
+    _ ring: Keyring, audience name: String = "test",
+    purposes: [TokenPurpose] = TokenPurpose.allCases
 ) throws -> TokenCipher {
     try TokenCipher(keyring: ring, audience: audience(name), purposes: purposes)
 }
@@ -64,7 +65,8 @@ private func bytes(_ text: [UInt8]) -> [UInt8] {
         #expect(defect(try cipher(ring), text) == nil)
     }
 
-    @Test func `a token under a revoked key is refused as that, and no other key is tried`() throws {
+    @Test func `a token under a revoked key is refused as that, and no other key is tried`() throws
+    {
         let before = try ring()
         let text = try cipher(before).sealSession(.sample(), transport: .cookie, entropy: .system)
         let active = try #require(before.active?.id)
@@ -73,7 +75,8 @@ private func bytes(_ text: [UInt8]) -> [UInt8] {
         #expect(defect(try cipher(after), text) == .revokedKey)
     }
 
-    @Test func `ciphertext of one key under the id of another fails, with both keys loaded`() throws {
+    @Test func `ciphertext of one key under the id of another fails, with both keys loaded`() throws
+    {
         let ring = try ring()
         let cipher = try cipher(ring)
         let text = try cipher.sealSession(.sample(), transport: .cookie, entropy: .system)

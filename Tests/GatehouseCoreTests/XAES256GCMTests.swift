@@ -17,9 +17,12 @@ import Testing
             unsafe nonce.withUnsafeBufferPointer { nonce in
                 unsafe plaintext.withUnsafeBufferPointer { plaintext in
                     unsafe associatedData.withUnsafeBufferPointer { associated in
-                        unsafe cipher.seal(
-                            nonce: nonce.baseAddress!, plaintext: plaintext,
-                            associatedData: associated, into: out.baseAddress!)
+                        guard let nonce = nonce.baseAddress, let out = out.baseAddress else {
+                            return false
+                        }
+                        return unsafe cipher.seal(
+                            nonce: nonce, plaintext: plaintext, associatedData: associated,
+                            into: out)
                     }
                 }
             }
@@ -37,9 +40,11 @@ import Testing
             unsafe nonce.withUnsafeBufferPointer { nonce in
                 unsafe sealed.withUnsafeBufferPointer { sealed in
                     unsafe associatedData.withUnsafeBufferPointer { associated in
-                        unsafe cipher.open(
-                            nonce: nonce.baseAddress!, sealed: sealed, associatedData: associated,
-                            into: out.baseAddress!)
+                        guard let nonce = nonce.baseAddress, let out = out.baseAddress else {
+                            return false
+                        }
+                        return unsafe cipher.open(
+                            nonce: nonce, sealed: sealed, associatedData: associated, into: out)
                     }
                 }
             }

@@ -71,7 +71,9 @@ private final class Published: Sendable {
         #expect(nodes.map(\.keyringVersion) == [1])
     }
 
-    @Test func `a refresh with nothing new publishes nothing, and renews all the same`() async throws {
+    @Test func `a refresh with nothing new publishes nothing, and renews all the same`()
+        async throws
+    {
         let lease = lease()
         let published = Published()
         let node = try node(lease: lease, published: published)
@@ -198,7 +200,9 @@ private final class Published: Sendable {
         // It slept for longer than its lease; the others removed its row.
         _ = try await store.prune(limit: 10, at: time(noon + 300))
         #expect(lease.unavailability(at: instant(noon + 300)) == .leaseExpired)
-        await #expect(throws: RefreshFailure.self) { try await node.refresh(at: instant(noon + 300)) }
+        await #expect(throws: RefreshFailure.self) {
+            try await node.refresh(at: instant(noon + 300))
+        }
         #expect(lease.unavailability(at: instant(noon + 300)) == .leaseExpired)
         _ = try await node.refresh(at: instant(noon + 301))
         #expect(lease.unavailability(at: instant(noon + 301)) == nil)

@@ -42,8 +42,11 @@ import Testing
     @Test func `commits are on the disk before they are acknowledged`() async throws {
         // The pragma belongs to the store's own connection, so it is read through it.
         let store = try open()
-        #expect(try await store.settings() == ["synchronous": "2", "secure_delete": "1",
-            "foreign_keys": "1", "journal_mode": "wal"])
+        #expect(
+            try await store.settings() == [
+                "synchronous": "2", "secure_delete": "1",
+                "foreign_keys": "1", "journal_mode": "wal",
+            ])
     }
 
     @Test func `a database of a newer release is refused and left alone`() async throws {

@@ -81,7 +81,8 @@ extension Store {
     // MARK: Users
 
     @Test(arguments: Backend.allCases)
-    func `a user is found by name and listed in the order of bytes`(_ backend: Backend) async throws {
+    func `a user is found by name and listed in the order of bytes`(_ backend: Backend) async throws
+    {
         let store = try backend.open(directory)
         for name in ["bob", "zoë", "ada", "a-b", "9", "éva"] { _ = try await store.makeUser(name) }
         let found = try #require(try await store.user(named: username("ada")))
@@ -141,7 +142,8 @@ extension Store {
         let store = try backend.open(directory)
         let user = try await store.makeUser("ada")
         _ = try await store.makeSession(of: user, seconds: 3600)
-        guard case .changed(let disabled, let position) = try await store.set(user, .disabled) else {
+        guard case .changed(let disabled, let position) = try await store.set(user, .disabled)
+        else {
             Issue.record("not changed")
             return
         }
@@ -177,7 +179,8 @@ extension Store {
         let usage = try await store.keyUsage()
         #expect(
             usage == [
-                try #require(KeyID(rawValue: 7)): KeyUsage(sealed: 1, lastDeadline: time(noon + 3600))
+                try #require(KeyID(rawValue: 7)): KeyUsage(
+                    sealed: 1, lastDeadline: time(noon + 3600))
             ])
     }
 
@@ -218,7 +221,8 @@ extension Store {
         let floor = try await store.authenticatedFloor()
         let limits = try #require(SessionLimits(idleSeconds: 60, absoluteSeconds: 60))
         let next = try SessionRecord(
-            for: user, at: time(noon), floor: floor, limits: limits, methods: [], level: .remembered,
+            for: user, at: time(noon), floor: floor, limits: limits, methods: [],
+            level: .remembered,
             entropy: .system)
         #expect(next.authenticated == time(noon + 1))
         #expect(try await store.create([next]) == .created)
@@ -234,7 +238,9 @@ extension Store {
             return
         }
         #expect(try await store.session(session.id)?.revoked == time(noon))
-        #expect(try await store.revoke(session, at: noon + 5) == .revoked(position: position, sessions: 0))
+        #expect(
+            try await store.revoke(session, at: noon + 5)
+                == .revoked(position: position, sessions: 0))
         #expect(try await store.session(session.id)?.revoked == time(noon))
         #expect(
             try await store.feed(after: 0, limit: 10) == [
@@ -381,7 +387,8 @@ extension Store {
             return
         }
         #expect(Set(waiting) == Set(nodes))
-        #expect(try await store.beat(nodes[0], position: 0, keyringVersion: 1, at: time(noon + 100)))
+        #expect(
+            try await store.beat(nodes[0], position: 0, keyringVersion: 1, at: time(noon + 100)))
         #expect(try await replace(2, at: noon + 125) == .waitingForNodes([nodes[1]]))
         // 120 s of lease and 5 s for the beat under way: then it can say yes to nothing.
         #expect(try await replace(2, at: noon + 126) == .replaced)
@@ -452,7 +459,8 @@ extension Store {
     }
 
     @Test(arguments: Backend.allCases)
-    func `what was written is there when the store is opened again`(_ backend: Backend) async throws {
+    func `what was written is there when the store is opened again`(_ backend: Backend) async throws
+    {
         var store: (any Store)? = try backend.open(directory)
         let user = try #require(try await store?.makeUser("ada"))
         let session = try #require(try await store?.makeSession(of: user))

@@ -82,6 +82,7 @@ import Testing
         }
         try RootKeyFile.create(path)
         #expect(refusal { try DataDirectory.check(path) }.contains("not a directory"))
-        #expect(refusal { try DataDirectory.create(directory.path + "/a/b") }.hasPrefix("cannot make"))
+        #expect(
+            refusal { try DataDirectory.create(directory.path + "/a/b") }.hasPrefix("cannot make"))
     }
 }

@@ -39,12 +39,19 @@ import Testing
         #expect(event["own"] == "kept")
         let time = try #require(event["time"])
         #expect(time.hasSuffix("Z"))
-        #expect(try Date(time, strategy: .iso8601.year().month().day().time(includingFractionalSeconds: true).timeZone(separator: .omitted)).timeIntervalSinceNow > -60)
+        #expect(
+            try Date(
+                time,
+                strategy: .iso8601.year().month().day().time(includingFractionalSeconds: true)
+                    .timeZone(separator: .omitted)
+            ).timeIntervalSinceNow > -60)
     }
 
     @Test(arguments: [
-        "a\r\nb", "a\nb", "a\rb", "a\u{85}b", "a\u{2028}b", "a\u{2029}b", "\u{1B}[31mred", "\u{202E}abc",
-        "\u{2066}x\u{2069}", "\"},{\"level\":\"error", "back\\slash", "\0", "\u{7F}", "\u{FEFF}x", "\u{9B}31m",
+        "a\r\nb", "a\nb", "a\rb", "a\u{85}b", "a\u{2028}b", "a\u{2029}b", "\u{1B}[31mred",
+        "\u{202E}abc",
+        "\u{2066}x\u{2069}", "\"},{\"level\":\"error", "back\\slash", "\0", "\u{7F}", "\u{FEFF}x",
+        "\u{9B}31m",
     ])
     func `no value breaks a line, reorders it or leaves its string`(_ value: String) throws {
         let event = try logged { $0.info("\(value)", metadata: ["value": "\(value)"]) }
@@ -55,7 +62,9 @@ import Testing
         JSONLogHandler.append(value, to: &line)
         lines.append(line)
         for scalar in ["\u{2028}", "\u{202E}", "\u{85}", "\u{9B}", "\u{1B}"] {
-            #expect(!String(decoding: line, as: UTF8.self).unicodeScalars.contains(Unicode.Scalar(scalar)!))
+            #expect(
+                !String(decoding: line, as: UTF8.self).unicodeScalars.contains(
+                    Unicode.Scalar(scalar)!))
         }
     }
 

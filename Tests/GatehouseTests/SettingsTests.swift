@@ -25,7 +25,9 @@ import Testing
         do {
             _ = try load(file, environment: environment, flags: flags)
             return []
-        } catch let errors as SettingsErrors { return errors.findings } catch { return ["\(error)"] }
+        } catch let errors as SettingsErrors { return errors.findings } catch {
+            return ["\(error)"]
+        }
     }
 
     @Test func `without anything the defaults hold`() throws {
@@ -89,10 +91,12 @@ import Testing
         for (finding, part) in zip(
             found,
             [
-                "test.yaml:2: unknown key sesion.idle", "test.yaml:4: session.idle must be a duration",
+                "test.yaml:2: unknown key sesion.idle",
+                "test.yaml:4: session.idle must be a duration",
                 "test.yaml:6: check.max_headers must be a whole number from 8 to 256",
                 "environment: unknown variable GATEHOUSE_LOGLEVEL",
-                "environment: GATEHOUSE_LOG_LEVEL must be", "command line: admin.listen “localhost:1”",
+                "environment: GATEHOUSE_LOG_LEVEL must be",
+                "command line: admin.listen “localhost:1”",
             ])
         {
             #expect(finding.hasPrefix(part), "\(finding)")
@@ -108,24 +112,40 @@ import Testing
         #expect(!findings(file).isEmpty)
     }
 
-    @Test(arguments: [
-        ("check.event_loops", ["0", "64"], ["-1", "65", "", "x", "1.5", " 1", "1_0", "٣"]),
-        ("check.max_connections", ["1", "1000000"], ["0", "1000001"]),
-        ("check.max_head", ["1KiB", "64KiB", "1024", "65536"], ["1023", "65KiB", "65537", "1kib", "1 KiB", "KiB"]),
-        ("check.max_headers", ["8", "256"], ["7", "257"]),
-        ("check.head_timeout", ["1s", "60s", "1m"], ["0s", "61s", "5", "5S", "s", "1s1s", "-1s"]),
-        ("check.idle_timeout", ["1s", "1h"], ["0s", "3601s"]),
-        ("session.idle", ["1s", "24h"], ["0s", "31d"]),
-        ("session.absolute", ["1h", "30d"], ["0s", "2592001s"]),
-        ("revocation.max_staleness", ["10s", "1h"], ["9s", "3601s"]),
-        ("check.socket_mode", ["0600", "0660", "0777", "0666"], ["660", "0560", "01777", "0888", "0x1", ""]),
-        ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
-        ("log.level", ["trace", "critical"], ["Info", ""]),
-        ("cookie.domain", ["", "example.org", "a.b-c.example"], [".example.org", "localhost", "Example.org", "a b.c", "é.fr", "a.org/"]),
-        ("data_dir", ["/x"], ["x", ""]), ("root_key.file", ["/x"], ["x", ""]),
-        ("audience", ["a", String(repeating: "a", count: 128)], ["", "a b", "é", String(repeating: "a", count: 129)]),
-        ("admin.listen", ["127.0.0.1:0", "unix:/x"], ["8445", "unix:x", "127.0.0.1"]),
-    ] as [(String, [String], [String])])
+    @Test(
+        arguments: [
+            ("check.event_loops", ["0", "64"], ["-1", "65", "", "x", "1.5", " 1", "1_0", "٣"]),
+            ("check.max_connections", ["1", "1000000"], ["0", "1000001"]),
+            (
+                "check.max_head", ["1KiB", "64KiB", "1024", "65536"],
+                ["1023", "65KiB", "65537", "1kib", "1 KiB", "KiB"]
+            ),
+            ("check.max_headers", ["8", "256"], ["7", "257"]),
+            (
+                "check.head_timeout", ["1s", "60s", "1m"],
+                ["0s", "61s", "5", "5S", "s", "1s1s", "-1s"]
+            ),
+            ("check.idle_timeout", ["1s", "1h"], ["0s", "3601s"]),
+            ("session.idle", ["1s", "24h"], ["0s", "31d"]),
+            ("session.absolute", ["1h", "30d"], ["0s", "2592001s"]),
+            ("revocation.max_staleness", ["10s", "1h"], ["9s", "3601s"]),
+            (
+                "check.socket_mode", ["0600", "0660", "0777", "0666"],
+                ["660", "0560", "01777", "0888", "0x1", ""]
+            ),
+            ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
+            ("log.level", ["trace", "critical"], ["Info", ""]),
+            (
+                "cookie.domain", ["", "example.org", "a.b-c.example"],
+                [".example.org", "localhost", "Example.org", "a b.c", "é.fr", "a.org/"]
+            ),
+            ("data_dir", ["/x"], ["x", ""]), ("root_key.file", ["/x"], ["x", ""]),
+            (
+                "audience", ["a", String(repeating: "a", count: 128)],
+                ["", "a b", "é", String(repeating: "a", count: 129)]
+            ),
+            ("admin.listen", ["127.0.0.1:0", "unix:/x"], ["8445", "unix:x", "127.0.0.1"]),
+        ] as [(String, [String], [String])])
     func `each setting takes its limits and refuses what lies beyond`(
         _ name: String, _ good: [String], _ bad: [String]
     ) throws {
@@ -158,8 +178,12 @@ import Testing
         #expect(findings("check.listen: [127.0.0.1:8445]").count == 1)
         #expect(findings("check.listen: [127.0.0.1:1, 127.0.0.1:1]").count == 1)
         #expect(findings("check.listen: []").count == 1)
-        #expect(findings("check.listen: [\((1...16).map { "127.0.0.1:\($0)" }.joined(separator: ","))]").isEmpty)
-        #expect(findings("check.listen: [\((1...17).map { "127.0.0.1:\($0)" }.joined(separator: ","))]").count == 1)
+        #expect(
+            findings("check.listen: [\((1...16).map { "127.0.0.1:\($0)" }.joined(separator: ","))]")
+                .isEmpty)
+        #expect(
+            findings("check.listen: [\((1...17).map { "127.0.0.1:\($0)" }.joined(separator: ","))]")
+                .count == 1)
     }
 
     @Test func `an address that other machines reach needs to be allowed`() {
@@ -176,7 +200,9 @@ import Testing
     @Test func `the README's table is the settings`() throws {
         let root = String("\(#filePath)".dropLast("Tests/GatehouseTests/SettingsTests.swift".count))
         let readme = readText(root + "README.md")
-        let rows = readme.split(separator: "\n").filter { $0.hasPrefix("| `") && $0.contains("GATEHOUSE_") }
+        let rows = readme.split(separator: "\n").filter {
+            $0.hasPrefix("| `") && $0.contains("GATEHOUSE_")
+        }
         let expected = Setting.all.map { setting in
             "| `\(setting.name)` | `\(setting.environmentName)` | "
                 + (setting.defaultText.isEmpty ? "empty" : "`\(setting.defaultText)`")

@@ -30,7 +30,9 @@ extension Entropy {
         let generator = Mutex(SeededGenerator(seed: seed))
         return Entropy { span in
             generator.withLock { generator in
-                for index in span.indices { span[index] = UInt8.random(in: 0...255, using: &generator) }
+                for index in span.indices {
+                    span[index] = UInt8.random(in: 0...255, using: &generator)
+                }
             }
             return true
         }
@@ -69,7 +71,8 @@ extension Claims {
     ) -> Claims {
         Claims(
             session: SessionID(Identifier(high: 0x5E55_1000, low: session)),
-            user: UserID(Identifier(high: 0xA5E4_0000_0000_4000, low: 0x8000_0000_0000_0000 | user)),
+            user: UserID(
+                Identifier(high: 0xA5E4_0000_0000_4000, low: 0x8000_0000_0000_0000 | user)),
             username: GatehouseTestSupport.username(name), epoch: epoch, issued: time(issued),
             authenticated: time(authenticated), idleDeadline: time(idle),
             absoluteDeadline: time(absolute), methods: methods, level: level,

@@ -20,7 +20,8 @@ package struct Vector: Sendable, CustomStringConvertible {
 
     /// Reads `Tests/Vectors/<name>`.
     package static func read(_ name: String) -> [Vector] {
-        let path = String("\(#filePath)".dropLast("Support/Vectors.swift".count)) + "Vectors/" + name
+        let path =
+            String("\(#filePath)".dropLast("Support/Vectors.swift".count)) + "Vectors/" + name
         let text = readText(path)
         var vectors: [Vector] = []
         var fields: [String: String] = [:]
@@ -44,7 +45,8 @@ package func hexBytes(_ text: String) -> [UInt8] {
     let digits = Array(text.utf8)
     precondition(digits.count % 2 == 0, "odd number of hex digits")
     return stride(from: 0, to: digits.count, by: 2).map { index in
-        guard let byte = UInt8(String(decoding: digits[index...index + 1], as: UTF8.self), radix: 16)
+        guard
+            let byte = UInt8(String(decoding: digits[index...index + 1], as: UTF8.self), radix: 16)
         else { preconditionFailure("not hex") }
         return byte
     }
@@ -57,7 +59,9 @@ package func readText(_ path: String) -> String {
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while true {
-        let count = unsafe buffer.withUnsafeMutableBytes { unsafe fread($0.baseAddress, 1, $0.count, file) }
+        let count = unsafe buffer.withUnsafeMutableBytes {
+            unsafe fread($0.baseAddress, 1, $0.count, file)
+        }
         guard count > 0 else { break }
         bytes += buffer[..<count]
     }
