@@ -130,6 +130,12 @@ package struct AuditEvent: Sendable, Equatable {
         case userCreated = "user_created"
         case userDisabled = "user_disabled"
         case userEnabled = "user_enabled"
+        case userInvited = "user_invited"
+        case userRecoveryIssued = "user_recovery_issued"
+        case passwordRecovered = "password_recovered"
+        case signedIn = "signed_in"
+        case signInFailed = "sign_in_failed"
+        case signedOut = "signed_out"
         case sessionCreated = "session_created"
         case sessionRevoked = "session_revoked"
         case sessionsRevokedForUser = "sessions_revoked_for_user"
@@ -176,6 +182,56 @@ package struct AuditRecord: Sendable, Equatable {
 package enum AddUserOutcome: Sendable, Equatable {
     case added(User)
     case nameTaken
+    /// The invitation is unknown, used or expired.
+    case notInvited
+}
+
+package enum SetPasswordOutcome: Sendable, Equatable {
+    case set(UserID, position: UInt64)
+    /// The link is unknown, used or expired, or its user is gone.
+    case noLink
+}
+
+/// SHA-256 of a single-use link's secret: the store can't give the link away.
+package struct LinkHash: Sendable, Hashable {
+    package static let byteCount = 32
+    package let bytes: [UInt8]
+
+    package init?(bytes: [UInt8]) {
+        guard bytes.count == Self.byteCount else { return nil }
+        self.bytes = bytes
+    }
+
+    /// The hash of a secret as a link carries it; nil when libcrypto fails.
+    package init?(secret: [UInt8]) {
+        guard let digest = try? sha256(secret.span) else { return nil }
+        bytes = digest
+    }
+}
+
+/// A link that works once, for a short time.
+package struct Link: Sendable, Equatable {
+    package enum Purpose: Sendable, Equatable {
+        /// Lets someone register.
+        case invitation
+        /// Lets the user set a new password.
+        case recovery(UserID)
+    }
+
+    /// 15 minutes: long enough to hand over, too short to be found later.
+    package static let lifetimeSeconds: Int64 = 15 * 60
+    /// Random bytes of the secret.
+    package static let secretBytes = 32
+
+    package let hash: LinkHash
+    package let purpose: Purpose
+    package let expires: UnixTime
+
+    package init(hash: LinkHash, purpose: Purpose, expires: UnixTime) {
+        self.hash = hash
+        self.purpose = purpose
+        self.expires = expires
+    }
 }
 
 package enum SetStateOutcome: Sendable, Equatable {
@@ -185,9 +241,39 @@ package enum SetStateOutcome: Sendable, Equatable {
     case notFound
 }
 
+/// Sessions that are to begin, and what must still hold when they do.
+package struct SessionCreation: Sendable {
+    /// Of one user and one epoch.
+    package let sessions: [SessionRecord]
+    /// The key that sealed their tokens, and the version of the ring it was taken from.
+    package let key: KeyID
+    package let keyringVersion: UInt64
+    /// The password hash that was verified; nil when none was.
+    package let passwordHash: String?
+    /// Sessions that the browser presented, which end in the same transaction.
+    package let ending: [SessionID]
+
+    package init(
+        sessions: [SessionRecord], key: KeyID, keyringVersion: UInt64, passwordHash: String? = nil,
+        ending: [SessionID] = []
+    ) {
+        precondition(
+            sessions.allSatisfy {
+                $0.user == sessions.first?.user && $0.epoch == sessions.first?.epoch
+            })
+        self.sessions = sessions
+        self.key = key
+        self.keyringVersion = keyringVersion
+        self.passwordHash = passwordHash
+        self.ending = ending
+    }
+}
+
 package enum CreateSessionsOutcome: Sendable, Equatable {
-    case created
-    /// The user is gone, disabled, or has another epoch than the one that was read.
+    /// With the feed position that tells the others what ended.
+    case created(position: UInt64)
+    /// The user is gone, disabled, or has another epoch or password hash than the one that was
+    /// read.
     case userChanged
     /// The ring has changed since the tokens were sealed, or a revocation by time is later than
     /// the sessions' `authenticated`; seal again.
@@ -257,13 +343,28 @@ package protocol Store: Sendable {
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome
 
+    /// Adds a user as ``addUser(_:id:passwordHash:audit:at:)`` does, and uses up the invitation.
+    func addUser(
+        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome
+
+    // MARK: Single-use links
+
+    func addLink(_ link: Link, audit: AuditEvent, at now: UnixTime) async throws(StoreError)
+    /// The link if it has not been used and has not expired.
+    func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link?
+    /// Sets the password of the link's user, uses the link up, and ends every session of the user.
+    func setPassword(
+        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> SetPasswordOutcome
+
     // MARK: Sessions
 
-    /// Creates sessions of one user if the user is enabled, has the sessions' epoch, and the ring
-    /// still has `keyringVersion`. Tokens may be handed out only after `created`.
+    /// Creates sessions of one user if the user is enabled and has the sessions' epoch and the
+    /// password hash, and the ring has the version. Tokens may be handed out only after `created`.
     func createSessions(
-        _ sessions: [SessionRecord], sealedUnder key: KeyID, keyringVersion: UInt64,
-        audit: [AuditEvent], at now: UnixTime
+        _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome
     /// Newest first.
     func sessions(
@@ -272,6 +373,11 @@ package protocol Store: Sendable {
     func session(_ id: SessionID) async throws(StoreError) -> SessionRecord?
     func revokeSession(
         _ id: SessionID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome
+    /// Ends those of `ids` that there are and that have not ended.
+    func revokeSessions(
+        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome
     /// Raises the user's epoch.
     func revokeSessions(

@@ -79,7 +79,7 @@ package final class PasswordHasher: Sendable {
             defer { queue.waiting = [] }
             return queue.waiting
         }
-        for job in dropped { job.body(.shutDown) }
+        for job in dropped { job.refuse(.shutDown) }
         // It fails only for pools that are made never to stop.
         try? await threads.shutdownGracefully()
     }
@@ -114,79 +114,96 @@ package enum PasswordHasherError: Error, Hashable, Sendable {
 // MARK: - The queue
 
 extension PasswordHasher {
-    /// One password waiting for a thread.
+    /// One caller's password. Of the two closures exactly one is called, once.
     private struct Job: Sendable {
         let id: UInt64
-        /// Does the work, or gives the caller the error instead. Called exactly once.
-        let body: @Sendable (PasswordHasherError?) -> Void
+        /// Does the work, and returns what gives the caller the outcome.
+        let work: @Sendable () -> @Sendable () -> Void
+        /// Gives the caller an error instead.
+        let refuse: @Sendable (PasswordHasherError) -> Void
     }
 
     private struct Queue {
-        /// In order of arrival; at most `maximumQueued` more than there are idle threads.
+        /// Callers for whom there is no thread yet, in order of arrival.
         var waiting: [Job] = []
-        /// Threads that have been asked to take jobs and have not yet found the queue empty.
-        var activeThreads = 0
+        /// Threads that have a job.
+        var busyThreads = 0
         var nextID: UInt64 = 0
         var isShutDown = false
     }
 
     /// Waits for a thread and does `work` there.
-    private func run<Result: Sendable>(
+    private func run<Value: Sendable>(
         _ password: consuming Password,
-        _ work:
-            @escaping @Sendable (borrowing Password) throws(PasswordHasherError) ->
-            Result
-    ) async throws(PasswordHasherError) -> Result {
+        _ work: @escaping @Sendable (borrowing Password) throws(PasswordHasherError) -> Value
+    ) async throws(PasswordHasherError) -> Value {
         if Task.isCancelled { throw .cancelled }
         let id = queue.withLock { queue in
             queue.nextID += 1
             return queue.nextID
         }
         let password = password
-        let outcome: Swift.Result<Result, PasswordHasherError> =
-            await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let job = Job(id: id) { error in
-                        if let error { return continuation.resume(returning: .failure(error)) }
-                        continuation.resume(
-                            returning: Swift.Result { () throws(PasswordHasherError) in
-                                try work(password)
-                            })
-                    }
-                    enqueue(job)
-                    // A cancellation that came before the job was in the queue did not find it.
-                    if Task.isCancelled { cancel(id) }
-                }
-            } onCancel: {
-                cancel(id)
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation {
+                (continuation: CheckedContinuation<Result<Value, PasswordHasherError>, Never>) in
+                let job = Job(
+                    id: id,
+                    work: {
+                        let outcome = Result { () throws(PasswordHasherError) in
+                            try work(password)
+                        }
+                        return { continuation.resume(returning: outcome) }
+                    },
+                    refuse: { continuation.resume(returning: .failure($0)) })
+                accept(job)
+                // A cancellation that came before the job did has not found it.
+                if Task.isCancelled { cancel(id) }
             }
+        } onCancel: {
+            cancel(id)
+        }
         return try outcome.get()
     }
 
-    private func enqueue(_ job: Job) {
-        let (refusal, startsThread) = queue.withLock {
-            queue -> (PasswordHasherError?, startsThread: Bool) in
+    private func accept(_ job: Job) {
+        let (refusal, getsThread) = queue.withLock {
+            queue -> (PasswordHasherError?, getsThread: Bool) in
             if queue.isShutDown { return (.shutDown, false) }
-            let idleThreads = threadCount - queue.activeThreads
-            guard queue.waiting.count < maximumQueued + idleThreads else { return (.busy, false) }
+            if queue.busyThreads < threadCount {
+                queue.busyThreads += 1
+                return (nil, true)
+            }
+            guard queue.waiting.count < maximumQueued else { return (.busy, false) }
             queue.waiting.append(job)
-            guard idleThreads > 0 else { return (nil, false) }
-            queue.activeThreads += 1
-            return (nil, true)
+            return (nil, false)
         }
-        if let refusal { job.body(refusal) }
-        if startsThread { threads.submit { _ in self.takeJobs() } }
+        if let refusal { job.refuse(refusal) }
+        if getsThread {
+            threads.submit { state in
+                switch state {
+                case .active: self.work(from: job)
+                case .cancelled: job.refuse(.shutDown)
+                }
+            }
+        }
     }
 
-    /// Works on one thread until nobody waits.
-    private func takeJobs() {
-        while let job = nextJob() { job.body(nil) }
+    /// Does `job` on this thread, and then what waits, until nothing does.
+    private func work(from job: Job) {
+        var next: Job? = job
+        while let job = next {
+            let resumeCaller = job.work()
+            // First, so that the caller finds the thread free when it comes back at once.
+            next = takeJob()
+            resumeCaller()
+        }
     }
 
-    private func nextJob() -> Job? {
+    /// The next job for a thread that has none; without one, the thread is free.
+    private func takeJob() -> Job? {
         queue.withLock { queue in
             guard !queue.waiting.isEmpty else {
-                queue.activeThreads -= 1
+                queue.busyThreads -= 1
                 return nil
             }
             return queue.waiting.removeFirst()
@@ -198,6 +215,6 @@ extension PasswordHasher {
             guard let index = queue.waiting.firstIndex(where: { $0.id == id }) else { return nil }
             return queue.waiting.remove(at: index)
         }
-        job?.body(.cancelled)
+        job?.refuse(.cancelled)
     }
 }

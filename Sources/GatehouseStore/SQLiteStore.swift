@@ -285,29 +285,109 @@ package final class SQLiteStore: Store {
         _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
         at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
+        try await write(at: now) { db in
+            try Self.addUser(
+                username, id: id, passwordHash: passwordHash, audit: audit, db, at: now)
+        }
+    }
+
+    package func addUser(
+        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await write(at: now) { db in
+            guard try Self.link(invitation, db, at: now)?.purpose == .invitation else {
+                return .notInvited
+            }
+            let outcome = try Self.addUser(
+                username, id: id, passwordHash: passwordHash, audit: audit, db, at: now)
+            // A taken name leaves the invitation for another try.
+            if case .added = outcome { try Self.useUp(invitation, db, at: now) }
+            return outcome
+        }
+    }
+
+    private static func addUser(
+        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
+        _ db: Database, at now: UnixTime
+    ) throws -> AddUserOutcome {
         let user = User(
             id: id, username: username, state: .enabled, epoch: 0, created: now,
             passwordHash: passwordHash)
-        return try await write(at: now) { db in
-            // The constraint decides, not a look-up before it (REQUIREMENTS USR-1).
+        // The constraint decides, not a look-up before it (REQUIREMENTS USR-1).
+        try db.execute(
+            sql: """
+                INSERT INTO names (canonical, user_id, state, since) VALUES (?, ?, 'live', ?)
+                ON CONFLICT (canonical) DO NOTHING
+                """,
+            arguments: [username.text, id.value.data, now.seconds])
+        guard db.changesCount == 1 else { return .nameTaken }
+        try db.execute(
+            sql: """
+                INSERT INTO users (id, state, epoch, created, password_hash)
+                VALUES (?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                id.value.data, user.state.rawValue, Int64(user.epoch), now.seconds, passwordHash,
+            ])
+        try append(audit, to: db, at: now)
+        return .added(user)
+    }
+
+    // MARK: Single-use links
+
+    package func addLink(
+        _ link: Link, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            var user: UserID?
+            if case .recovery(let id) = link.purpose { user = id }
             try db.execute(
-                sql: """
-                    INSERT INTO names (canonical, user_id, state, since) VALUES (?, ?, 'live', ?)
-                    ON CONFLICT (canonical) DO NOTHING
-                    """,
-                arguments: [username.text, id.value.data, now.seconds])
-            guard db.changesCount == 1 else { return .nameTaken }
-            try db.execute(
-                sql: """
-                    INSERT INTO users (id, state, epoch, created, password_hash)
-                    VALUES (?, ?, ?, ?, ?)
-                    """,
+                sql: "INSERT INTO links (hash, kind, user_id, expires) VALUES (?, ?, ?, ?)",
                 arguments: [
-                    id.value.data, user.state.rawValue, Int64(user.epoch), now.seconds,
-                    passwordHash,
+                    Data(link.hash.bytes), user == nil ? "invitation" : "recovery",
+                    user?.value.data, link.expires.seconds,
                 ])
             try Self.append(audit, to: db, at: now)
-            return .added(user)
+        }
+    }
+
+    package func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link? {
+        try await read { db in try Self.link(hash, db, at: now) }
+    }
+
+    private static func link(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws -> Link? {
+        try Row.fetchOne(
+            db, sql: "SELECT * FROM links WHERE hash = ? AND used IS NULL AND expires > ?",
+            arguments: [Data(hash.bytes), now.seconds]
+        ).map { row in
+            Link(
+                hash: hash,
+                purpose: try row.optionalIdentifier("user_id").map { .recovery(UserID($0)) }
+                    ?? .invitation,
+                expires: try row.time("expires"))
+        }
+    }
+
+    private static func useUp(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws {
+        try db.execute(
+            sql: "UPDATE links SET used = ? WHERE hash = ?",
+            arguments: [now.seconds, Data(hash.bytes)])
+    }
+
+    package func setPassword(
+        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> SetPasswordOutcome {
+        try await write(at: now) { db in
+            guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
+                let user = try Self.user(id, db)
+            else { return .noLink }
+            try Self.useUp(link, db, at: now)
+            try db.execute(
+                sql: "UPDATE users SET password_hash = ? WHERE id = ?",
+                arguments: [passwordHash, id.value.data])
+            try Self.append(AuditEvent(audit, by: .server, user: id), to: db, at: now)
+            return .set(id, position: try Self.raiseEpoch(of: user, db, at: now))
         }
     }
 
@@ -391,15 +471,16 @@ package final class SQLiteStore: Store {
     // MARK: Sessions
 
     package func createSessions(
-        _ sessions: [SessionRecord], sealedUnder key: KeyID, keyringVersion: UInt64,
-        audit: [AuditEvent], at now: UnixTime
+        _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        guard let first = sessions.first else { return .created }
-        precondition(sessions.allSatisfy { $0.user == first.user && $0.epoch == first.epoch })
+        let sessions = creation.sessions
         return try await write(at: now) { db in
-            guard let user = try Self.user(first.user, db), user.state == .enabled,
-                user.epoch == first.epoch
-            else { return .userChanged }
+            if let first = sessions.first {
+                guard let user = try Self.user(first.user, db), user.state == .enabled,
+                    user.epoch == first.epoch,
+                    creation.passwordHash == nil || creation.passwordHash == user.passwordHash
+                else { return .userChanged }
+            }
             let row = try Row.fetchOne(
                 db,
                 sql: """
@@ -410,7 +491,7 @@ package final class SQLiteStore: Store {
             guard let row else { throw StoreError.damaged("head") }
             let floor = try row.time("authenticated_floor")
             let version: UInt64 = try row.number("keyring_version")
-            guard version == keyringVersion,
+            guard version == creation.keyringVersion,
                 sessions.allSatisfy({ $0.authenticated >= floor })
             else { return .outdated }
             for session in sessions { try Self.insert(session, db) }
@@ -421,9 +502,11 @@ package final class SQLiteStore: Store {
                     ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
                         last_deadline = max(last_deadline, excluded.last_deadline)
                     """,
-                arguments: [Int64(key.rawValue), sessions.count, deadline.seconds])
+                arguments: [Int64(creation.key.rawValue), sessions.count, deadline.seconds])
             for event in audit { try Self.append(event, to: db, at: now) }
-            return .created
+            _ = try Self.end(
+                creation.ending, audit: .sessionRevoked, by: .server, db, at: now)
+            return .created(position: try Self.sequence(db))
         }
     }
 
@@ -471,20 +554,42 @@ package final class SQLiteStore: Store {
         _ id: SessionID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
         try await write(at: now) { db in
-            guard let session = try Self.session(id, db) else { return .notFound }
-            guard session.revoked == nil else {
-                return .revoked(position: try Self.sequence(db), sessions: 0)
-            }
+            guard try Self.session(id, db) != nil else { return .notFound }
+            let ended = try Self.end([id], audit: audit.kind, by: audit.actor, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    package func revokeSessions(
+        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            let ended = try Self.end(ids, audit: kind, by: actor, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    /// Ends each of `ids` that there is and that has not ended; says how many those were.
+    private static func end(
+        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        _ db: Database, at now: UnixTime
+    ) throws -> Int {
+        var ended = 0
+        for id in ids {
+            guard let session = try session(id, db), session.revoked == nil else { continue }
             // Conditional: ends it once, and can never bring it back (REQUIREMENTS CK-17).
             try db.execute(
                 sql: "UPDATE sessions SET revoked = ? WHERE id = ? AND revoked IS NULL",
                 arguments: [now.seconds, id.value.data])
-            try Self.append(audit, to: db, at: now)
-            let position = try Self.appendFeed(
+            try append(
+                AuditEvent(kind, by: actor, user: session.user, session: id), to: db, at: now)
+            _ = try appendFeed(
                 db, kind: .session, subject: id.value, value: 0,
                 deadline: session.absoluteDeadline, at: now)
-            return .revoked(position: position, sessions: 1)
+            ended += 1
         }
+        return ended
     }
 
     package func revokeSessions(
@@ -587,6 +692,7 @@ package final class SQLiteStore: Store {
             var removed = 0
             for (table, key, deadline) in [
                 ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
+                ("links", "hash", "expires"),
             ] {
                 try db.execute(
                     sql: """

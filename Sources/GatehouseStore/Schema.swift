@@ -6,11 +6,12 @@ enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1", migrate: createFirstTables)
+        migrator.registerMigration("2", migrate: createLinks)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1"]
+    static let currentMigrations: Set<String> = ["1", "2"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -107,6 +108,22 @@ enum Schema {
                 BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
                 CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
                 BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+                """)
+    }
+
+    /// Single-use links, by the hash of their secret.
+    private static func createLinks(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE links (
+                    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+                    kind TEXT NOT NULL CHECK (kind IN ('invitation', 'recovery')),
+                    user_id BLOB REFERENCES users (id),
+                    expires INTEGER NOT NULL,
+                    used INTEGER,
+                    CHECK ((kind = 'recovery') = (user_id IS NOT NULL))
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX links_by_expiry ON links (expires);
                 """)
     }
 }

@@ -139,8 +139,9 @@ struct SessionsCommand: AsyncParsableCommand {
                     AuditEvent(.sessionCreated, by: .command, user: user.id, session: $0.id)
                 }
                 let outcome = try await store.createSessions(
-                    records, sealedUnder: key, keyringVersion: ring.version, audit: audit, at: now)
-                if outcome == .created { return issued }
+                    SessionCreation(sessions: records, key: key, keyringVersion: ring.version),
+                    audit: audit, at: now)
+                if case .created = outcome { return issued }
             }
             throw CommandFailure.environment(
                 "keys or user changed under every try", hint: "try again")

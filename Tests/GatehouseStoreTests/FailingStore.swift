@@ -83,11 +83,39 @@ final class FailingStore: Store {
     }
 
     func createSessions(
-        _ sessions: [SessionRecord], sealedUnder key: KeyID, keyringVersion: UInt64,
-        audit: [AuditEvent], at now: UnixTime
+        _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        try await store.createSessions(
-            sessions, sealedUnder: key, keyringVersion: keyringVersion, audit: audit, at: now)
+        try await store.createSessions(creation, audit: audit, at: now)
+    }
+
+    func revokeSessions(
+        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.revokeSessions(ids, audit: kind, by: actor, at: now)
+    }
+
+    func addUser(
+        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await store.addUser(
+            username, id: id, passwordHash: passwordHash, invitation: invitation, audit: audit,
+            at: now)
+    }
+
+    func addLink(_ link: Link, audit: AuditEvent, at now: UnixTime) async throws(StoreError) {
+        try await store.addLink(link, audit: audit, at: now)
+    }
+
+    func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link? {
+        try await store.link(hash, at: now)
+    }
+
+    func setPassword(
+        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> SetPasswordOutcome {
+        try await store.setPassword(passwordHash, with: link, audit: audit, at: now)
     }
 
     func sessions(of user: UserID, limit: Int) async throws(StoreError) -> [SessionRecord] {

@@ -45,7 +45,7 @@ extension Store {
     ) async throws -> CreateSessionsOutcome {
         guard let key = KeyID(rawValue: 7) else { throw Unexpected("key") }
         return try await createSessions(
-            records, sealedUnder: key, keyringVersion: keyringVersion,
+            SessionCreation(sessions: records, key: key, keyringVersion: keyringVersion),
             audit: records.map {
                 AuditEvent(.sessionCreated, by: .command, user: $0.user, session: $0.id)
             }, at: time(now))
@@ -56,7 +56,7 @@ extension Store {
     ) async throws -> SessionRecord {
         let record = try record(for: user, at: now, seconds: seconds)
         let outcome = try await create([record], at: now)
-        guard outcome == .created else { throw Unexpected("\(outcome)") }
+        guard case .created = outcome else { throw Unexpected("\(outcome)") }
         return record
     }
 
@@ -225,7 +225,7 @@ extension Store {
             level: .remembered,
             entropy: .system)
         #expect(next.authenticated == time(noon + 1))
-        #expect(try await store.create([next]) == .created)
+        #expect(try await store.create([next]) == .created(position: 1))
     }
 
     @Test(arguments: Backend.allCases)
@@ -432,7 +432,7 @@ extension Store {
             trail.map(\.event) == [
                 AuditEvent(.userCreated, by: .command, user: user.id),
                 AuditEvent(.sessionCreated, by: .command, user: user.id, session: session.id),
-                AuditEvent(.sessionRevoked, by: .command, session: session.id),
+                AuditEvent(.sessionRevoked, by: .command, user: user.id, session: session.id),
             ])
         #expect(trail.map(\.time) == [time(noon), time(noon), time(noon + 1)])
         #expect(try await store.audit(after: trail[0].sequence, limit: 1) == [trail[1]])
