@@ -44,6 +44,7 @@ let package = Package(
             name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
@@ -77,8 +78,8 @@ let package = Package(
         .executableTarget(
             name: "gatehouse",
             dependencies: [
-                "GatehouseCore", "GatehousePasswords", "GatehouseStore", "GatehouseCheck",
-                "GatehouseWeb",
+                "CLinux", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
+                "GatehouseCheck", "GatehouseWeb",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -114,6 +115,12 @@ let package = Package(
         .testTarget(
             name: "GatehouseCheckTests",
             dependencies: ["GatehouseCheck", "GatehouseTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseWebTests",
+            dependencies: [
+                "GatehouseWeb", "GatehouseCore", "GatehouseTestSupport", "CAllocationCount",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseTests", dependencies: ["gatehouse", "GatehouseTestSupport"],

@@ -9,6 +9,8 @@ package final class CheckLoop {
     let limits: CheckLimits
     let cookieName: [UInt8]
     fileprivate var date = HTTPDate()
+    /// Where connections' answers are written before they are sent; one a loop.
+    var output: [UInt8] = []
 
     package init(
         judge: Judge, counters: CheckCounters, limits: CheckLimits, cookieName: [UInt8]
@@ -19,8 +21,9 @@ package final class CheckLoop {
         self.cookieName = cookieName
     }
 
-    /// Takes up a snapshot; gives back what it replaces, to be freed elsewhere.
-    package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot { judge.adopt(snapshot) }
+    /// Takes up a snapshot; gives back what it replaces, to be freed elsewhere, or nil when the
+    /// keyring could not be made ready.
+    package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot? { judge.adopt(snapshot) }
 }
 
 /// The limits of connections, from the configuration.

@@ -4,6 +4,7 @@ package import GatehouseCore
 import Glibc
 package import NIOCore
 package import NIOPosix
+import Synchronization
 
 /// The check endpoint's listeners and event loops.
 ///
@@ -13,7 +14,12 @@ package final class CheckServer: Sendable {
     /// lost to a reset while the client still sends.
     static let lingerSeconds: Int64 = 1
 
+    /// Pipelined requests of one read are answered together, and answers are ten times as long as
+    /// the shortest requests; so a connection's unsent answers stay below a hundred kilobytes.
+    static let readBytes = 8192
+
     private let loops: [LoopBox]
+    private let connectionCount = ConnectionCount()
     private let clock: @Sendable () -> Instant
     private let limits: CheckLimits
     private let socketMode: UInt16
@@ -36,15 +42,12 @@ package final class CheckServer: Sendable {
     ) async throws -> CheckServer {
         var boxes: [LoopBox] = []
         let loops = Array(group.makeIterator())
-        var perLoop = limits
-        perLoop.maximumConnections = max(1, limits.maximumConnections / loops.count)
         for eventLoop in loops {
             let counters = CheckCounters()
-            let loopLimits = perLoop
             let box = try await eventLoop.submit {
                 let judge = Judge(audience: audience, lease: lease)
                 let loop = CheckLoop(
-                    judge: judge, counters: counters, limits: loopLimits,
+                    judge: judge, counters: counters, limits: limits,
                     cookieName: Array(cookieName.utf8))
                 return LoopBox(
                     eventLoop: eventLoop, state: NIOLoopBound(loop, eventLoop: eventLoop),
@@ -53,7 +56,7 @@ package final class CheckServer: Sendable {
             }.get()
             boxes.append(box)
         }
-        return CheckServer(loops: boxes, clock: clock, limits: perLoop, socketMode: socketMode)
+        return CheckServer(loops: boxes, clock: clock, limits: limits, socketMode: socketMode)
     }
 
     private init(
@@ -66,12 +69,17 @@ package final class CheckServer: Sendable {
         self.socketMode = socketMode
     }
 
-    /// Makes every event loop use `snapshot`; returns when all do.
-    package func publish(_ snapshot: CheckSnapshot) async {
+    /// Makes every event loop use `snapshot`; returns when all do, or false when one could not.
+    package func publish(_ snapshot: CheckSnapshot) async -> Bool {
+        var isComplete = true
         for box in loops {
             // What is replaced comes back here, and is freed on this thread.
-            _ = try? await box.eventLoop.submit { box.state.value.adopt(snapshot) }.get()
+            let replaced = try? await box.eventLoop.submit {
+                box.state.value.adopt(snapshot)
+            }.get()
+            if replaced == nil { isComplete = false }
         }
+        return isComplete
     }
 
     /// The sum over all event loops.
@@ -87,7 +95,10 @@ package final class CheckServer: Sendable {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.maxMessagesPerRead, value: 4)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: Self.readBytes)
+            )
             .childChannelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let box = loops.first(where: { $0.eventLoop === channel.eventLoop })
@@ -95,6 +106,7 @@ package final class CheckServer: Sendable {
                     try channel.pipeline.syncOperations.addHandler(
                         CheckHandler(
                             loop: box.state.value, connections: box.connections.value,
+                            count: connectionCount,
                             limits: limits, clock: clock))
                 }
             }
@@ -106,8 +118,9 @@ package final class CheckServer: Sendable {
             let channel = try await bootstrap.bind(unixDomainSocketPath: path).get()
             // Bound under the process's umask, which lets no one else in; widened only now.
             guard unsafe chmod(path, mode_t(socketMode)) == 0 else {
+                let number = errno
                 try await channel.close().get()
-                throw IOError(errnoCode: errno, reason: "chmod \(path)")
+                throw IOError(errnoCode: number, reason: "chmod \(path)")
             }
             return channel
         }
@@ -133,11 +146,24 @@ package final class CheckServer: Sendable {
     }
 }
 
+/// How many connections all event loops have.
+final class ConnectionCount: Sendable {
+    private let open = Atomic<Int>(0)
+
+    /// Takes a place, unless `maximum` are taken.
+    func enter(maximum: Int) -> Bool {
+        if open.wrappingAdd(1, ordering: .relaxed).newValue <= maximum { return true }
+        leave()
+        return false
+    }
+
+    func leave() { open.wrappingSubtract(1, ordering: .relaxed) }
+}
+
 /// The connections of one event loop.
 final class ConnectionSet {
     private var handlers: [ObjectIdentifier: CheckHandler] = [:]
 
-    var count: Int { handlers.count }
     func insert(_ handler: CheckHandler) { handlers[ObjectIdentifier(handler)] = handler }
 
     /// Says whether it was there.
@@ -163,21 +189,22 @@ final class CheckHandler: ChannelInboundHandler {
 
     private let loop: CheckLoop
     private let connections: ConnectionSet
+    private let count: ConnectionCount
     private let limits: CheckLimits
     private let clock: @Sendable () -> Instant
     private var connection: CheckConnection
-    private var output: [UInt8] = []
     private var context: ChannelHandlerContext?
     private var timer: Scheduled<Void>?
     /// The answer that ends the connection has been sent; what still comes is dropped.
     private var isEnding = false
 
     init(
-        loop: CheckLoop, connections: ConnectionSet, limits: CheckLimits,
-        clock: @escaping @Sendable () -> Instant
+        loop: CheckLoop, connections: ConnectionSet, count: ConnectionCount,
+        limits: CheckLimits, clock: @escaping @Sendable () -> Instant
     ) {
         self.loop = loop
         self.connections = connections
+        self.count = count
         self.limits = limits
         self.clock = clock
         connection = CheckConnection(loop: loop, at: clock().boot)
@@ -188,7 +215,7 @@ final class CheckHandler: ChannelInboundHandler {
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
     func channelActive(context: ChannelHandlerContext) {
-        guard connections.count < limits.maximumConnections else {
+        guard count.enter(maximum: limits.maximumConnections) else {
             loop.counters.add(.overLimit)
             context.close(promise: nil)
             return
@@ -201,23 +228,26 @@ final class CheckHandler: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
         timer = nil
-        if connections.remove(self) { loop.counters.add(.closed) }
+        if connections.remove(self) {
+            count.leave()
+            loop.counters.add(.closed)
+        }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnding else { return }
         let buffer = unwrapInboundIn(data)
-        output.removeAll(keepingCapacity: true)
+        loop.output.removeAll(keepingCapacity: true)
         let now = clock()
         let disposition = unsafe buffer.withUnsafeReadableBytes { bytes in
             // SAFETY: the span ends with the closure, and the buffer outlives it.
             connection.receive(
                 unsafe Span(_unsafeElements: bytes.bindMemory(to: UInt8.self)), loop: loop,
-                at: now, into: &output)
+                at: now, into: &loop.output)
         }
-        if !output.isEmpty {
+        if !loop.output.isEmpty {
             context.write(
-                wrapOutboundOut(context.channel.allocator.buffer(bytes: output)), promise: nil)
+                wrapOutboundOut(context.channel.allocator.buffer(bytes: loop.output)), promise: nil)
         }
         if disposition == .close { end(context) }
     }

@@ -27,8 +27,8 @@ package final class Judge {
     }
 
     /// Takes up a snapshot. What it replaces is returned, so that a large table is not freed on the
-    /// event loop.
-    package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot {
+    /// event loop; nil when the keyring could not be made ready.
+    package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot? {
         let previous = revocations
         revocations = snapshot.revocations
         if keyringVersion != snapshot.keyring.version {
@@ -37,7 +37,7 @@ package final class Judge {
                 keyring: snapshot.keyring, audience: audience, purposes: [.session])
             keyringVersion = cipher == nil ? nil : snapshot.keyring.version
         }
-        return previous
+        return cipher == nil ? nil : previous
     }
 
     /// Why this loop can't answer now; nil when it can.

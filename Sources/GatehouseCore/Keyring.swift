@@ -4,15 +4,18 @@
 /// is active, at most one is pending, and a key has a secret unless it is revoked.
 package struct Keyring: Sendable {
     /// With 30 days between rotations and a day's tokens a ring holds three; enough for a burst of
-    /// rotations, few enough that finding a key by id stays a short scan.
+    /// rotations, few enough that finding a key by id stays a short scan. It limits rotation only:
+    /// a revocation may add one more, or there would be a time when it can't be done.
     package static let maximumKeys = 64
+    /// What the stored layout can count.
+    static let maximumStoredKeys = 255
 
     /// Grows by one with every change; a lower one is an old copy.
     package let version: UInt64
     package let keys: [TokenKey]
 
     package init(version: UInt64, keys: [TokenKey]) throws(KeyringDefect) {
-        guard keys.count <= Self.maximumKeys else { throw .tooManyKeys }
+        guard keys.count <= Self.maximumStoredKeys else { throw .tooManyKeys }
         guard Set(keys.map(\.id)).count == keys.count else { throw .duplicateKeyID }
         guard keys.count(where: { $0.state == .active }) <= 1 else { throw .severalActiveKeys }
         guard keys.count(where: { $0.state == .pending }) <= 1 else { throw .severalPendingKeys }
@@ -36,10 +39,12 @@ package struct Keyring: Sendable {
     package var pending: TokenKey? { keys.first { $0.state == .pending } }
     package func key(_ id: KeyID) -> TokenKey? { keys.first { $0.id == id } }
 
-    /// Adds a pending key; refused while there is one, since the next step is to activate it.
+    /// Adds a pending key; refused while there is one, since the next step is to activate it, and
+    /// in a ring that has ``maximumKeys``.
     package func addingPendingKey(
         at now: UnixTime, entropy: Entropy
     ) throws(KeyringDefect) -> Keyring {
+        guard keys.count < Self.maximumKeys else { throw .tooManyKeys }
         let key = try Self.newKey(at: now, unlike: keys, entropy: entropy)
         return try Keyring(version: version + 1, keys: keys + [key])
     }
@@ -59,7 +64,8 @@ package struct Keyring: Sendable {
         }
     }
 
-    /// Revokes the keys that `selects`, and adds a pending one if that leaves none to seal with.
+    /// Revokes the keys that `selects`, and adds a pending one if that leaves none to seal with and
+    /// the ring has room. Always possible: an emergency must not wait for room or randomness.
     /// Returns the ring and the ids that were revoked, or nil when `selects` no key that is not
     /// revoked already.
     package func revoking(
@@ -73,8 +79,10 @@ package struct Keyring: Sendable {
             key.ended = now
             key.secret = nil
         }
-        if changed.active == nil && changed.pending == nil {
-            let key = try Self.newKey(at: now, unlike: keys, entropy: entropy)
+        if changed.active == nil && changed.pending == nil,
+            keys.count < Self.maximumStoredKeys,
+            let key = try? Self.newKey(at: now, unlike: keys, entropy: entropy)
+        {
             changed = try Keyring(version: changed.version, keys: changed.keys + [key])
         }
         return (changed, revoked)

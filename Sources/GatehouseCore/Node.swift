@@ -10,6 +10,8 @@ package enum RefreshFailure: Error, Equatable {
     /// The store holds an older ring, or an older feed, than was loaded before: an old copy was put
     /// in its place.
     case storeWentBack
+    /// An event loop could not make the keyring ready.
+    case notPublished
 }
 
 /// Follows the store for this process: loads, publishes to every event loop, renews the lease,
@@ -17,6 +19,8 @@ package enum RefreshFailure: Error, Equatable {
 package actor Node {
     /// Feed rows read in one go; a million at start are read in a hundred steps.
     static let feedPageRows = 10_000
+    /// Rows that are applied together: each time copies what the index holds.
+    static let applyRows = 200_000
     /// How often a node with nothing to tell says that it is alive.
     package static let heartbeatSeconds: Int64 = 5
 
@@ -25,8 +29,8 @@ package actor Node {
     private let store: any Store
     private let rootKey: RootKey
     private let entropy: Entropy
-    /// Returns when every event loop has swapped.
-    private let publish: @Sendable (CheckSnapshot) async -> Void
+    /// Returns when every event loop has swapped; false when one could not.
+    private let publish: @Sendable (CheckSnapshot) async -> Bool
 
     private var index = RevocationIndex()
     private var position: UInt64 = 0
@@ -37,7 +41,7 @@ package actor Node {
 
     package init(
         id: NodeID, store: any Store, rootKey: consuming RootKey, lease: Lease, entropy: Entropy,
-        publish: @escaping @Sendable (CheckSnapshot) async -> Void
+        publish: @escaping @Sendable (CheckSnapshot) async -> Bool
     ) {
         self.id = id
         self.store = store
@@ -84,7 +88,11 @@ package actor Node {
         report.feedRows = try await readFeed(to: head.sequence, at: now.wall)
         guard let keyring else { throw .noKeyring }
         if hasUnpublished {
-            await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot))
+            // Tried again with the next refresh; until then the lease is not renewed, and the
+            // others are not told that this node has loaded anything.
+            guard await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot)) else {
+                throw .notPublished
+            }
             hasUnpublished = false
         }
         try await tell(keyringVersion: keyring.version, at: now)
@@ -97,11 +105,10 @@ package actor Node {
     }
 
     /// Frees what no unexpired token can need.
-    package func dropExpired(at now: UnixTime) async {
+    package func dropExpired(at now: UnixTime) {
         index.dropExpired(at: now)
-        if let keyring {
-            await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot))
-        }
+        // The next refresh publishes it.
+        hasUnpublished = true
     }
 
     /// Removes ended keys whose last token has expired.
@@ -128,18 +135,22 @@ package actor Node {
 
     private func readFeed(to end: UInt64, at now: UnixTime) async throws(RefreshFailure) -> Int {
         var rows = 0
+        var unapplied: [FeedEntry] = []
+        var reached = position
         while position < end {
-            let page = try await attempt { [store, position] () throws(StoreError) in
-                try await store.feed(after: position, limit: Self.feedPageRows)
+            let page = try await attempt { [store, reached] () throws(StoreError) in
+                try await store.feed(after: reached, limit: Self.feedPageRows)
             }
-            index.apply(page, at: now)
-            hasUnpublished = hasUnpublished || !page.isEmpty
+            unapplied += page
             rows += page.count
             // Rows between the last one and the head may have expired and been removed.
-            position =
-                page.count < Self.feedPageRows
-                ? max(end, page.last?.sequence ?? 0)
-                : page.last?.sequence ?? end
+            let isLast = page.count < Self.feedPageRows
+            reached = isLast ? max(end, page.last?.sequence ?? 0) : page.last?.sequence ?? end
+            guard isLast || reached >= end || unapplied.count >= Self.applyRows else { continue }
+            index.apply(unapplied, at: now)
+            hasUnpublished = hasUnpublished || !unapplied.isEmpty
+            unapplied = []
+            position = reached
         }
         return rows
     }

@@ -17,7 +17,8 @@ package struct RevocationEntry: Sendable, Hashable {
 
 /// Open addressing with linear probing over flat arrays: 16 bytes of identifier and 4 of deadline a
 /// slot (and 4 of epoch in tables that have them), 1.5 slots an entry, so that a million sessions
-/// take 30 MB. Identifiers are random and ours, so they are their own hash.
+/// take 30 MB. Identifiers are random and ours, so their first word is their hash; the second is
+/// none, since a UUID's starts with fixed bits.
 package struct RevocationTable: Sendable {
     private var slots: [Identifier]
     private var deadlines: [UInt32]
@@ -62,9 +63,18 @@ package struct RevocationTable: Sendable {
     /// Deadlines are kept as 32-bit Unix seconds; one beyond 2106 is kept for ever.
     private static func stored(_ time: UnixTime) -> UInt32 { UInt32(clamping: time.seconds) }
 
-    /// Where probing for `subject` starts: its low word scaled to the number of slots.
+    /// Where probing for `subject` starts: its first word scaled to the number of slots.
     private func start(_ subject: Identifier) -> Int {
-        Int(truncatingIfNeeded: subject.low.multipliedFullWidth(by: UInt64(slots.count)).high)
+        Int(truncatingIfNeeded: subject.high.multipliedFullWidth(by: UInt64(slots.count)).high)
+    }
+
+    /// The most slots that any entry is away from where probing for it starts.
+    package var longestProbe: Int {
+        slots.indices.reduce(0) { longest, index in
+            guard slots[index] != .zero else { return longest }
+            let distance = index - start(slots[index])
+            return max(longest, distance < 0 ? distance + slots.count : distance)
+        }
     }
 
     private mutating func insert(_ subject: Identifier, epoch: UInt32, deadline: UInt32) {

@@ -30,14 +30,15 @@ package actor Sealer {
         judge = Judge(audience: audience, lease: lease)
     }
 
-    /// Takes up a snapshot, as the event loops do.
-    package func adopt(_ snapshot: CheckSnapshot) {
-        _ = judge.adopt(snapshot)
-        guard keyringVersion != snapshot.keyring.version || cipher == nil else { return }
+    /// Takes up a snapshot, as the event loops do; false when it could not.
+    package func adopt(_ snapshot: CheckSnapshot) -> Bool {
+        guard judge.adopt(snapshot) != nil else { return false }
+        guard keyringVersion != snapshot.keyring.version || cipher == nil else { return true }
         // Without a cipher nothing is sealed: better than a key that is out of date.
         cipher = try? TokenCipher(
             keyring: snapshot.keyring, audience: audience, purposes: TokenPurpose.allCases)
         keyringVersion = snapshot.keyring.version
+        return cipher != nil
     }
 
     /// The verdict on a session token, as a check would give it.

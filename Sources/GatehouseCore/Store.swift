@@ -10,6 +10,9 @@ package enum StoreError: Error, Equatable {
     case schema(String)
     /// A row doesn't have the form that this release writes.
     case damaged(String)
+    /// This machine's clock is this many seconds ahead of a running node's; nothing was written,
+    /// because the store's time never goes back.
+    case clockAhead(seconds: Int64)
 }
 
 package struct User: Sendable, Equatable {
@@ -301,6 +304,10 @@ package protocol Store: Sendable {
     // MARK: The feed
 
     func head() async throws(StoreError) -> StoreHead
+    /// Makes `now` the store's latest time although that may be earlier: the way back after a wrong
+    /// clock wrote. What a wrong clock removed too early may have held revocations, so the caller
+    /// has revoked every key before.
+    func acceptClock(at now: UnixTime) async throws(StoreError)
     /// Feed rows after `position`, in order, at most `limit`.
     func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry]
 

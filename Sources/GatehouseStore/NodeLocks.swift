@@ -26,8 +26,13 @@ final class NodeLocks: Sendable {
 
     /// Takes the lock of a node of this process.
     func hold(_ node: NodeID) throws(StoreError) {
-        let isHeld = held.withLock { $0[node] != nil }
-        guard !isHeld else { return }
+        if let descriptor = held.withLock({ $0[node] }) {
+            var status = stat()
+            if unsafe fstat(descriptor, &status) == 0 && status.st_nlink > 0 { return }
+            // Somebody removed the file; without it this node would count as gone.
+            held.withLock { $0[node] = nil }
+            close(descriptor)
+        }
         let descriptor = unsafe open(path(node), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let number = errno
@@ -44,6 +49,9 @@ final class NodeLocks: Sendable {
         close(descriptor)
     }
 
+    /// Whether it is a node of this process.
+    func isOurs(_ node: NodeID) -> Bool { held.withLock { $0[node] != nil } }
+
     /// Whether the process behind a node is gone for certain.
     func isGone(_ node: NodeID) -> Bool {
         if held.withLock({ $0[node] != nil }) { return false }
@@ -54,8 +62,14 @@ final class NodeLocks: Sendable {
         return flock(descriptor, LOCK_EX | LOCK_NB) == 0
     }
 
-    /// Removes the file of a node that is gone.
-    func forget(_ node: NodeID) { unsafe unlink(path(node)) }
+    /// Removes the file of a node that is gone, and never that of a silent one that lives.
+    func forget(_ node: NodeID) {
+        if held.withLock({ $0[node] != nil }) { return }
+        let descriptor = unsafe open(path(node), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unsafe unlink(path(node)) }
+    }
 
     private func path(_ node: NodeID) -> String { "\(directory)/\(node.text).lock" }
 }

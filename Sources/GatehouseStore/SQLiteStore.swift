@@ -80,7 +80,8 @@ package final class SQLiteStore: Store {
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do {
-            return try await pool.write { db in
+            return try await pool.write { [locks] db in
+                try Self.checkClock(db, locks: locks, at: now)
                 let value = try body(db)
                 try db.execute(
                     sql: "UPDATE head SET latest_time = :now WHERE latest_time < :now",
@@ -88,6 +89,23 @@ package final class SQLiteStore: Store {
                 return value
             }
         } catch { throw Self.storeError(error) }
+    }
+
+    /// How far a writer's clock may be ahead of the last heartbeat of a node that lives, in seconds.
+    /// Above a node's longest silence and any skew; a clock that is off by years is what it catches.
+    package static let maximumClockLeadSeconds: Int64 = 3600
+
+    /// Refuses to let one wrong clock move the store's time, after which every node would answer 503.
+    private static func checkClock(_ db: Database, locks: NodeLocks, at now: UnixTime) throws {
+        guard
+            let head = try Row.fetchOne(db, sql: "SELECT latest_time FROM head"),
+            case let lead = now.seconds - (try head.integer("latest_time")),
+            lead > maximumClockLeadSeconds
+        else { return }
+        for row in try Row.fetchAll(db, sql: "SELECT id FROM nodes") {
+            let id = NodeID(try row.identifier("id"))
+            if !locks.isOurs(id), !locks.isGone(id) { throw StoreError.clockAhead(seconds: lead) }
+        }
     }
 
     private static func storeError(_ error: any Error) -> StoreError {
@@ -121,6 +139,15 @@ package final class SQLiteStore: Store {
                     sequence: try row.number("sequence"),
                     keyringVersion: try row.number("keyring_version"),
                     latestTime: try row.time("latest_time"))
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
+    package func acceptClock(at now: UnixTime) async throws(StoreError) {
+        do {
+            try await pool.write { db in
+                try db.execute(
+                    sql: "UPDATE head SET latest_time = ?", arguments: [now.seconds])
             }
         } catch { throw Self.storeError(error) }
     }

@@ -35,9 +35,17 @@ enum DataDirectory {
 
     /// Makes the directory, for its owner only, unless it is there.
     static func create(_ path: String) throws(FileRefusal) {
-        guard unsafe mkdir(path, 0o700) != 0, errno != EEXIST else { return }
-        throw FileRefusal(
-            message: "cannot make \(path): errno \(errno)", hint: "make its parent directory first")
+        if unsafe mkdir(path, 0o700) == 0 {
+            guard FileSync.parent(of: path) else {
+                throw FileRefusal(
+                    message: "cannot write \(path) to the disk: errno \(errno)",
+                    hint: "is the disk full?")
+            }
+        } else if errno != EEXIST {
+            throw FileRefusal(
+                message: "cannot make \(path): errno \(errno)",
+                hint: "make its parent directory first")
+        }
     }
 }
 
@@ -109,31 +117,44 @@ enum RootKeyFile {
             throw FileRefusal(
                 message: "cannot make a root key: \(error.message)", hint: "try again")
         }
+        // Written beside its name and linked to it whole: a kill at any point leaves no key or all
+        // of it. link(2), unlike rename(2), replaces nothing.
+        let draft = "\(path).\(getpid()).new"
+        unsafe unlink(draft)
         let descriptor = unsafe open(
-            path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+            draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else {
             throw FileRefusal(
-                message: errno == EEXIST
-                    ? "there is a root key at \(path) already"
-                    : "cannot make \(path): errno \(errno)",
-                hint: "a store opens only with the root key it was made with: never replace one")
+                message: "cannot make \(draft): errno \(errno)",
+                hint: "the directory must be writable for this user")
         }
-        defer { close(descriptor) }
+        defer {
+            close(descriptor)
+            unsafe unlink(draft)
+        }
         let isWritten = key.withText { text in
             unsafe text.withUnsafeBytes { bytes in
                 // SAFETY: writes the buffer's own bytes.
                 unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
             }
         }
-        guard isWritten, fsync(descriptor) == 0, syncParent(of: path) else {
-            unsafe unlink(path)
+        guard isWritten, fsync(descriptor) == 0 else {
             throw FileRefusal(
-                message: "cannot write \(path): errno \(errno)", hint: "is the disk full?")
+                message: "cannot write \(draft): errno \(errno)", hint: "is the disk full?")
+        }
+        guard unsafe link(draft, path) == 0, FileSync.parent(of: path) else {
+            throw FileRefusal(
+                message: errno == EEXIST
+                    ? "there is a root key at \(path) already"
+                    : "cannot make \(path): errno \(errno)",
+                hint: "a store opens only with the root key it was made with: never replace one")
         }
     }
+}
 
-    /// A new file is on the disk only when its directory is.
-    private static func syncParent(of path: String) -> Bool {
+enum FileSync {
+    /// Writes the directory of `path` to the disk: a new file is there only when its directory is.
+    static func parent(of path: String) -> Bool {
         let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
         let descriptor = unsafe open(parent.isEmpty ? "/" : parent, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return false }

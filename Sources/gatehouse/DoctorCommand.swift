@@ -149,8 +149,8 @@ struct Doctor {
                     ? "this machine's clock is \(behind) s behind the store's latest time"
                     : "not behind the store's latest time",
                 hint: isBehind
-                    ? "a server answers 503 until the clock has caught up; check time "
-                        + "synchronisation" : nil)
+                    ? "servers answer 503; set the clock right, or if a wrong clock wrote to the "
+                        + "store, `gatehouse keys revoke --all --accept-clock`" : nil)
         } catch { return failed("clock", error) }
     }
 

@@ -57,6 +57,10 @@ struct CommandFailure: Error, Equatable {
         case let error as StoreError: self = .store(error)
         case let failure as RefreshFailure: self = .refresh(failure)
         case let failure as KeyringWrapFailure: self = .keyring(failure)
+        case KeyringDefect.tooManyKeys:
+            self = .refused(
+                "the ring holds \(Keyring.maximumKeys) keys, and takes no more",
+                hint: "`gatehouse keys prune` destroys those whose tokens have expired")
         case let defect as KeyringDefect:
             self = .environment("the keyring refuses the change: \(defect)")
         default: self = .environment("\(error)")
@@ -75,6 +79,10 @@ struct CommandFailure: Error, Equatable {
             .environment("the store is busy", hint: "another process holds it; try again")
         case .unavailable(let reason): .environment("the store is unavailable: \(reason)")
         case .schema(let reason): .environment(reason)
+        case .clockAhead(let seconds):
+            .environment(
+                "this machine's clock is \(seconds) s ahead of a running server's",
+                hint: "nothing was changed; set the clock right and try again")
         case .damaged(let place):
             .environment(
                 "the store is damaged: \(place)",
@@ -101,6 +109,7 @@ struct CommandFailure: Error, Equatable {
         case .keyring(let failure): keyring(failure)
         case .noKeyring: .environment("the store has no keyring", hint: "start the server once")
         case .storeWentBack: .environment("the store holds an older state than before")
+        case .notPublished: .environment("the keyring could not be made ready")
         }
     }
 }

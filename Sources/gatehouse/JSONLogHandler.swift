@@ -36,7 +36,6 @@ struct JSONLogHandler: LogHandler {
         var line: [UInt8] = []
         line += Array(#"{"time":""#.utf8)
         line += Array(Self.timestamp().utf8)
-        line += Array(Self.timestamp().utf8)
         line += Array(#"Z","level":""#.utf8)
         line += Array(event.level.rawValue.utf8)
         line += Array(#"","logger":"#.utf8)

@@ -132,8 +132,15 @@ struct KeysCommand: AsyncParsableCommand {
         @Option(help: "Every key that was first active before this time.") var before: String?
         @Flag(help: "Every key.") var all = false
         @Flag(help: "Return when every live server refuses what they sealed.") var wait = false
+        @Flag(
+            help: """
+                With --all: take this machine's clock for right, after a wrong one has written to \
+                the store and every server answers 503.
+                """)
+        var acceptClock = false
 
         func validate() throws {
+            guard all || !acceptClock else { throw ValidationError("--accept-clock takes --all") }
             guard [id != nil, before != nil, all].count(where: { $0 }) == 1 else {
                 throw ValidationError("name one of ID, --before and --all")
             }
@@ -145,7 +152,7 @@ struct KeysCommand: AsyncParsableCommand {
             if let id, try await workshop.keyring().keys.allSatisfy({ $0.id.text != id }) {
                 throw CommandFailure.refused("there is no key \(id)")
             }
-            let revoked = try await workshop.changeKeyring { ring in
+            let changed = try await workshop.changeKeyring { ring in
                 guard
                     let (next, revoked) = try ring.revoking(
                         at: workshop.now(), entropy: .system, where: selects)
@@ -156,11 +163,11 @@ struct KeysCommand: AsyncParsableCommand {
                 }
                 return Workshop.RingChange(ring: next, audit: audit, keys: revoked)
             }
-            guard let revoked else {
-                throw CommandFailure.refused(
-                    "no key to revoke: each that is meant is revoked already")
-            }
+            // Run again after an interruption, it goes on with what the first run did.
+            if acceptClock { try await workshop.store.acceptClock(at: workshop.now()) }
             let ring = try await workshop.keyring()
+            let revoked = changed ?? ring.keys.filter(selects).map(\.id)
+            guard !revoked.isEmpty else { throw CommandFailure.refused("there is no such key") }
             if wait {
                 _ = try await NodeWait(store: workshop.store)
                     .until { $0.keyringVersion >= ring.version }

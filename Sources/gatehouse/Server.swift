@@ -27,6 +27,7 @@ struct Server {
         try DataDirectory.check(settings.dataDirectory)
         // Read twice: the node and the first keyring each own a copy.
         let store = try await openStore()
+        try ProcessLimits.apply(connections: settings.checkLimits.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
         let eventLoops =
             settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
@@ -178,11 +179,13 @@ final class CheckService: Service {
 
     func run() async throws {
         try await gracefulShutdown()
+        // The path is freed while it is still ours: once the listener is closed, a successor may
+        // have its socket there.
+        for case .unix(let path) in addresses { unsafe unlink(path) }
         // New connections are refused first; those in use get their answers.
         for channel in channels.withLock({ $0 }) { try? await channel.close().get() }
         lease.enter(.stopping)
         await server.drain(seconds: Self.drainSeconds)
-        for case .unix(let path) in addresses { unsafe unlink(path) }
     }
 }
 
@@ -219,8 +222,10 @@ struct Follower: Service {
                     failure = error
                 }
                 if now.boot >= nextUpkeep {
-                    await cleanUp(at: now.wall)
-                    nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
+                    // One step between two refreshes; while there is more, the next one follows.
+                    if await !cleanUp(at: now.wall) {
+                        nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
+                    }
                 }
                 if now.boot >= nextLongUpkeep {
                     await node.dropExpired(at: now.wall)
@@ -242,11 +247,13 @@ struct Follower: Service {
         }
     }
 
-    private func cleanUp(at now: UnixTime) async {
+    /// Removes some of what has expired; says whether there may be more.
+    private func cleanUp(at now: UnixTime) async -> Bool {
         do {
-            while try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch {}
+            return try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch
         } catch {
             logger.error("upkeep failed", metadata: ["failure": "\(error)"])
+            return false
         }
     }
 

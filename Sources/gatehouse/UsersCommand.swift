@@ -152,14 +152,22 @@ struct UsersCommand: AsyncParsableCommand {
         switch outcome {
         case .notFound: throw CommandFailure.refused("there is no user \(user.username.text)")
         case .unchanged(let user):
-            if options.json { return try Output.json(UserOutput(user)) }
-            print("\(user.username.text) is \(user.state.rawValue) already")
+            // Run again after an interruption, it waits for what the first run did.
+            let position = try await store.head().sequence
+            try await report(user, "already", position, in: store, options: options, wait: wait)
         case .changed(let user, let position):
-            let delays =
-                wait ? try await NodeWait(store: store).until { $0.position >= position } : []
-            if options.json { return try Output.json(UserOutput(user)) }
-            print("\(user.username.text) is now \(user.state.rawValue)")
-            for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
+            try await report(user, "now", position, in: store, options: options, wait: wait)
         }
+    }
+
+    private static func report(
+        _ user: User, _ since: String, _ position: UInt64, in store: any Store,
+        options: CommonOptions, wait: Bool
+    ) async throws {
+        let delays =
+            wait ? try await NodeWait(store: store).until { $0.position >= position } : []
+        if options.json { return try Output.json(UserOutput(user)) }
+        print("\(user.username.text) is \(since) \(user.state.rawValue)")
+        for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
     }
 }

@@ -1,5 +1,6 @@
 // A check endpoint with one good session, in process and over real sockets.
 
+import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehouseTestSupport
@@ -160,7 +161,7 @@ final class SocketHarness: CheckHarness {
         server = try await CheckServer.make(
             on: group, audience: audience(), cookieName: CheckFixture.cookieName,
             lease: fixture.lease, limits: limits, socketMode: 0o600, clock: Self.clock())
-        await server.publish(fixture.snapshot)
+        guard await server.publish(fixture.snapshot) else { throw RawSocket.Failure() }
         let address: ListenAddress =
             kind == .tcp
             ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock")
@@ -199,13 +200,13 @@ final class SocketHarness: CheckHarness {
         let socket = try connect()
         for chunk in chunks { socket.send(chunk) }
         var received: [UInt8] = []
-        var isIdle = socket.receive(into: &received, seconds: 0.1)
+        var isIdle = await socket.receive(into: &received, seconds: 0.1)
         // A slow machine may take longer to the first answer, or to the end that was announced.
         for _ in 0..<50 where isIdle {
             guard received.isEmpty || CheckAnswer.parse(received)?.last?.closes == true else {
                 break
             }
-            isIdle = socket.receive(into: &received, seconds: 0.1)
+            isIdle = await socket.receive(into: &received, seconds: 0.1)
         }
         return (try InProcessHarness.parsed(received), !isIdle)
     }
@@ -216,7 +217,7 @@ final class SocketHarness: CheckHarness {
         // Half-closing says that no more comes; the endpoint ends after its answers.
         socket.shutdownWrites()
         var received: [UInt8] = []
-        let isIdle = socket.receive(into: &received, seconds: 5)
+        let isIdle = await socket.receive(into: &received, seconds: 5)
         guard !isIdle else { throw RawSocket.Failure() }
         return try InProcessHarness.parsed(received)
     }
@@ -276,7 +277,20 @@ final class RawSocket: Sendable {
     func shutdownWrites() { shutdown(descriptor, Int32(SHUT_WR)) }
 
     /// Appends what comes until the peer closes (false) or nothing came for `seconds` (true).
-    func receive(into bytes: inout [UInt8], seconds: Double) -> Bool {
+    /// Waits on a thread of its own: the tests' own threads are few.
+    func receive(into bytes: inout [UInt8], seconds: Double) async -> Bool {
+        let (received, isIdle) = await withCheckedContinuation { continuation in
+            Thread.detachNewThread {
+                var received: [UInt8] = []
+                let isIdle = self.receiveNow(into: &received, seconds: seconds)
+                continuation.resume(returning: (received, isIdle))
+            }
+        }
+        bytes += received
+        return isIdle
+    }
+
+    private func receiveNow(into bytes: inout [UInt8], seconds: Double) -> Bool {
         var wait = timeval(
             tv_sec: Int(seconds), tv_usec: Int((seconds - seconds.rounded(.down)) * 1e6))
         unsafe setsockopt(

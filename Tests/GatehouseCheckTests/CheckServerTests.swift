@@ -1,5 +1,6 @@
 // The SwiftNIO driver: deadlines, limits, snapshots and ends, over real sockets.
 
+import Foundation
 import GatehouseCore
 import GatehouseTestSupport
 import Glibc
@@ -23,7 +24,7 @@ import Testing
         slow.send(Array("GET /check HTTP/1.1\r\nHost: a\r\n".utf8))
         #expect(try await harness.answers(fixture.request()).map(\.status) == [200])
         var received: [UInt8] = []
-        #expect(!slow.receive(into: &received, seconds: 4), "it is closed")
+        #expect(await !slow.receive(into: &received, seconds: 4), "it is closed")
         #expect(received.isEmpty)
         #expect(harness.server.count(.headTimeout) == 1)
         try await harness.stop()
@@ -36,8 +37,8 @@ import Testing
         let socket = try harness.connect()
         socket.send(Array(fixture.request().utf8))
         var received: [UInt8] = []
-        #expect(socket.receive(into: &received, seconds: 0.4), "still open")
-        #expect(!socket.receive(into: &received, seconds: 4), "closed")
+        #expect(await socket.receive(into: &received, seconds: 0.4), "still open")
+        #expect(await !socket.receive(into: &received, seconds: 4), "closed")
         #expect(harness.server.count(.idleTimeout) == 1)
         try await harness.stop()
     }
@@ -51,12 +52,13 @@ import Testing
             let socket = try harness.connect()
             socket.send(Array(fixture.request().utf8))
             var received: [UInt8] = []
-            #expect(socket.receive(into: &received, seconds: 0.2))
+            #expect(await socket.receive(into: &received, seconds: 0.2))
             #expect(!received.isEmpty)
             sockets.append(socket)
         }
         var received: [UInt8] = []
-        #expect(!(try harness.connect()).receive(into: &received, seconds: 2))
+        let refused = try harness.connect()
+        #expect(await !refused.receive(into: &received, seconds: 2))
         #expect(received.isEmpty)
         #expect(harness.server.count(.overLimit) == 1)
         sockets.removeLast()
@@ -75,7 +77,7 @@ import Testing
         // Far more than the limit, in one go: the refusal must not be lost to a reset.
         socket.send([UInt8](repeating: 97, count: 300_000))
         var received: [UInt8] = []
-        #expect(!socket.receive(into: &received, seconds: 4))
+        #expect(await !socket.receive(into: &received, seconds: 4))
         #expect(CheckAnswer.parse(received)?.map(\.status) == [431])
         try await harness.stop()
     }
@@ -86,7 +88,7 @@ import Testing
         socket.send(Array(fixture.request().utf8))
         socket.shutdownWrites()
         var received: [UInt8] = []
-        #expect(!socket.receive(into: &received, seconds: 2))
+        #expect(await !socket.receive(into: &received, seconds: 2))
         #expect(CheckAnswer.parse(received)?.map(\.status) == [200])
         try await harness.stop()
     }
@@ -101,8 +103,9 @@ import Testing
                     sequence: 1, change: .session(Claims.sample().session),
                     deadline: time(noon + 86_400))
             ], at: time(noon))
-        await harness.server.publish(
+        let isPublished = await harness.server.publish(
             CheckSnapshot(keyring: fixture.ring, revocations: index.snapshot))
+        #expect(isPublished)
         let answers = try await harness.answers(fixture.request())
         #expect(answers.map(\.reason) == ["revoked"])
         try await harness.stop()
@@ -117,8 +120,10 @@ import Testing
         // A sender of its own: it blocks once the server stops reading.
         let request = Array(fixture.request().utf8)
         let batch = Array((0..<200).map { _ in request }.joined())
-        let sender = Task.detached {
+        let isSent = AsyncStream.makeStream(of: Void.self)
+        Thread.detachNewThread {
             for _ in 0..<200 { socket.send(batch) }
+            isSent.continuation.finish()
         }
         var last: UInt64 = 0
         var current = harness.server.count(.good)
@@ -132,8 +137,8 @@ import Testing
         #expect(try await harness.answers(fixture.request()).map(\.status) == [200])
         // Reading what is there lets it go on to the end.
         var received: [UInt8] = []
-        _ = socket.receive(into: &received, seconds: 1)
-        await sender.value
+        _ = await socket.receive(into: &received, seconds: 1)
+        for await _ in isSent.stream {}
         #expect(harness.server.count(.good) == 40_001)
         try await harness.stop()
     }

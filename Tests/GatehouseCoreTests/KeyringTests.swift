@@ -103,14 +103,38 @@ import Testing
         }
     }
 
-    @Test func `a ring holds 64 keys and not 65`() throws {
-        let keys = try (1...65).map { try Self.key(UInt32($0), .retiring) }
-        let full = try Keyring(version: 1, keys: Array(keys.prefix(Keyring.maximumKeys)))
+    @Test func `rotation ends at 64 keys, and the layout at 255`() throws {
+        let keys = try (1...256).map { try Self.key(UInt32($0), .retiring) }
+        let last = try Keyring(version: 1, keys: Array(keys.prefix(Keyring.maximumKeys - 1)))
+        let full = try last.addingPendingKey(at: time(noon), entropy: .system)
         #expect(full.keys.count == 64)
-        #expect(throws: KeyringDefect.tooManyKeys) { try Keyring(version: 1, keys: keys) }
         #expect(throws: KeyringDefect.tooManyKeys) {
-            try full.addingPendingKey(at: time(noon), entropy: .system)
+            try full.activatingPendingKey(at: time(noon))
+                .addingPendingKey(at: time(noon), entropy: .system)
         }
+        _ = try Keyring(version: 1, keys: Array(keys.prefix(255)))
+        #expect(throws: KeyringDefect.tooManyKeys) { try Keyring(version: 1, keys: keys) }
+    }
+
+    @Test(arguments: [64, 255])
+    func `an emergency revocation is possible in a full ring, and without randomness`(
+        _ count: Int
+    ) throws {
+        var keys = try (1..<count).map { try Self.key(UInt32($0), .retiring) }
+        keys.append(try Self.key(1000, .active))
+        let ring = try Keyring(version: 1, keys: keys)
+        for entropy in [Entropy.system, .broken] {
+            let (changed, revoked) = try #require(
+                try ring.revoking(at: time(noon), entropy: entropy) { _ in true })
+            #expect(revoked.count == count)
+            #expect(changed.active == nil)
+            #expect(changed.keys.prefix(count).allSatisfy { $0.state == .revoked })
+        }
+        let (changed, _) = try #require(
+            try ring.revoking(at: time(noon), entropy: .system) { _ in true })
+        #expect((changed.pending != nil) == (count < 255))
+        let root = try RootKey.random(from: .system)
+        #expect(try root.unwrap(root.wrap(changed, entropy: .system)).keys.count >= count)
     }
 
     @Test func `a key is destroyed only after its last token, the skew and a lease`() throws {

@@ -123,6 +123,23 @@ import Testing
         #expect(snapshot.counts.users >= epochs.count)
     }
 
+    @Test func `users and sessions spread over the table`() throws {
+        // A UUID's second word starts with fixed bits; as a hash it would make one long run.
+        let count = 20_000
+        for isUser in [true, false] {
+            let entries = try (0..<count).map { _ in
+                RevocationEntry(
+                    subject: isUser
+                        ? try UserID.random(from: .system).value
+                        : try Identifier.random(from: .system),
+                    minimumEpoch: isUser ? 1 : 0, deadline: time(noon + 100))
+            }
+            let table = RevocationTable(merging: [], adding: entries, at: time(noon))
+            #expect(table.count == count)
+            #expect(table.longestProbe < 200)
+        }
+    }
+
     @Test func `an older snapshot stays as it was`() {
         var index = RevocationIndex()
         let before = index.snapshot

@@ -37,6 +37,10 @@ final class FailingStore: Store {
         return try await store.beat(id, position: position, keyringVersion: keyringVersion, at: now)
     }
 
+    func acceptClock(at now: UnixTime) async throws(StoreError) {
+        try await store.acceptClock(at: now)
+    }
+
     func keyring() async throws(StoreError) -> WrappedKeyring? { try await store.keyring() }
 
     func replaceKeyring(

@@ -11,7 +11,13 @@ private final class Published: Sendable {
     private let snapshots = Mutex<[CheckSnapshot]>([])
     var count: Int { snapshots.withLock { $0.count } }
     var last: CheckSnapshot? { snapshots.withLock { $0.last } }
-    func append(_ snapshot: CheckSnapshot) { snapshots.withLock { $0.append(snapshot) } }
+    func append(_ snapshot: CheckSnapshot) -> Bool {
+        guard !isBroken.load(ordering: .relaxed) else { return false }
+        snapshots.withLock { $0.append(snapshot) }
+        return true
+    }
+    /// Makes every further publication fail.
+    let isBroken = Atomic<Bool>(false)
 }
 
 @Suite struct NodeTests {
@@ -151,7 +157,7 @@ private final class Published: Sendable {
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
             rootKey: try rootKey(), lease: lease, entropy: .system
-        ) { _ in }
+        ) { _ in true }
         _ = try await node.refresh(at: instant(noon))
         for call in FailingStore.Call.allCases {
             store.fail(call)
@@ -195,6 +201,23 @@ private final class Published: Sendable {
         #expect(published.last?.keyring.version == 2)
     }
 
+    @Test func `a ring that can't be made ready is told to nobody, and tried again`() async throws {
+        let lease = lease()
+        let published = Published()
+        let node = try node(lease: lease, published: published)
+        _ = try await node.refresh(at: instant(noon))
+        let key = try await addPendingKey()
+        published.isBroken.store(true, ordering: .relaxed)
+        await #expect(throws: RefreshFailure.notPublished) {
+            try await node.refresh(at: instant(noon + 10))
+        }
+        #expect(try await store.liveNodes(at: time(noon + 10)).map(\.keyringVersion) == [1])
+        #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired, "not renewed")
+        published.isBroken.store(false, ordering: .relaxed)
+        #expect(try await node.refresh(at: instant(noon + 11)).activated == key)
+        #expect(published.last?.keyring.version == 2)
+    }
+
     @Test func `a node that was given up joins again before it answers`() async throws {
         let lease = lease()
         let node = try node(lease: lease, published: Published())
@@ -218,7 +241,7 @@ private final class Published: Sendable {
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: swapping,
             rootKey: try rootKey(), lease: lease(), entropy: .system
-        ) { _ in }
+        ) { _ in true }
         _ = try await node.refresh(at: instant(noon))
         swapping.replace(with: older)
         await #expect(throws: RefreshFailure.storeWentBack) {
@@ -230,7 +253,7 @@ private final class Published: Sendable {
         let stranger = Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
             rootKey: try RootKey.random(from: .system), lease: lease(), entropy: .system
-        ) { _ in }
+        ) { _ in true }
         let failure = await #expect(throws: RefreshFailure.self) {
             try await stranger.refresh(at: instant(noon))
         }

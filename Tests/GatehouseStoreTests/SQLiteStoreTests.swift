@@ -134,6 +134,45 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: directory.path + "/nodes/\(node.text).lock"))
     }
 
+    @Test func `a silent node that lives keeps its lock, and has one again when it lost it`()
+        async throws
+    {
+        let store = try open()
+        let other = try open()
+        let node = NodeID(try Identifier.random(from: .system))
+        let path = directory.path + "/nodes/\(node.text).lock"
+        try await other.joinNode(node, leaseSeconds: 10, at: time(noon))
+        // Its row is given up; its process still holds the lock.
+        _ = try await store.prune(limit: 10, at: time(noon + 300))
+        #expect(try await store.liveNodes(at: time(noon + 300)).isEmpty)
+        #expect(FileManager.default.fileExists(atPath: path))
+        try await other.joinNode(node, leaseSeconds: 10, at: time(noon + 300))
+        #expect(try await store.liveNodes(at: time(noon + 300)).map(\.id) == [node])
+        // Somebody cleaned up too much.
+        try FileManager.default.removeItem(atPath: path)
+        #expect(try await store.liveNodes(at: time(noon + 300)).isEmpty)
+        try await other.joinNode(node, leaseSeconds: 10, at: time(noon + 301))
+        #expect(try await store.liveNodes(at: time(noon + 301)).map(\.id) == [node])
+    }
+
+    @Test func `a command under a clock far ahead of a running server changes nothing`()
+        async throws
+    {
+        let server = try open()
+        let node = NodeID(try Identifier.random(from: .system))
+        try await server.joinNode(node, leaseSeconds: 120, at: time(noon))
+        let command = try open()
+        let limit = SQLiteStore.maximumClockLeadSeconds
+        await #expect(throws: StoreError.clockAhead(seconds: limit + 1)) {
+            _ = try await command.makeUser("ada", at: noon + limit + 1)
+        }
+        #expect(try await server.head().latestTime == time(noon))
+        _ = try await command.makeUser("ada", at: noon + limit)
+        try await server.leaveNode(node, at: time(noon))
+        // With nobody running, the clock is the operator's word.
+        _ = try await command.makeUser("bob", at: noon + 10 * limit)
+    }
+
     @Test func `a writer that holds the store too long makes others fail as busy, not hang`()
         async throws
     {

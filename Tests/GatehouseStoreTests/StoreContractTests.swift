@@ -323,6 +323,8 @@ extension Store {
         _ = try await store.makeUser("ada", at: noon + 100)
         _ = try await store.makeUser("bob", at: noon)
         #expect(try await store.head().latestTime == time(noon + 100))
+        try await store.acceptClock(at: time(noon + 50))
+        #expect(try await store.head().latestTime == time(noon + 50), "but for one way back")
     }
 
     // MARK: The keyring and the nodes

@@ -25,11 +25,13 @@ import Testing
         for error in [
             StoreError.busy, StoreError.unavailable("x"), StoreError.damaged("x"),
             SettingsErrors(findings: ["x"]), FileRefusal(message: "x", hint: "y"),
-            RefreshFailure.noKeyring, KeyringWrapFailure.damaged, KeyringDefect.tooManyKeys,
+            RefreshFailure.noKeyring, KeyringWrapFailure.damaged, KeyringDefect.noPendingKey,
         ] as [any Error] {
             #expect(CommandFailure(error).code == .environment)
         }
-        #expect(CommandFailure(CommandFailure.refused("x")).code == .refused)
+        for error in [CommandFailure.refused("x"), KeyringDefect.tooManyKeys] as [any Error] {
+            #expect(CommandFailure(error).code == .refused)
+        }
     }
 
     @Test func `no failure's text holds what a store or key would keep secret`() {

@@ -1,0 +1,22 @@
+// Linux calls that Swift can't import.
+#ifndef GATEHOUSE_CLINUX_SHIM_H
+#define GATEHOUSE_CLINUX_SHIM_H
+
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/// Keeps the process's memory, with its keys, out of core dumps and away from other processes of
+/// the same user. Exists because prctl is variadic, which Swift can't call. Returns 0 when done.
+static inline int gatehouse_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
+/// Raises the soft limit of open files to the hard one. Exists because glibc's and Swift's types of
+/// the resource differ. Returns the limit, or 0 when it can't be read or set.
+static inline uint64_t gatehouse_raise_open_files(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : 0;
+}
+
+#endif
