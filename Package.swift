@@ -48,6 +48,10 @@ let package = Package(
         .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
+        // What is asked of the kernel: clocks, socket paths, limits of the process.
+        .target(
+            name: "GatehouseSystem", dependencies: ["CLinux", "GatehouseCore"],
+            swiftSettings: settings),
         .target(
             name: "GatehousePasswords",
             dependencies: [
@@ -61,7 +65,7 @@ let package = Package(
         .target(
             name: "GatehouseCheck",
             dependencies: [
-                "GatehouseCore",
+                "GatehouseCore", "GatehouseSystem",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
@@ -78,7 +82,7 @@ let package = Package(
         .executableTarget(
             name: "gatehouse",
             dependencies: [
-                "CLinux", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
+                "GatehouseCore", "GatehouseSystem", "GatehousePasswords", "GatehouseStore",
                 "GatehouseCheck", "GatehouseWeb",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -114,7 +118,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseCheckTests",
-            dependencies: ["GatehouseCheck", "GatehouseTestSupport"],
+            dependencies: ["GatehouseCheck", "GatehouseSystem", "GatehouseTestSupport"],
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseWebTests",

@@ -1,6 +1,7 @@
 // The SwiftNIO driver: carries bytes between sockets and connections, and publishes snapshots.
 
 package import GatehouseCore
+import GatehouseSystem
 import Glibc
 package import NIOCore
 package import NIOPosix

@@ -5,6 +5,7 @@ import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 
 struct CommonOptions: ParsableArguments {
     @Option(help: "The configuration file (YAML); also GATEHOUSE_CONFIG.")

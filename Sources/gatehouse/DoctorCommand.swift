@@ -4,6 +4,7 @@ import ArgumentParser
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 import Glibc
 
 /// One thing that was looked at.

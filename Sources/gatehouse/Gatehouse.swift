@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import GatehouseCore
+import GatehouseSystem
 import Glibc
 
 struct Gatehouse: AsyncParsableCommand {
@@ -54,6 +55,12 @@ struct CommandFailure: Error, Equatable {
             self = .environment(
                 "the configuration has \(errors.findings.count) fault(s):\n  "
                     + errors.findings.joined(separator: "\n  "))
+        case ProcessLimits.Refusal.tooFewFiles(let allowed, let needed):
+            self = .environment(
+                "the system allows \(allowed) open files, and the connections that the "
+                    + "configuration allows need \(needed)",
+                hint: "raise the limit (LimitNOFILE= in a systemd unit), or lower "
+                    + "check.max_connections")
         case let error as StoreError: self = .store(error)
         case let failure as RefreshFailure: self = .refresh(failure)
         case let failure as KeyringWrapFailure: self = .keyring(failure)

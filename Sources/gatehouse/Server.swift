@@ -4,6 +4,7 @@ import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 import GatehouseWeb
 import Glibc
 import Logging

@@ -4,6 +4,7 @@ import ArgumentParser
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 
 struct SessionsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

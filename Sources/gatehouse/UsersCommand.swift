@@ -6,6 +6,7 @@ import GatehouseCheck
 import GatehouseCore
 import GatehousePasswords
 import GatehouseStore
+import GatehouseSystem
 
 struct UsersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

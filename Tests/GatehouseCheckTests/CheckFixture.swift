@@ -3,6 +3,7 @@
 import Foundation
 import GatehouseCheck
 import GatehouseCore
+import GatehouseSystem
 import GatehouseTestSupport
 import Glibc
 import NIOCore

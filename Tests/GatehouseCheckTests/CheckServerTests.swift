@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehouseSystem
 import GatehouseTestSupport
 import Glibc
 import Testing

@@ -1,0 +1,24 @@
+// What the server asks of the kernel for itself: open files, and no core dumps.
+
+import CLinux
+import Glibc
+
+package enum ProcessLimits {
+    /// Why the process can't run as it should.
+    package enum Refusal: Error, Equatable {
+        case cannotForbidDumps(errno: Int32)
+        case tooFewFiles(allowed: UInt64, needed: UInt64)
+    }
+
+    /// Open files besides connections: the database's, listeners, event loops, and what the other
+    /// endpoints' connections need.
+    package static let reservedFiles = 128
+
+    /// Keeps keys out of core dumps (REQUIREMENTS KEY-6), and makes room for `connections`.
+    package static func apply(connections: Int) throws(Refusal) {
+        guard gatehouse_forbid_dumps() == 0 else { throw .cannotForbidDumps(errno: errno) }
+        let needed = UInt64(connections + reservedFiles)
+        let allowed = gatehouse_raise_open_files()
+        guard allowed >= needed else { throw .tooFewFiles(allowed: allowed, needed: needed) }
+    }
+}
