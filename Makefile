@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release test check demo integration soak certs clean packages tools
+.PHONY: help run build release test check demo integration soak certs clean packages tools browser
 
 GATEHOUSE := .build/release/gatehouse
 
@@ -28,20 +28,31 @@ check: packages ## formatting, size, dependency versions, nothing secret in git
 demo: release tools ## nginx in front of a small site, guarded by Gatehouse
 	Deploy/demo
 
-integration: release tools ## real servers, real nginx, kill -9, bad input
-	Tests/Integration/run
+integration: release browser ## real servers, real nginx, a real browser, kill -9, bad input
+	.build-browser/bin/python3 Tests/Integration/run
 
-soak: release tools ## the same with larger numbers (GATEHOUSE_SOAK times, 10 unless set)
-	GATEHOUSE_SOAK=$${GATEHOUSE_SOAK:-10} Tests/Integration/run
+soak: release browser ## the same with larger numbers (GATEHOUSE_SOAK times, 10 unless set)
+	GATEHOUSE_SOAK=$${GATEHOUSE_SOAK:-10} .build-browser/bin/python3 Tests/Integration/run
 
 certs: ## a development CA and a certificate for localhost, in Certs/out
 	Certs/make-certs
 
 clean: ## remove what was built, and the development certificates
-	rm -rf .build Certs/out
+	rm -rf .build .build-browser Certs/out
 
 packages:
 	@Deploy/install-packages
 
 tools:
 	@Deploy/install-packages integration
+
+# Selenium, which drives the browser, in a place of its own; made again when its versions change.
+browser: requirements := Tests/Integration/requirements.txt
+browser:
+	@Deploy/install-packages browser
+	@cmp -s $(requirements) .build-browser/requirements.txt \
+	    && .build-browser/bin/python3 -c 'import selenium' 2>/dev/null || { \
+	    echo "installing Selenium in .build-browser"; \
+	    python3 -m venv --clear .build-browser \
+	    && .build-browser/bin/pip --quiet --disable-pip-version-check install -r $(requirements) \
+	    && cp $(requirements) .build-browser/requirements.txt; }

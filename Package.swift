@@ -28,6 +28,10 @@ let package = Package(
         // parts (its own configuration reader, all of Foundation), which nothing here uses.
         .package(
             url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
+        // The pages of the front door, as templates.
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
+        // TLS of the front door.
+        .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
         // SQLite: connections, transactions, migrations.
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
         // The command line.
@@ -45,12 +49,15 @@ let package = Package(
         .systemLibrary(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
         .systemLibrary(name: "CLinux"),
+        .target(
+            name: "CDevelopmentCertificate", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
         // What is asked of the kernel: clocks, socket paths, limits of the process.
         .target(
-            name: "GatehouseSystem", dependencies: ["CLinux", "GatehouseCore"],
+            name: "GatehouseSystem",
+            dependencies: ["CDevelopmentCertificate", "CLinux", "GatehouseCore"],
             swiftSettings: settings),
         .target(
             name: "GatehousePasswords",
@@ -73,8 +80,12 @@ let package = Package(
         .target(
             name: "GatehouseWeb",
             dependencies: [
-                "GatehouseCore",
+                "GatehouseCore", "GatehousePasswords",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HummingbirdHTTP2", package: "hummingbird"),
+                .product(name: "Mustache", package: "swift-mustache"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
@@ -123,7 +134,8 @@ let package = Package(
         .testTarget(
             name: "GatehouseWebTests",
             dependencies: [
-                "GatehouseWeb", "GatehouseCore", "GatehouseTestSupport", "CAllocationCount",
+                "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
+                "GatehouseTestSupport", "CAllocationCount",
             ],
             swiftSettings: settings),
         .testTarget(

@@ -35,6 +35,10 @@ package enum ListenAddress: Sendable, Hashable, CustomStringConvertible {
         self = .tcp(host: host, port: port)
     }
 
+    package var isTCP: Bool {
+        if case .tcp = self { true } else { false }
+    }
+
     /// Whether only this machine reaches it.
     package var isLocal: Bool {
         switch self {

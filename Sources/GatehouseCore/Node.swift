@@ -37,6 +37,8 @@ package actor Node {
     private var keyring: Keyring?
     /// Whether something was read that the event loops don't have yet.
     private var hasUnpublished = false
+    private var isLoading = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
     private var told: (position: UInt64, keyringVersion: UInt64, at: BootTime)?
 
     package init(
@@ -68,24 +70,67 @@ package actor Node {
     /// - Parameter now: both clocks, read before the call.
     /// - Returns: what changed in this refresh.
     package func refresh(at now: Instant) async throws(RefreshFailure) -> RefreshReport {
+        await beginLoading()
+        defer { endLoading() }
         if told == nil {
             try await attempt { [store, id, lease] () throws(StoreError) in
                 try await store.joinNode(
                     id, leaseSeconds: lease.maximumStalenessSeconds, at: now.wall)
             }
         }
+        var (report, head) = try await load(at: now.wall)
+        guard let keyring else { throw .noKeyring }
+        try await tell(keyringVersion: keyring.version, at: now)
+        lease.renew(started: now.boot, storeLatest: head.latestTime)
+        if keyring.pending != nil {
+            report.activated = try await activatePendingKey(of: keyring, at: now.wall)
+        }
+        return report
+    }
+
+    /// Applies what this node has just written itself, before it answers: returns when every event
+    /// loop and sealer has the feed up to `position`.
+    package func catchUp(to position: UInt64, at now: UnixTime) async throws(RefreshFailure) {
+        await beginLoading()
+        defer { endLoading() }
+        guard self.position < position || hasUnpublished else { return }
+        _ = try await load(at: now)
+    }
+
+    /// Takes up a ring that another process has just changed.
+    package func reload(at now: UnixTime) async throws(RefreshFailure) {
+        await beginLoading()
+        defer { endLoading() }
+        _ = try await load(at: now)
+    }
+
+    /// One loader at a time: an actor lets others in wherever it waits for the store.
+    private func beginLoading() async {
+        while isLoading { await withCheckedContinuation { waiting.append($0) } }
+        isLoading = true
+    }
+
+    private func endLoading() {
+        isLoading = false
+        let waiters = waiting
+        waiting = []
+        for waiter in waiters { waiter.resume() }
+    }
+
+    private func load(
+        at now: UnixTime
+    ) async throws(RefreshFailure) -> (RefreshReport, StoreHead) {
         let head = try await attempt { [store] () throws(StoreError) in try await store.head() }
         guard head.sequence >= position, head.keyringVersion >= keyring?.version ?? 0 else {
             throw .storeWentBack
         }
-
         var report = RefreshReport()
         if keyring?.version != head.keyringVersion {
             keyring = try await loadKeyring()
             hasUnpublished = true
             report.keyringChanged = true
         }
-        report.feedRows = try await readFeed(to: head.sequence, at: now.wall)
+        report.feedRows = try await readFeed(to: head.sequence, at: now)
         guard let keyring else { throw .noKeyring }
         if hasUnpublished {
             // Tried again with the next refresh; until then the lease is not renewed, and the
@@ -95,13 +140,7 @@ package actor Node {
             }
             hasUnpublished = false
         }
-        try await tell(keyringVersion: keyring.version, at: now)
-        lease.renew(started: now.boot, storeLatest: head.latestTime)
-
-        if keyring.pending != nil {
-            report.activated = try await activatePendingKey(of: keyring, at: now.wall)
-        }
-        return report
+        return (report, head)
     }
 
     /// Frees what no unexpired token can need.

@@ -137,7 +137,6 @@ package struct AuditEvent: Sendable, Equatable {
         case userRecoveryIssued = "user_recovery_issued"
         case passwordRecovered = "password_recovered"
         case signedIn = "signed_in"
-        case signInFailed = "sign_in_failed"
         case signedOut = "signed_out"
         case sessionCreated = "session_created"
         case sessionRevoked = "session_revoked"

@@ -117,8 +117,22 @@ enum RootKeyFile {
             throw FileRefusal(
                 message: "cannot make a root key: \(error.message)", hint: "try again")
         }
-        // Written beside its name and linked to it whole: a kill at any point leaves no key or all
-        // of it. link(2), unlike rename(2), replaces nothing.
+        try key.withText { text throws(FileRefusal) in
+            try OwnFile.write(text, to: path, isReplacing: false)
+        }
+    }
+}
+
+/// Files for their owner only, whole or not there: a kill at any point leaves the old or the new.
+enum OwnFile {
+    static func write(_ text: String, to path: String) throws(FileRefusal) {
+        try write(Array(text.utf8).span, to: path, isReplacing: true)
+    }
+
+    /// - Parameter isReplacing: whether a file that is there may be replaced.
+    static func write(
+        _ content: Span<UInt8>, to path: String, isReplacing: Bool
+    ) throws(FileRefusal) {
         let draft = "\(path).\(getpid()).new"
         unsafe unlink(draft)
         let descriptor = unsafe open(
@@ -132,21 +146,21 @@ enum RootKeyFile {
             close(descriptor)
             unsafe unlink(draft)
         }
-        let isWritten = key.withText { text in
-            unsafe text.withUnsafeBytes { bytes in
-                // SAFETY: writes the buffer's own bytes.
-                unsafe write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
-            }
+        let isWritten = unsafe content.withUnsafeBytes { bytes in
+            // SAFETY: writes the buffer's own bytes.
+            unsafe Glibc.write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
         }
         guard isWritten, fsync(descriptor) == 0 else {
             throw FileRefusal(
                 message: "cannot write \(draft): errno \(errno)", hint: "is the disk full?")
         }
-        guard unsafe link(draft, path) == 0, FileSync.parent(of: path) else {
+        // link(2), unlike rename(2), replaces nothing.
+        let isNamed =
+            isReplacing ? unsafe rename(draft, path) == 0 : unsafe link(draft, path) == 0
+        guard isNamed, FileSync.parent(of: path) else {
             throw FileRefusal(
                 message: errno == EEXIST
-                    ? "there is a root key at \(path) already"
-                    : "cannot make \(path): errno \(errno)",
+                    ? "there is a file at \(path) already" : "cannot make \(path): errno \(errno)",
                 hint: "a store opens only with the root key it was made with: never replace one")
         }
     }

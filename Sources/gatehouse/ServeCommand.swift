@@ -4,6 +4,7 @@ import ArgumentParser
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 import GatehouseWeb
 import Glibc
 import Logging
@@ -22,11 +23,14 @@ struct ServeCommand: AsyncParsableCommand {
     var check: [String] = []
     @Option(help: "The admin endpoint: ADDRESS:PORT or unix:/PATH.")
     var admin: String?
+    @Option(name: .customLong("public"), help: "The front door: ADDRESS:PORT or unix:/PATH.")
+    var publicAddress: String?
 
     func run() async throws {
         var flags: [String: [String]] = [:]
         if !check.isEmpty { flags["check.listen"] = check }
         if let admin { flags["admin.listen"] = [admin] }
+        if let publicAddress { flags["public.listen"] = [publicAddress] }
         if dev && options.dataDir == nil {
             flags["data_dir"] = [CommonOptions.absolute("gatehouse-data")]
         }
@@ -46,5 +50,22 @@ struct ServeCommand: AsyncParsableCommand {
         let hasDatabase = unsafe access(database, F_OK) == 0
         let hasKey = unsafe access(settings.rootKeyPath, F_OK) == 0
         if !hasDatabase && !hasKey { try RootKeyFile.create(settings.rootKeyPath) }
+        try makeCertificate(settings)
+    }
+
+    /// A certificate for localhost, unless there is one or the configuration names its own.
+    private static func makeCertificate(_ settings: Settings) throws {
+        guard settings.publicTLS, settings.publicCertificate == nil, settings.publicKey == nil,
+            unsafe access(settings.publicCertificatePath, F_OK) != 0
+        else { return }
+        guard let made = DevelopmentCertificate() else {
+            throw CommandFailure.environment("libcrypto could not make a certificate")
+        }
+        let directory = settings.dataDirectory + "/tls"
+        try DataDirectory.create(directory)
+        // The certificate last: it is what tells that there is one.
+        try OwnFile.write(made.key, to: settings.publicKeyPath)
+        try OwnFile.write(made.authority, to: directory + "/ca.pem")
+        try OwnFile.write(made.certificate, to: settings.publicCertificatePath)
     }
 }

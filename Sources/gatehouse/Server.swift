@@ -3,6 +3,7 @@
 import Foundation
 import GatehouseCheck
 import GatehouseCore
+import GatehousePasswords
 import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
@@ -36,10 +37,18 @@ struct Server {
         let checks = try await CheckServer.make(
             on: group, audience: settings.audience, cookieName: settings.sessionCookieName,
             lease: lease, limits: settings.checkLimits, socketMode: settings.checkSocketMode)
+        let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
             rootKey: try RootKeyFile.read(settings.rootKeyPath), lease: lease, entropy: .system
-        ) { snapshot in await checks.publish(snapshot) }
+        ) { snapshot in
+            let isSealerReady = await sealer.adopt(snapshot)
+            return await checks.publish(snapshot) && isSealerReady
+        }
+        let hasher = PasswordHasher(
+            threads: settings.passwordThreads, maximumQueued: settings.passwordQueue)
+        let front = try await frontServer(
+            store: store, sealer: sealer, node: node, hasher: hasher)
 
         let status = ServerStatus(
             lease: lease, node: node, checks: checks, eventLoopCount: eventLoops)
@@ -51,9 +60,10 @@ struct Server {
             logger: logger)
         let follower = Follower(node: node, store: store, logger: logger)
 
-        if case .unix(let path) = settings.adminAddress {
+        for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
+            guard case .unix(let path) = address else { continue }
             do { try UnixSocketPath.prepare(path) } catch {
-                throw CheckService.cannotListen(settings.adminAddress, error)
+                throw CheckService.cannotListen(address, error)
             }
         }
         // Everything is loaded before anything listens.
@@ -68,13 +78,17 @@ struct Server {
                 "event": "sys_startup", "node": "\(node.id.text)",
                 "check": "\(settings.checkAddresses.map(\.description).joined(separator: " "))",
                 "admin": "\(settings.adminAddress)",
+                "public": front == nil ? "none" : "\(settings.publicAddress)",
             ])
+        if front == nil {
+            logger.notice("no front door: public.origin is not set")
+        }
         if isDevelopment { printDevelopmentHelp() }
 
         var configuration = ServiceGroupConfiguration(
             services: [
                 .init(service: follower), .init(service: admin), .init(service: check),
-            ],
+            ] + (front.map { [.init(service: $0)] } ?? []),
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "gatehouse.services"))
         configuration.maximumGracefulShutdownDuration = Duration.seconds(15)
@@ -85,8 +99,48 @@ struct Server {
             throw CommandFailure.environment("the server ended: \(error)")
         }
         await node.leave(at: SystemClock.now().wall)
+        await hasher.shutdown()
         logger.info("stopped", metadata: ["event": "sys_shutdown"])
         try await group.shutdownGracefully()
+    }
+
+    /// The front door, if the configuration says where the site is.
+    private func frontServer(
+        store: any Store, sealer: Sealer, node: Node, hasher: PasswordHasher
+    ) async throws -> FrontServer? {
+        guard settings.publicOrigin != nil || isDevelopment else { return nil }
+        guard let limits = settings.sessionLimits else {
+            throw CommandFailure.environment("session.idle is longer than session.absolute")
+        }
+        let accounts = try await Accounts(
+            registration: settings.registration, store: store, sealer: sealer, node: node,
+            hasher: hasher, limits: limits, entropy: .system, clock: SystemClock.now)
+        let own = settings.publicOrigin.map { [$0] } ?? []
+        let door = try FrontDoor(
+            settings: FrontDoorSettings(
+                origins: AllowedOrigins(own, acceptsDevelopment: isDevelopment),
+                returnOrigins: AllowedOrigins(
+                    own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
+                formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
+                cookies: CookieNames(domain: settings.cookieDomain), sendsHSTS: !isDevelopment),
+            accounts: accounts, sealer: sealer, entropy: .system, clock: SystemClock.now)
+        let security: FrontListener.Security =
+            settings.publicTLS
+            ? .tls(certificate: settings.publicCertificatePath, key: settings.publicKeyPath)
+            : .plain(trustedProxies: settings.trustedProxies)
+        do {
+            return try FrontServer(
+                listener: FrontListener(
+                    address: settings.publicAddress, security: security,
+                    socketMode: settings.checkSocketMode),
+                door: door, logger: Logger(label: "gatehouse.front"))
+        } catch {
+            throw CommandFailure.environment(
+                "cannot use the front door's certificate \(settings.publicCertificatePath): "
+                    + "\(error)",
+                hint: "name certificate and key with public.certificate and public.key, or set "
+                    + "public.tls: false behind a proxy")
+        }
     }
 
     /// Opens the store, and gives a new one its first ring.
@@ -115,6 +169,11 @@ struct Server {
         let program = CommandLine.arguments.first ?? "gatehouse"
         let data = settings.dataDirectory
         let quoted = data.contains(" ") ? "'\(data)'" : data
+        let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
+        var frontDoorURL = settings.publicAddress.description
+        if case .tcp(_, let port) = settings.publicAddress, settings.publicTLS {
+            frontDoorURL = "https://localhost:\(port)\(base)/register"
+        }
         var check = "http://\(settings.checkAddresses[0])/check"
         if case .unix(let path) = settings.checkAddresses[0] {
             check = "--unix-socket \(path) http://gatehouse/check"
@@ -123,6 +182,7 @@ struct Server {
 
             Gatehouse is running, for development only.
               check endpoint  \(settings.checkAddresses.map(\.description).joined(separator: ", "))
+              front door      \(frontDoorURL)   (register and sign in with a browser)
               admin endpoint  \(settings.adminAddress)   (/livez /readyz /metrics)
               data directory  \(data)
 

@@ -2,6 +2,7 @@
 
 import GatehouseCheck
 import GatehouseCore
+import GatehouseWeb
 import Logging
 
 /// All settings, valid and of their own types.
@@ -16,6 +17,17 @@ struct Settings: Sendable {
     var allowsPlaintextNetwork = false
     var adminAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8445)
     var cookieDomain: String?
+    var publicAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8443)
+    var publicOrigin: Origin?
+    var publicBasePath = "/"
+    var publicTLS = true
+    var publicCertificate: String?
+    var publicKey: String?
+    var trustedProxies: [String] = []
+    var returnOrigins: [Origin] = []
+    var registration = Registration.open
+    var passwordThreads = 1
+    var passwordQueue = 64
     var sessionIdleSeconds: Int64 = 3600
     var sessionAbsoluteSeconds: Int64 = 24 * 3600
     var maximumStalenessSeconds: Int64 = 120
@@ -32,6 +44,11 @@ struct Settings: Sendable {
     var sessionLimits: SessionLimits? {
         SessionLimits(idleSeconds: sessionIdleSeconds, absoluteSeconds: sessionAbsoluteSeconds)
     }
+
+    var publicCertificatePath: String {
+        publicCertificate ?? dataDirectory + "/tls/server.pem"
+    }
+    var publicKeyPath: String { publicKey ?? dataDirectory + "/tls/server.key" }
 
     private static func audience(_ text: StaticString) -> Audience {
         guard let audience = Audience("\(text)") else { preconditionFailure("a valid audience") }
@@ -177,11 +194,8 @@ struct Setting: Sendable {
             "check.allow_plaintext_network", default: "false",
             "Whether check and admin endpoint may listen without TLS on an address that other machines reach."
         ) { text, settings in
-            switch text {
-            case "true": settings.allowsPlaintextNetwork = true
-            case "false": settings.allowsPlaintextNetwork = false
-            default: return "must be true or false"
-            }
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.allowsPlaintextNetwork = value
             return nil
         },
         Setting(
@@ -191,6 +205,112 @@ struct Setting: Sendable {
             guard let address = ListenAddress(text) else { return badAddress(text) }
             settings.adminAddress = address
             return nil
+        },
+        Setting(
+            "public.listen", default: "127.0.0.1:8443",
+            "Where the front door listens: one `ADDRESS:PORT` or `unix:/PATH`."
+        ) { text, settings in
+            guard let address = ListenAddress(text) else { return badAddress(text) }
+            settings.publicAddress = address
+            return nil
+        },
+        Setting(
+            "public.origin", default: "",
+            "The site's own origin, such as `https://www.example.org`; required but for `--dev`. Links, redirects and cross-site rules come from it, never from a request."
+        ) { text, settings in
+            guard !text.isEmpty else {
+                settings.publicOrigin = nil
+                return nil
+            }
+            guard let origin = Origin(text), origin.scheme == .https || origin.isLoopback else {
+                return "must be an https origin, such as https://www.example.org"
+            }
+            settings.publicOrigin = origin
+            return nil
+        },
+        Setting(
+            "public.base_path", default: "/",
+            "The path under which the proxy mounts the front door, such as `/auth`."
+        ) { text, settings in
+            guard isBasePath(text) else {
+                return "must be / or a path of letters, digits, - and _, such as /auth"
+            }
+            settings.publicBasePath = text
+            return nil
+        },
+        Setting(
+            "public.tls", default: "true",
+            "Whether the front door speaks TLS; `false` takes `public.trusted_proxies` or a Unix socket."
+        ) { text, settings in
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.publicTLS = value
+            return nil
+        },
+        Setting(
+            "public.certificate", default: "<data_dir>/tls/server.pem",
+            "The front door's certificate chain, PEM."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.publicCertificate = text
+            return nil
+        },
+        Setting(
+            "public.key", default: "<data_dir>/tls/server.key",
+            "The key of the front door's certificate, PEM."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.publicKey = text
+            return nil
+        },
+        Setting(
+            list: "public.trusted_proxies", default: "",
+            "Addresses of the proxies that may reach a front door without TLS."
+        ) { texts, settings in
+            var proxies: [String] = []
+            for text in texts where !text.isEmpty {
+                let isAddress =
+                    ListenAddress("\(text):0") != nil || ListenAddress("[\(text)]:0") != nil
+                guard isAddress else { return "“\(text)” is no IP address" }
+                proxies.append(text)
+            }
+            guard proxies.count <= 64 else { return "takes at most 64 addresses" }
+            settings.trustedProxies = proxies
+            return nil
+        },
+        Setting(
+            list: "public.return_origins", default: "",
+            "Other origins that people may be sent back to after signing in."
+        ) { texts, settings in
+            var origins: [Origin] = []
+            for text in texts where !text.isEmpty {
+                guard let origin = Origin(text) else { return "“\(text)” is no origin" }
+                origins.append(origin)
+            }
+            guard origins.count <= 64 else { return "takes at most 64 origins" }
+            settings.returnOrigins = origins
+            return nil
+        },
+        Setting(
+            "registration", default: "open",
+            "Who may make an account: `open`, `invite` (with a link of `gatehouse users invite`) or `closed`."
+        ) { text, settings in
+            guard let registration = Registration(rawValue: text) else {
+                return "must be open, invite or closed"
+            }
+            settings.registration = registration
+            return nil
+        },
+        Setting(
+            "password.threads", default: "1",
+            "Passwords that are hashed at one time, 1 to 64; each takes a core and 64 MiB."
+        ) { text, settings in
+            read(text, 1...64) { settings.passwordThreads = $0 }
+        },
+        Setting(
+            "password.queue", default: "64",
+            "Sign-ins that wait for a hashing thread, 0 to 10000; further ones are answered 503."
+        ) { text, settings in
+            read(text, 0...10_000) { settings.passwordQueue = $0 }
         },
         Setting(
             "cookie.domain", default: "",
@@ -242,6 +362,25 @@ struct Setting: Sendable {
             return nil
         },
     ]
+
+    private static func flag(_ text: String) -> Bool? {
+        text == "true" ? true : text == "false" ? false : nil
+    }
+
+    private static func isBasePath(_ text: String) -> Bool {
+        guard text != "/" else { return true }
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        return text.utf8.count <= 64 && parts.first == "" && parts.count > 1
+            && parts.dropFirst().allSatisfy { part in
+                !part.isEmpty
+                    && part.utf8.allSatisfy { byte in
+                        (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+                            || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                            || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                            || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+                    }
+            }
+    }
 
     private static func badAddress(_ text: String) -> String {
         "“\(text)” is no address: write 127.0.0.1:8444, [::1]:8444 or unix:/path (of at most "

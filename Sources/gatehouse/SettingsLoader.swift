@@ -77,8 +77,14 @@ struct SettingsLoader {
                 "\(address) is reached by other machines, and there is no TLS on it; listen on "
                     + "loopback or a Unix socket, or set check.allow_plaintext_network")
         }
-        if settings.checkAddresses.contains(settings.adminAddress) {
-            findings.append("admin.listen must differ from check.listen")
+        let all = addresses + [settings.publicAddress]
+        if Set(all).count < all.count {
+            findings.append("public.listen, admin.listen and check.listen must differ")
+        }
+        if !settings.publicTLS && settings.trustedProxies.isEmpty
+            && settings.publicAddress.isTCP
+        {
+            findings.append("public.tls: false needs public.trusted_proxies or a Unix socket")
         }
         return findings
     }

@@ -7,11 +7,14 @@ import GatehouseCore
 import GatehousePasswords
 import GatehouseStore
 import GatehouseSystem
+import GatehouseWeb
 
 struct UsersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "users", abstract: "Add, list and switch users.",
-        subcommands: [Add.self, List.self, Show.self, Disable.self, Enable.self])
+        subcommands: [
+            Add.self, Invite.self, Recover.self, List.self, Show.self, Disable.self, Enable.self,
+        ])
 
     struct Add: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -69,6 +72,68 @@ struct UsersCommand: AsyncParsableCommand {
             }
             await hasher.shutdown()
             return hash.text
+        }
+    }
+
+    private struct LinkOutput: Encodable {
+        let link: String
+        let token: String
+        let expires: Int64
+    }
+
+    /// Makes a single-use link and prints it, once: only its hash is stored.
+    private static func issueLink(
+        _ purpose: Link.Purpose, audit: AuditEvent, options: CommonOptions, settings: Settings,
+        store: any Store
+    ) async throws {
+        let secret = try Entropy.system.bytes(Link.secretBytes)
+        guard let hash = LinkHash(secret: secret) else {
+            throw CommandFailure.environment("libcrypto failed")
+        }
+        let now = SystemClock.now().wall
+        let expires = now.advanced(bySeconds: Link.lifetimeSeconds)
+        try await store.addLink(
+            Link(hash: hash, purpose: purpose, expires: expires), audit: audit, at: now)
+        let token = String(decoding: Base64URL.encode(secret.span), as: UTF8.self)
+        let origin = settings.publicOrigin?.text ?? "https://localhost:8443"
+        let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
+        let page = purpose == .invitation ? "register?invite=" : "recover?token="
+        let link = "\(origin)\(base)/\(page)\(token)"
+        if options.json {
+            return try Output.json(
+                LinkOutput(link: link, token: token, expires: expires.seconds))
+        }
+        print(link)
+        print("It works once, until \(Output.text(expires)).")
+    }
+
+    struct Invite: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Print a link with which one person can register; it works once.")
+        @OptionGroup var options: CommonOptions
+
+        func run() async throws {
+            let settings = try options.settings()
+            try await UsersCommand.issueLink(
+                .invitation, audit: AuditEvent(.userInvited, by: .command), options: options,
+                settings: settings, store: try options.openStore(settings))
+        }
+    }
+
+    struct Recover: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Print a link with which a user can set a new password; it works once.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+
+        func run() async throws {
+            let settings = try options.settings()
+            let store = try options.openStore(settings)
+            let user = try await CommonOptions.user(name, in: store)
+            try await UsersCommand.issueLink(
+                .recovery(user.id),
+                audit: AuditEvent(.userRecoveryIssued, by: .command, user: user.id),
+                options: options, settings: settings, store: store)
         }
     }
 

@@ -29,7 +29,7 @@ import Testing
         let id = try RootKeyFile.read(path).id
         let attributes = try FileManager.default.attributesOfItem(atPath: path)
         #expect(attributes[.posixPermissions] as? Int == 0o600)
-        #expect(refusal { try RootKeyFile.create(path) }.hasPrefix("there is a root key"))
+        #expect(refusal { try RootKeyFile.create(path) }.hasPrefix("there is a file at"))
         let names = try FileManager.default.contentsOfDirectory(atPath: directory.path)
         #expect(names == ["root.key"], "no draft is left")
         #expect(try RootKeyFile.read(path).id == id)

@@ -145,6 +145,32 @@ import Testing
                 ["", "a b", "é", String(repeating: "a", count: 129)]
             ),
             ("admin.listen", ["127.0.0.1:0", "unix:/x"], ["8445", "unix:x", "127.0.0.1"]),
+            ("public.listen", ["127.0.0.1:0", "unix:/x"], ["8443", "unix:x", "127.0.0.1"]),
+            (
+                "public.origin", ["", "https://a.example", "http://127.0.0.1:8080"],
+                ["a.example", "http://a.example", "https://a.example/", "null"]
+            ),
+            (
+                "public.base_path",
+                ["/", "/auth", "/a/b-c_1", "/" + String(repeating: "a", count: 63)],
+                [
+                    "", "auth", "/auth/", "//", "/a//b", "/a.b", "/é",
+                    "/" + String(repeating: "a", count: 64),
+                ]
+            ),
+            ("public.tls", ["true", "false"], ["yes", ""]),
+            ("public.certificate", ["/x"], ["x", ""]), ("public.key", ["/x"], ["x", ""]),
+            (
+                "public.trusted_proxies", ["", "127.0.0.1", "::1"],
+                ["localhost", "10.0.0.0/8", "1.2.3"]
+            ),
+            (
+                "public.return_origins", ["", "https://a.example"],
+                ["a.example", "https://a.example/x"]
+            ),
+            ("registration", ["open", "invite", "closed"], ["Open", ""]),
+            ("password.threads", ["1", "64"], ["0", "65"]),
+            ("password.queue", ["0", "10000"], ["-1", "10001"]),
         ] as [(String, [String], [String])])
     func `each setting takes its limits and refuses what lies beyond`(
         _ name: String, _ good: [String], _ bad: [String]
@@ -167,7 +193,9 @@ import Testing
             "check.head_timeout", "check.idle_timeout", "session.idle", "session.absolute",
             "revocation.max_staleness", "check.socket_mode", "check.allow_plaintext_network",
             "log.level", "cookie.domain", "data_dir", "root_key.file", "audience", "admin.listen",
-            "check.listen",
+            "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
+            "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
+            "registration", "password.threads", "password.queue",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -176,6 +204,19 @@ import Testing
         #expect(findings("session: {idle: 2h, absolute: 1h}").count == 1)
         #expect(findings("session: {idle: 1h, absolute: 1h}").isEmpty)
         #expect(findings("check.listen: [127.0.0.1:8445]").count == 1)
+        #expect(findings("public.listen: 127.0.0.1:8444").count == 1)
+        #expect(findings("public.tls: false").count == 1)
+        #expect(findings("public: {tls: false, trusted_proxies: [127.0.0.1]}").isEmpty)
+        #expect(findings("public: {tls: false, listen: unix:/run/front.sock}").isEmpty)
+        for (key, value) in [
+            ("public.trusted_proxies", "10.0.0."), ("public.return_origins", "https://h"),
+        ] {
+            func list(_ count: Int) -> String {
+                "\(key): [" + (1...count).map { value + "\($0)" }.joined(separator: ", ") + "]"
+            }
+            #expect(findings(list(64)).isEmpty, "\(key)")
+            #expect(findings(list(65)).count == 1, "\(key)")
+        }
         #expect(findings("check.listen: [127.0.0.1:1, 127.0.0.1:1]").count == 1)
         #expect(findings("check.listen: []").count == 1)
         #expect(

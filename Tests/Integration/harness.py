@@ -31,6 +31,10 @@ REVOCATION_SECONDS = 1.0
 # The service's own configuration is read from GATEHOUSE_*: the tests' variables must not be.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("GATEHOUSE_")}
 
+# The front door as the shipped nginx configuration wants it.
+FRONT = {"public.base_path": "/auth", "public.tls": "false",
+         "public.trusted_proxies": ["127.0.0.1"]}
+
 
 def seeded(test, part=""):
     """The source of randomness of one test, or of a part of it."""
@@ -59,16 +63,26 @@ def free_port():
 class Gatehouse:
     """A data directory, the commands over it, and a server process while one is running."""
 
-    def __init__(self, owner, data=None, arguments=(), environment=None, dev=True):
+    def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None):
+        """With `front` the front door is open to nginx: settings beside those of FRONT."""
         self.directory = scratch(owner)
         self.data = data or self.directory / "data"
         self.tcp = ("127.0.0.1", free_port())
+        self.front = ("127.0.0.1", free_port())
         self.unix = str(self.directory / "check.sock")
         self.admin = ("127.0.0.1", free_port())
         self.log = self.directory / "server.log"
         self.environment = {**ENVIRONMENT, **(environment or {})}
         self.dev = dev
         self.arguments = [str(argument) for argument in arguments]
+        self.options = []  # of the server and of every command
+        if front is not None:
+            configuration = self.directory / "gatehouse.yaml"
+            # JSON is YAML.
+            configuration.write_text(json.dumps(FRONT | front))
+            self.options = ["--config", str(configuration)]
+        if dev:
+            self.arguments += ["--public", "%s:%d" % self.front]
         self.process = None
         after(owner, self.kill)
 
@@ -81,7 +95,7 @@ class Gatehouse:
             self.process = subprocess.Popen(
                 [BINARY, "serve", *(["--dev"] if self.dev else []), "--data-dir", str(self.data),
                  "--check", "%s:%d" % self.tcp, "--check", f"unix:{self.unix}",
-                 "--admin", "%s:%d" % self.admin, *self.arguments],
+                 "--admin", "%s:%d" % self.admin, *self.options, *self.arguments],
                 env=self.environment, cwd=self.directory,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         return self
@@ -149,9 +163,9 @@ class Gatehouse:
 
     def popen(self, *arguments, stdin=subprocess.DEVNULL):
         return subprocess.Popen(
-            [BINARY, *map(str, arguments), "--data-dir", str(self.data)], env=self.environment,
-            cwd=self.directory, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True)
+            [BINARY, *map(str, arguments), "--data-dir", str(self.data), *self.options],
+            env=self.environment, cwd=self.directory, stdin=stdin, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
 
     def command(self, *arguments, input=None):
         """Runs a command: (exit code, standard output, standard error)."""
@@ -198,11 +212,15 @@ def tls():
 
 
 class Nginx:
-    """nginx with the shipped configuration, in front of a site, asking Gatehouse at `check`."""
+    """nginx with the shipped configuration, in front of a site, asking Gatehouse at `check`.
+
+    With `front`, the URL of a front door, people who are not signed in are sent there, as in the
+    demo; else they get the page of the other choice, @gatehouse_refused.
+    """
 
     SHIPPED = ROOT / "Deploy/nginx"
 
-    def __init__(self, owner, check, site=None):
+    def __init__(self, owner, check, site=None, front=None):
         self.directory = scratch(owner)
         self.address = ("127.0.0.1", free_port())
         if isinstance(check, tuple):
@@ -215,7 +233,11 @@ class Nginx:
             "gatehouse-upstream.conf": upstream,
             "gatehouse-check.conf": self.shipped("gatehouse-check.conf", {}),
             "gatehouse-protect.conf": self.shipped("gatehouse-protect.conf", {}),
+            "gatehouse-front.conf": self.shipped("gatehouse-front.conf", {
+                "http://127.0.0.1:8443": front or "http://127.0.0.1:1"}),
             "nginx.conf": self.shipped("demo.conf", {
+                "error_page 401 @gatehouse_sign_in":
+                    "error_page 401 @gatehouse_" + ("sign_in" if front else "refused"),
                 "@PORT@": str(self.address[1]),
                 "@CERTS@": str(certificates()),
                 "@SITE@": site or f"unix:{self.directory}/site.sock",

@@ -46,7 +46,9 @@ class NginxTests:
     # The story.
 
     def test_greets_by_name_with_the_cookie_and_refuses_without_it(self):
-        self.assertEqual(self.greeting.curl(cookie=self.token), (200, "Hello, ada.\n"))
+        status, body = self.greeting.curl(cookie=self.token)
+        self.assertEqual(status, 200)
+        self.assertIn("Hello, ada.", body)
         status, body = self.greeting.curl()
         self.assertEqual(status, 401)
         self.assertIn("Please sign in", body)
@@ -73,6 +75,18 @@ class NginxTests:
         self.assertTrue(response.header("content-type").startswith("text/html"))
         self.assertEqual(response.header("cache-control"), "no-store")
         self.assertNotIn("basic", response.header("www-authenticate").lower())
+
+    def test_no_cache_keeps_what_only_signed_in_people_see(self):
+        self.addCleanup(self.site.extra.clear)
+        for said in [[], [("Cache-Control", "public, max-age=600"),
+                          ("Expires", "Tue, 01 Jan 2030 00:00:00 GMT")]]:
+            with self.subTest(said):
+                self.site.extra[:] = said
+                with self.echo.wire() as wire:
+                    response = wire.request(check_head(self.token, target="/"))
+                self.assertEqual(response.status, 200)
+                self.assertEqual(response.header("cache-control"), "private, no-store")
+                self.assertIsNone(response.header("expires"))
 
     # Identity headers.
 
@@ -234,3 +248,89 @@ class NginxBeforeAnyCheck(unittest.TestCase):
         (response,), check = self.through(None, check_head("t", target="/"))
         self.assertEqual(response.status, 500)
         self.assertGreaterEqual(check.accepted, 1)
+
+
+class NginxBeforeTheFrontDoor(unittest.TestCase):
+    """What the shipped configuration gives the front door, and whom it sends there."""
+
+    def setUp(self):
+        self.front, self.site = EchoSite(), EchoSite()
+        self.addCleanup(self.front.stop)
+        self.addCleanup(self.site.stop)
+        check = ScriptedCheck(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
+        self.addCleanup(check.stop)
+        self.check = check
+        self.nginx = Nginx(self, ("127.0.0.1", check.port), site=self.site.address,
+                           front=f"http://{self.front.address}")
+
+    def ask(self, *lines, body=b""):
+        with self.nginx.wire() as wire:
+            return wire.request(head(*lines) + body)
+
+    def passed(self, *lines, body=b""):
+        """What the front door received."""
+        response = self.ask(*lines, body=body)
+        self.assertEqual(response.status, 200, response)
+        seen = json.loads(response.body)
+        seen["headers"] = [(name.lower(), value) for name, value in seen["headers"]]
+        return seen
+
+    def test_everything_below_its_path_passes_without_a_check(self):
+        for target in ["/auth/login", "/auth/", "/auth/v1/session?x=%2F", "/auth/%6cogin"]:
+            with self.subTest(target):
+                self.assertEqual(self.passed(f"GET {target} HTTP/1.1", "Host: localhost")["target"],
+                                 target)
+        self.assertEqual(self.check.heads, [])
+        self.assertEqual(self.site.requests, 0)
+
+    def test_nothing_beside_its_path_passes(self):
+        for target in ["/authx", "/auth/../secret", "/auth/%2e%2e/secret", "/AUTH/login",
+                       "//auth/../secret"]:
+            with self.subTest(target):
+                response = self.ask(f"GET {target} HTTP/1.1", "Host: localhost")
+                self.assertIn(response.status, [301, 302, 400], response)
+        self.assertEqual(self.front.requests + self.site.requests, 0)
+
+    def test_host_and_address_are_what_nginx_saw(self):
+        headers = self.passed(
+            "GET /auth/login HTTP/1.1", "Host: LocalHost:9443", "X-Forwarded-For: 192.0.2.1",
+            "x-forwarded-for: 192.0.2.2", "Forwarded: for=192.0.2.3;host=evil.example",
+            "Cookie: a=1", "Cookie: b=2")["headers"]
+        values = {name: [v for n, v in headers if n == name] for name, _ in headers}
+        self.assertEqual(values["host"], ["LocalHost:9443"])
+        self.assertEqual(values["x-forwarded-for"], ["127.0.0.1"])
+        self.assertNotIn("forwarded", values)
+        self.assertEqual(values["cookie"], ["a=1; b=2"])
+
+    def test_bodies_pass_up_to_a_limit_and_touch_no_disk(self):
+        for size, status in [(16 * 1024, 200), (64 * 1024, 200), (64 * 1024 + 1, 413)]:
+            with self.subTest(size):
+                response = self.ask(
+                    "POST /auth/login HTTP/1.1", "Host: localhost", f"Content-Length: {size}",
+                    body=b"x" * size)
+                self.assertEqual(response.status, status)
+        # nginx would have said that it buffered to a temporary file.
+        self.assertNotIn("temporary file", self.nginx.errors())
+
+    def test_people_who_open_a_page_are_sent_to_the_sign_in_page(self):
+        for lines in [[], ["Sec-Fetch-Mode: navigate"]]:
+            for target in ["/", "/tea?a=1&b=%2F", "//elsewhere.example/"]:
+                with self.subTest(lines=lines, target=target):
+                    response = self.ask(f"GET {target} HTTP/1.1", "Host: evil.example", *lines)
+                    self.assertEqual(response.status, 302)
+                    self.assertEqual(response.header("location"),
+                                     f"/auth/login?return_to={target}")
+                    self.assertEqual(response.header("cache-control"), "no-store")
+        self.assertEqual(self.front.requests + self.site.requests, 0)
+
+    def test_others_are_told_401(self):
+        for method, lines in [("POST", ["Sec-Fetch-Mode: navigate", "Content-Length: 0"]),
+                              ("POST", ["Content-Length: 0"]), ("PUT", ["Content-Length: 0"]),
+                              ("GET", ["Sec-Fetch-Mode: cors"]), ("OPTIONS", []),
+                              ("GET", ["Sec-Fetch-Mode: no-cors"])]:
+            with self.subTest(method=method, lines=lines):
+                response = self.ask(f"{method} / HTTP/1.1", "Host: localhost", *lines)
+                self.assertEqual(response.status, 401, response)
+                self.assertEqual(response.header("cache-control"), "no-store")
+                self.assertIsNone(response.header("location"))
+        self.assertEqual(self.front.requests + self.site.requests, 0)

@@ -65,7 +65,7 @@ class Wire:
         response = Response(int(status), headers, b"")
         if response.status == 100:
             return self.receive(bodiless)
-        if not bodiless:
+        if not bodiless and response.status not in (204, 304):
             response.body = self._exactly(int(response.header("content-length")))
         return response
 
@@ -135,6 +135,7 @@ class EchoSite:
 
     def __init__(self):
         self.requests = 0
+        self.extra = []  # headers that it adds to its answers
         site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -146,6 +147,8 @@ class EchoSite:
                     "body": self.rfile.read(length).decode()}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
+                for name, value in site.extra:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 

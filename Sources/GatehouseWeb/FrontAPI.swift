@@ -1,0 +1,170 @@
+// The JSON routes, for applications: the same rules as the pages, errors as problem details.
+
+import Foundation
+import GatehouseCore
+import HTTPTypes
+import Hummingbird
+
+extension FrontDoor {
+    static let apiRoutes: [String: [HTTPRequest.Method: Handler]] = [
+        "/v1/register": [
+            .post: { door, request throws(FrontRefusal) in try await door.apiRegister(request) }
+        ],
+        "/v1/login": [
+            .post: { door, request throws(FrontRefusal) in try await door.apiSignIn(request) }
+        ],
+        "/v1/logout": [
+            .post: { door, request throws(FrontRefusal) in try await door.apiSignOut(request) }
+        ],
+        "/v1/session": [
+            .get: { door, request throws(FrontRefusal) in try await door.apiSession(request) }
+        ],
+    ]
+
+    private struct Registration: Decodable {
+        let username: String
+        let password: String
+        let invite: String?
+    }
+
+    private struct SignIn: Decodable {
+        let username: String
+        let password: String
+        let transport: String?
+        let remember: Bool?
+    }
+
+    private struct UserBody: Encodable {
+        let id: String
+        let username: String
+    }
+
+    private struct SessionBody: Encodable {
+        let user: UserBody
+        let session: String
+        let level: UInt8
+        let authenticated: Int64
+        let idle_deadline: Int64
+        let absolute_deadline: Int64
+        var token: String?
+    }
+
+    private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let body: Registration = try await json(request)
+        let outcome = await accounts.register(
+            username: Array(body.username.utf8), password: Array(body.password.utf8),
+            invitation: body.invite.map { Array($0.utf8) })
+        if let refusal = Self.refusal(of: outcome) { throw refusal }
+        guard case .registered(let user) = outcome else { throw .unavailable }
+        return try .json(
+            201, ["user": UserBody(id: user.id.text, username: user.username.text)])
+    }
+
+    private func apiSignIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let body: SignIn = try await json(request)
+        guard let transport = TokenTransport(rawValue: body.transport ?? "cookie") else {
+            throw FrontRefusal(422, "transport", "transport is cookie or bearer")
+        }
+        guard body.remember != true else {
+            throw FrontRefusal(422, "remember", "remember is not available")
+        }
+        let outcome = await accounts.signIn(
+            username: Array(body.username.utf8), password: Array(body.password.utf8),
+            transport: transport, presented: await presentedSessions(request))
+        switch outcome {
+        case .refused:
+            throw FrontRefusal(401, "credentials", "The username or the password is wrong.")
+        case .failed(let failure): throw .failed(failure)
+        case .signedIn(let signedIn):
+            let session = signedIn.session
+            var body = SessionBody(
+                user: UserBody(id: signedIn.user.id.text, username: signedIn.user.username.text),
+                session: session.id.text, level: session.level.rawValue,
+                authenticated: session.authenticated.seconds,
+                idle_deadline: session.idleDeadline.seconds,
+                absolute_deadline: session.absoluteDeadline.seconds)
+            if transport == .bearer { body.token = signedIn.token }
+            var response = try FrontResponse.json(200, body)
+            if transport == .cookie {
+                response.headers.append(
+                    (
+                        .setCookie,
+                        settings.cookies.setting(settings.cookies.session, to: signedIn.token)
+                    ))
+            }
+            return response
+        }
+    }
+
+    private func apiSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        try requireMediaType(request, .json)
+        try requireSameSite(request, body: .json)
+        do throws(Accounts.Failure) {
+            try await accounts.end(await presentedSessions(request))
+        } catch { throw .failed(error) }
+        var response = FrontResponse(status: 204)
+        response.headers += signOutHeaders
+        return response
+    }
+
+    private func apiSession(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard let claims = try await session(request) else {
+            var refusal = FrontRefusal(401, "no_session", "There is no good session.")
+            refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
+            throw refusal
+        }
+        return try .json(
+            200,
+            SessionBody(
+                user: UserBody(id: claims.user.text, username: claims.username?.text ?? ""),
+                session: claims.session.text, level: claims.level.rawValue,
+                authenticated: claims.authenticated.seconds,
+                idle_deadline: claims.idleDeadline.seconds,
+                absolute_deadline: claims.absoluteDeadline.seconds))
+    }
+
+    /// Reads a JSON body, cheapest test first.
+    private func json<Body: Decodable>(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> Body {
+        try requireMediaType(request, .json)
+        try requireSameSite(request, body: .json)
+        var bytes = try await request.body(limit: FormBody.maximumBytes)
+        defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
+        guard let body = try? JSONDecoder().decode(Body.self, from: Data(bytes)) else {
+            throw FrontRefusal(400, "json", "The body is not the JSON object that this takes.")
+        }
+        return body
+    }
+}
+
+extension FrontResponse {
+    static func json(
+        _ status: Int, _ value: some Encodable, type: String = "application/json"
+    ) throws(FrontRefusal) -> FrontResponse {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(value) else { throw .unavailable }
+        return FrontResponse(
+            status: status, contentType: type,
+            body: String(decoding: data, as: UTF8.self) + "\n")
+    }
+
+    private struct Problem: Encodable {
+        let type: String
+        let title: String
+        let status: Int
+    }
+
+    /// RFC 9457.
+    static func problem(_ refusal: FrontRefusal) -> FrontResponse {
+        let problem = Problem(
+            type: "urn:gatehouse:problem:\(refusal.type)", title: refusal.message,
+            status: refusal.status)
+        var response =
+            (try? json(refusal.status, problem, type: "application/problem+json"))
+            ?? FrontResponse(status: refusal.status)
+        response.headers += refusal.headers
+        return response
+    }
+}

@@ -1,0 +1,324 @@
+// The front door: pages and JSON for people and programs. One table of routes, one set of headers.
+
+package import GatehouseCore
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// How the front door presents itself.
+package struct FrontDoorSettings: Sendable {
+    /// Where the site is; links, redirects and the rules of origins come from here only.
+    package var origins: AllowedOrigins
+    /// Where `return_to` may lead besides.
+    package var returnOrigins: AllowedOrigins
+    /// Written to the policy that says where forms may lead.
+    package var formTargets: [Origin]
+    /// `/` or `/path` without a slash at its end.
+    package var basePath: String
+    package var cookies: CookieNames
+    /// Sends HSTS; not during development, where it would pin all of localhost.
+    package var sendsHSTS: Bool
+
+    package init(
+        origins: AllowedOrigins, returnOrigins: AllowedOrigins, formTargets: [Origin],
+        basePath: String, cookies: CookieNames, sendsHSTS: Bool
+    ) {
+        self.origins = origins
+        self.returnOrigins = returnOrigins
+        self.formTargets = formTargets
+        self.basePath = basePath
+        self.cookies = cookies
+        self.sendsHSTS = sendsHSTS
+    }
+}
+
+/// Answers requests. Every answer, errors included, has the same security headers.
+package struct FrontDoor: Sendable {
+    /// How long a request may take to arrive and be answered, in seconds: a body of 16 KiB and a
+    /// hash that waits its turn (REQUIREMENTS SW-3).
+    static let requestSeconds = 20
+    /// How long its body may take to arrive.
+    static let bodySeconds = 10
+
+    let settings: FrontDoorSettings
+    let accounts: Accounts
+    let sealer: Sealer
+    let formTokens: FormTokens
+    let clock: @Sendable () -> Instant
+    private let pages: Pages
+    private let hostRule: HostRule
+    let crossSiteRule: CrossSiteRule
+    private let base: String
+    private let routes: [String: [HTTPRequest.Method: Handler]]
+    private let logger = Logger(label: "gatehouse.front")
+
+    typealias Handler =
+        @Sendable (FrontDoor, FrontRequest) async throws(FrontRefusal) -> FrontResponse
+
+    /// - Throws: when a template can't be read.
+    package init(
+        settings: FrontDoorSettings, accounts: Accounts, sealer: Sealer, entropy: Entropy,
+        clock: @escaping @Sendable () -> Instant
+    ) throws {
+        self.settings = settings
+        self.accounts = accounts
+        self.sealer = sealer
+        self.clock = clock
+        formTokens = FormTokens(sealer: sealer, entropy: entropy)
+        base = settings.basePath == "/" ? "" : settings.basePath
+        pages = try Pages(basePath: base)
+        hostRule = HostRule(settings.origins)
+        crossSiteRule = CrossSiteRule(settings.origins)
+        routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
+    }
+
+    func path(_ local: String) -> String { base + local }
+
+    /// Answers one request, whatever happens.
+    func respond(to request: FrontRequest) async -> FrontResponse {
+        let response: FrontResponse
+        do throws(FrontRefusal) {
+            response = try await route(request)
+        } catch {
+            logger.debug(
+                "refused", metadata: ["status": "\(error.status)", "type": "\(error.type)"])
+            response =
+                request.isAPI(base: base)
+                ? .problem(error) : await refusalPage(error, for: request)
+        }
+        return finish(response, isAPI: request.isAPI(base: base))
+    }
+
+    private func route(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        if case .refused(let refusal) = hostRule.judge(request.hosts) {
+            throw FrontRefusal(refusal.status, "host", refusal.message)
+        }
+        guard request.path.utf8.starts(with: base.utf8),
+            let methods = routes[String(request.path.dropFirst(base.count))]
+        else { throw FrontRefusal(404, "not_found", "There is no such page.") }
+        // HEAD is GET without the body, which the server leaves out.
+        let method = request.method == .head ? .get : request.method
+        guard let handler = methods[method] else {
+            var allowed = methods.keys.map(\.rawValue)
+            if methods[.get] != nil { allowed.append("HEAD") }
+            var refusal = FrontRefusal(405, "method", "This page does not take that method.")
+            refusal.headers.append((.allow, allowed.sorted().joined(separator: ", ")))
+            throw refusal
+        }
+        return try await handler(self, request)
+    }
+
+    /// A refusal outside a form: a page of its own.
+    private func refusalPage(
+        _ refusal: FrontRefusal, for request: FrontRequest
+    ) async -> FrontResponse {
+        var page = refusal.page ?? Page(kind: .message, title: "That did not work")
+        page.alert = refusal.message
+        var response = await self.page(page, status: refusal.status, for: request)
+        response.headers += refusal.headers
+        return response
+    }
+
+    /// A page; one with a form gets its token, and the browser its pre-session.
+    func page(
+        _ page: Page, status: Int = 200, for request: FrontRequest
+    ) async -> FrontResponse {
+        var page = page
+        page.canRegister = accounts.registration == .open
+        var cookie: String?
+        if page.kind != .message {
+            do {
+                let now = clock()
+                var preSession = await formTokens.preSession(
+                    request.cookies.values(settings.cookies.form))
+                if preSession == nil {
+                    let made = try await formTokens.newPreSession(at: now)
+                    preSession = made.preSession
+                    cookie = settings.cookies.setting(settings.cookies.form, to: made.cookie)
+                }
+                if let preSession {
+                    page.formToken = try await formTokens.field(for: preSession, at: now)
+                }
+            } catch {
+                return .text(503, "This service can't answer now; please try again.", retry: true)
+            }
+        }
+        guard let html = pages.render(page) else {
+            return .text(500, "This page could not be made.", retry: false)
+        }
+        var response = FrontResponse(
+            status: status, contentType: "text/html; charset=utf-8", body: html)
+        if let cookie { response.headers.append((.setCookie, cookie)) }
+        return response
+    }
+
+    /// Adds what every answer has (REQUIREMENTS HDR-1).
+    private func finish(_ response: FrontResponse, isAPI: Bool) -> FrontResponse {
+        var response = response
+        let targets = (["'self'"] + settings.formTargets.map(\.text)).joined(separator: " ")
+        response.headers += [
+            (.cacheControl, "no-store"),
+            (
+                .contentSecurityPolicy,
+                "default-src 'none'; style-src 'self'; form-action \(targets); "
+                    + "frame-ancestors 'none'; base-uri 'none'"
+            ),
+            (.xContentTypeOptions, "nosniff"),
+            // With no-referrer a form would post `Origin: null`.
+            (FrontHeader.referrerPolicy, isAPI ? "no-referrer" : "same-origin"),
+            (FrontHeader.crossOriginOpenerPolicy, "same-origin"),
+            (FrontHeader.crossOriginResourcePolicy, "same-origin"),
+        ]
+        if settings.sendsHSTS {
+            response.headers.append(
+                (.strictTransportSecurity, "max-age=31536000; includeSubDomains"))
+        }
+        return response
+    }
+
+    // MARK: What handlers share
+
+    /// The session that the request's cookie names, if it is good; whether a node can tell.
+    func session(_ request: FrontRequest) async throws(FrontRefusal) -> Claims? {
+        let cookies = request.cookies.values(settings.cookies.session)
+        let token: [UInt8]
+        let transport: TokenTransport
+        if let bearer = request.bearerToken, cookies.isEmpty {
+            (token, transport) = (bearer, .bearer)
+        } else {
+            guard cookies.count == 1 else { return nil }
+            (token, transport) = (cookies[0], .cookie)
+        }
+        switch await sealer.verdict(on: token, transport: transport, at: clock()) {
+        case .good(let claims): return claims
+        case .denied: return nil
+        case .unavailable: throw .unavailable
+        }
+    }
+
+    /// Every session that a token of the request opens to, live or not: sign-in and sign-out end
+    /// them all (DESIGN section 5).
+    func presentedSessions(_ request: FrontRequest) async -> [SessionID] {
+        var sessions: [SessionID] = []
+        for token in request.cookies.values(settings.cookies.session) {
+            if let claims = await sealer.claims(of: token, transport: .cookie) {
+                sessions.append(claims.session)
+            }
+        }
+        if let bearer = request.bearerToken,
+            let claims = await sealer.claims(of: bearer, transport: .bearer)
+        {
+            sessions.append(claims.session)
+        }
+        return sessions
+    }
+
+    /// Whether a request that changes something comes from one of our pages.
+    func requireSameSite(
+        _ request: FrontRequest, body: BodyKind
+    ) throws(FrontRefusal) {
+        let names = [settings.cookies.session, settings.cookies.form]
+        let outcome = crossSiteRule.judge(
+            CrossSiteRule.Request(
+                fetchSites: request.values(FrontHeader.secFetchSite),
+                origins: request.values(.origin), body: body,
+                carriesOurCookies: names.contains { !request.cookies.values($0).isEmpty }))
+        if case .refused(let refusal) = outcome {
+            logger.notice(
+                "cross-site request refused",
+                metadata: ["event": "malicious_csrf", "reason": "\(refusal.rawValue)"])
+            throw FrontRefusal(
+                CrossSiteRefusal.status, "cross_site", CrossSiteRefusal.message)
+        }
+    }
+
+    func requireMediaType(
+        _ request: FrontRequest, _ kind: BodyKind
+    ) throws(FrontRefusal) {
+        guard case .accepted = MediaTypeRule(kind).judge(request.values(.contentType)) else {
+            throw FrontRefusal(
+                MediaTypeRefusal.status, "media_type", MediaTypeRefusal.message(expected: kind))
+        }
+    }
+}
+
+/// Header names that HTTPTypes has no constant for.
+enum FrontHeader {
+    // These are tokens, which is all that the initialiser asks.
+    /// A second one; the first is the request's authority.
+    static let host = name("host")
+    static let secFetchSite = name("sec-fetch-site")
+    static let referrerPolicy = name("referrer-policy")
+    static let crossOriginOpenerPolicy = name("cross-origin-opener-policy")
+    static let crossOriginResourcePolicy = name("cross-origin-resource-policy")
+    static let clearSiteData = name("clear-site-data")
+
+    private static func name(_ text: String) -> HTTPField.Name {
+        guard let name = HTTPField.Name(text) else { preconditionFailure("no header name") }
+        return name
+    }
+}
+
+/// A request that is not done, with its answer.
+struct FrontRefusal: Error {
+    let status: Int
+    /// Stable, for programs.
+    let type: String
+    /// For people.
+    let message: String
+    var headers: [(HTTPField.Name, String)] = []
+    /// The form that is shown again.
+    var page: Page?
+
+    init(_ status: Int, _ type: String, _ message: String, page: Page? = nil) {
+        self.status = status
+        self.type = type
+        self.message = message
+        self.page = page
+        if status == 503 { headers.append((.retryAfter, "\(Self.retrySeconds)")) }
+    }
+
+    /// A hash takes a fraction of a second; a queue of them empties in a few.
+    static let retrySeconds = 5
+
+    static let unavailable = FrontRefusal(
+        503, "unavailable", "This service can't answer now; please try again in a moment.")
+
+    static func failed(_ failure: Accounts.Failure, page: Page? = nil) -> FrontRefusal {
+        switch failure {
+        case .busy:
+            FrontRefusal(
+                503, "busy", "Many people are signing in; please try again in a moment.",
+                page: page)
+        case .unavailable:
+            FrontRefusal(503, "unavailable", FrontRefusal.unavailable.message, page: page)
+        }
+    }
+}
+
+struct FrontResponse: Sendable {
+    var status: Int
+    var headers: [(HTTPField.Name, String)] = []
+    var contentType: String?
+    var body = ""
+
+    init(status: Int, contentType: String? = nil, body: String = "") {
+        self.status = status
+        self.contentType = contentType
+        self.body = body
+    }
+
+    static func redirect(to location: String) -> FrontResponse {
+        var response = FrontResponse(status: 303)
+        response.headers.append((.location, location))
+        return response
+    }
+
+    static func text(_ status: Int, _ text: String, retry: Bool) -> FrontResponse {
+        var response = FrontResponse(
+            status: status, contentType: "text/plain; charset=utf-8", body: text + "\n")
+        if retry { response.headers.append((.retryAfter, "\(FrontRefusal.retrySeconds)")) }
+        return response
+    }
+}

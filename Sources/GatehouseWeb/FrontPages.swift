@@ -1,0 +1,255 @@
+// The pages' routes: what each form takes, does and answers.
+
+import GatehouseCore
+import HTTPTypes
+import Hummingbird
+
+extension FrontDoor {
+    static let pageRoutes: [String: [HTTPRequest.Method: Handler]] = [
+        "/login": [
+            .get: { door, request throws(FrontRefusal) in try await door.showLogin(request) },
+            .post: { door, request throws(FrontRefusal) in try await door.signIn(request) },
+        ],
+        "/register": [
+            .get: { door, request throws(FrontRefusal) in try await door.showRegister(request) },
+            .post: { door, request throws(FrontRefusal) in try await door.register(request) },
+        ],
+        "/logout": [
+            .get: { door, request throws(FrontRefusal) in
+                await door.page(Page(kind: .logout, title: "Sign out"), for: request)
+            },
+            .post: { door, request throws(FrontRefusal) in try await door.signOut(request) },
+        ],
+        "/account": [
+            .get: { door, request throws(FrontRefusal) in try await door.showAccount(request) }
+        ],
+        "/recover": [
+            .get: { door, request throws(FrontRefusal) in try await door.showRecover(request) },
+            .post: { door, request throws(FrontRefusal) in try await door.recover(request) },
+        ],
+        "/style.css": [
+            .get: { _, _ in
+                FrontResponse(
+                    status: 200, contentType: "text/css; charset=utf-8", body: Pages.style)
+            }
+        ],
+    ]
+
+    // MARK: Sign in and out
+
+    private func loginPage(returnTo: String?, username: String = "") -> Page {
+        var page = Page(kind: .login, title: "Sign in")
+        page.username = username
+        page.returnTo = returnTo
+        return page
+    }
+
+    private func showLogin(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let target = try request.returnTarget(allowed: settings.returnOrigins)
+        var page = loginPage(returnTo: target?.location)
+        let notice = try request.query(["notice"]).value("notice")
+        page.notice = notice.flatMap { Self.notices[String(decoding: $0, as: UTF8.self)] }
+        return await self.page(page, for: request)
+    }
+
+    /// What the sign-in page says after something else was done.
+    private static let notices = [
+        "registered": "Your account is made. You can sign in now.",
+        "signed-out": "You are signed out.",
+        "recovered": "Your password is set. You can sign in with it now.",
+    ]
+
+    private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let form = try await form(request) { loginPage(returnTo: nil) }
+        let page = loginPage(
+            returnTo: form.returnTarget?.location,
+            username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
+        guard let username = form.fields["username"], let password = form.fields["password"] else {
+            throw FrontRefusal(
+                400, "missing_field", "Please give a username and a password.", page: page)
+        }
+        let outcome = await accounts.signIn(
+            username: username, password: password, transport: .cookie,
+            presented: await presentedSessions(request))
+        switch outcome {
+        case .refused:
+            throw FrontRefusal(
+                401, "credentials", "The username or the password is wrong.", page: page)
+        case .failed(let failure): throw .failed(failure, page: page)
+        case .signedIn(let signedIn):
+            var response = FrontResponse.redirect(
+                to: form.returnTarget?.location ?? path("/account"))
+            response.headers += [
+                (
+                    .setCookie,
+                    settings.cookies.setting(settings.cookies.session, to: signedIn.token)
+                ),
+                // The pre-session ends here; the next form gets a new one.
+                (.setCookie, settings.cookies.deleting(settings.cookies.form)),
+            ]
+            return response
+        }
+    }
+
+    private func signOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let form = try await form(request) { Page(kind: .logout, title: "Sign out") }
+        do throws(Accounts.Failure) {
+            try await accounts.end(await presentedSessions(request))
+        } catch { throw .failed(error) }
+        var response = FrontResponse.redirect(
+            to: form.returnTarget?.location ?? path("/login?notice=signed-out"))
+        response.headers += signOutHeaders
+        return response
+    }
+
+    /// Deletes our cookies, and what the browser keeps of the site's pages. Not `"cookies"`, which
+    /// would clear those of the whole registrable domain (REQUIREMENTS SES-11).
+    var signOutHeaders: [(HTTPField.Name, String)] {
+        [
+            (.setCookie, settings.cookies.deleting(settings.cookies.session)),
+            (.setCookie, settings.cookies.deleting(settings.cookies.form)),
+            (FrontHeader.clearSiteData, #""cache", "storage""#),
+        ]
+    }
+
+    // MARK: Register, recover, account
+
+    private func registerPage(returnTo: String?, link: [UInt8]?, username: String = "") -> Page {
+        var page = Page(kind: .register, title: "Make an account")
+        page.returnTo = returnTo
+        page.username = username
+        page.link = link.map { String(decoding: $0, as: UTF8.self) }
+        return page
+    }
+
+    private func showRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard accounts.registration != .closed else { throw Self.registrationClosed }
+        let invite = try request.query(["invite"]).value("invite")
+        if accounts.registration == .invite && invite == nil { throw Self.notInvited }
+        return await page(registerPage(returnTo: nil, link: invite), for: request)
+    }
+
+    static let registrationClosed = FrontRefusal(
+        403, "registration_closed", "Accounts are not made here by yourself; ask the operator.")
+    static let notInvited = FrontRefusal(
+        403, "not_invited",
+        "An account needs an invitation, and this one is missing, used or too old.")
+
+    private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let form = try await form(request) { registerPage(returnTo: nil, link: nil) }
+        let page = registerPage(
+            returnTo: form.returnTarget?.location, link: form.fields["invite"],
+            username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
+        guard let username = form.fields["username"], let password = form.fields["password"] else {
+            throw FrontRefusal(
+                400, "missing_field", "Please give a username and a password.", page: page)
+        }
+        let outcome = await accounts.register(
+            username: username, password: password, invitation: form.fields["invite"])
+        if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
+        return .redirect(to: path("/login?notice=registered"))
+    }
+
+    /// What a registration that did not happen means; nil when it did.
+    static func refusal(
+        of outcome: Accounts.RegistrationOutcome, page: Page? = nil
+    ) -> FrontRefusal? {
+        switch outcome {
+        case .registered: nil
+        case .nameTaken:
+            FrontRefusal(409, "username_taken", "This username is taken.", page: page)
+        case .notInvited: notInvited
+        case .closed: registrationClosed
+        case .badUsername(let refusal):
+            FrontRefusal(
+                422, "username", "This username can't be used: \(refusal.message)", page: page)
+        case .badPassword(let refusal):
+            FrontRefusal(
+                422, "password", "This password can't be used: \(refusal.message)", page: page)
+        case .failed(let failure): .failed(failure, page: page)
+        }
+    }
+
+    private func showAccount(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard let claims = try await session(request) else {
+            return .redirect(to: path("/login?return_to=\(path("/account"))"))
+        }
+        var page = Page(kind: .account, title: "Your account")
+        page.username = claims.username?.text ?? ""
+        return await self.page(page, for: request)
+    }
+
+    private func recoverPage(_ link: [UInt8]) -> Page {
+        var page = Page(kind: .recover, title: "Set a new password")
+        page.link = String(decoding: link, as: UTF8.self)
+        return page
+    }
+
+    private static let noLink = FrontRefusal(
+        403, "link", "This link does not work: it was used, or it is too old. Ask for a new one.")
+
+    private func showRecover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard let link = try request.query(["token"]).value("token"),
+            await accounts.isRecovery(link)
+        else { throw Self.noLink }
+        return await page(recoverPage(link), for: request)
+    }
+
+    private func recover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let form = try await form(request) { Page(kind: .message, title: "Set a new password") }
+        guard let link = form.fields["token"], let password = form.fields["password"] else {
+            throw FrontRefusal(400, "missing_field", "Please give a new password.")
+        }
+        switch await accounts.recover(link, password: password) {
+        case .recovered: return .redirect(to: path("/login?notice=recovered"))
+        case .noLink: throw Self.noLink
+        case .badPassword(let refusal):
+            throw FrontRefusal(
+                422, "password", "This password can't be used: \(refusal.message)",
+                page: recoverPage(link))
+        case .failed(let failure): throw .failed(failure, page: recoverPage(link))
+        }
+    }
+
+    // MARK: Forms
+
+    private struct Form {
+        let fields: [String: [UInt8]]
+        let returnTarget: ReturnTarget?
+    }
+
+    /// Reads a form, cheapest test first: media type, origin, size, form, token.
+    private func form(
+        _ request: FrontRequest, otherwise page: () -> Page
+    ) async throws(FrontRefusal) -> Form {
+        try requireMediaType(request, .form)
+        try requireSameSite(request, body: .form)
+        var bytes = try await request.body(limit: FormBody.maximumBytes)
+        let body: FormBody
+        do throws(FormRefusal) { body = try FormBody(wiping: &bytes) } catch {
+            throw FrontRefusal(error.status, "form", error.message, page: page())
+        }
+        let outcome = await formTokens.judge(
+            field: body.value("form"), cookies: request.cookies.values(settings.cookies.form),
+            at: clock())
+        switch outcome {
+        case .good: break
+        case .noCookie:
+            throw FrontRefusal(
+                403, "no_cookie",
+                "Your browser did not send our cookie back. Signing in needs cookies: please allow "
+                    + "them for this site and try again.", page: page())
+        case .stale:
+            throw FrontRefusal(
+                403, "stale_form",
+                "This page was open for too long, or in another browser. Please "
+                    + "try again.", page: page())
+        }
+        var fields: [String: [UInt8]] = [:]
+        for name in ["username", "password", "invite", "token"] { fields[name] = body.value(name) }
+        let target = body.value("return_to").flatMap { raw in
+            try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
+        }
+        return Form(fields: fields, returnTarget: target)
+    }
+}

@@ -1,0 +1,155 @@
+// The pages: plain HTML and CSS, no script. Templates are text, rendered with everything escaped.
+
+import Mustache
+
+/// What a page shows. Text is escaped by the template.
+struct Page {
+    enum Kind: String, CaseIterable { case login, register, account, logout, recover, message }
+
+    var kind: Kind
+    var title: String
+    /// Why something was refused.
+    var alert: String?
+    var notice: String?
+    var username = ""
+    var returnTo: String?
+    var formToken: String?
+    /// The secret of the link that led here.
+    var link: String?
+    var canRegister = false
+}
+
+struct Pages: Sendable {
+    private let library: MustacheLibrary
+    private let basePath: String
+
+    /// - Parameter basePath: without a slash at its end; empty for the root.
+    init(basePath: String) throws {
+        self.basePath = basePath
+        var library = MustacheLibrary()
+        for (name, body) in Self.bodies {
+            try library.register(Self.head + body + Self.foot, named: name.rawValue)
+        }
+        self.library = library
+    }
+
+    func render(_ page: Page) -> String? {
+        let values: [String: Any] = [
+            "base": basePath, "title": page.title, "username": page.username,
+            "canRegister": page.canRegister,
+        ].merging(
+            [
+                "alert": page.alert, "notice": page.notice, "returnTo": page.returnTo,
+                "formToken": page.formToken, "link": page.link,
+            ].compactMapValues { $0 }, uniquingKeysWith: { first, _ in first })
+        return library.render(values, withTemplate: page.kind.rawValue)
+    }
+
+    private static let head = """
+        <!doctype html>
+        <html lang="en">
+        <head>
+        <meta charset="utf-8">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <title>{{title}}</title>
+        <link rel="stylesheet" href="{{base}}/style.css">
+        </head>
+        <body>
+        <main>
+        <h1>{{title}}</h1>
+        {{#alert}}<p class="alert" role="alert">{{alert}}</p>
+        {{/alert}}{{#notice}}<p class="notice" role="status">{{notice}}</p>
+        {{/notice}}
+        """
+    private static let foot = """
+
+        </main>
+        </body>
+        </html>
+
+        """
+    private static let hidden = """
+        <input type="hidden" name="form" value="{{formToken}}">
+        {{#returnTo}}<input type="hidden" name="return_to" value="{{returnTo}}">{{/returnTo}}
+        """
+
+    private static let bodies: [Page.Kind: String] = [
+        .login: """
+        <form method="post" action="{{base}}/login">
+        \(hidden)
+        <label for="username">Username</label>
+        <input id="username" name="username" value="{{username}}" autocomplete="username"
+          autocapitalize="none" spellcheck="false" required maxlength="224" autofocus>
+        <label for="password">Password</label>
+        <input id="password" name="password" type="password" autocomplete="current-password"
+          required>
+        <button type="submit">Sign in</button>
+        </form>
+        {{#canRegister}}<p>New here? <a href="{{base}}/register">Make an account</a>.</p>
+        {{/canRegister}}
+        """,
+        .register: """
+        <form method="post" action="{{base}}/register">
+        \(hidden)
+        {{#link}}<input type="hidden" name="invite" value="{{link}}">{{/link}}
+        <label for="username">Username</label>
+        <input id="username" name="username" value="{{username}}" autocomplete="username"
+          autocapitalize="none" spellcheck="false" required maxlength="224" autofocus>
+        <label for="password">Password</label>
+        <input id="password" name="password" type="password" autocomplete="new-password"
+          aria-describedby="password-hint" required>
+        <p id="password-hint" class="hint">At least 15 characters. A few words in a row are easy to
+        remember; any character may be used.</p>
+        <button type="submit">Make an account</button>
+        </form>
+        <p>You have one? <a href="{{base}}/login">Sign in</a>.</p>
+        """,
+        .account: """
+        <p>You are signed in as <strong>{{username}}</strong>.</p>
+        <form method="post" action="{{base}}/logout">
+        \(hidden)
+        <button type="submit">Sign out</button>
+        </form>
+        """,
+        .logout: """
+        <form method="post" action="{{base}}/logout">
+        \(hidden)
+        <p>This ends your session in this browser.</p>
+        <button type="submit">Sign out</button>
+        </form>
+        """,
+        .recover: """
+        <form method="post" action="{{base}}/recover">
+        \(hidden)
+        <input type="hidden" name="token" value="{{link}}">
+        <label for="password">New password</label>
+        <input id="password" name="password" type="password" autocomplete="new-password"
+          aria-describedby="password-hint" required autofocus>
+        <p id="password-hint" class="hint">At least 15 characters. Setting it signs you out
+        everywhere.</p>
+        <button type="submit">Set the password</button>
+        </form>
+        """,
+        .message: """
+        <p><a href="{{base}}/login">Go to the sign-in page</a></p>
+        """,
+    ]
+
+    static let style = """
+        :root { color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif; }
+        body { margin: 0; display: grid; place-items: center; min-height: 100vh; }
+        main { width: min(22rem, calc(100% - 2rem)); padding: 2rem 0; }
+        h1 { font-size: 1.5rem; margin: 0 0 1rem; }
+        form { display: grid; gap: 0.5rem; }
+        label { font-weight: 600; }
+        input, button { font: inherit; padding: 0.6rem; border: 1px solid #767676; border-radius: 0.3rem; }
+        input { margin-bottom: 0.5rem; }
+        button { background: #0b57d0; border-color: #0b57d0; color: #fff; cursor: pointer; }
+        input:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid #f9ab00; outline-offset: 2px; }
+        .alert, .notice { padding: 0.6rem 0.8rem; border-left: 0.3rem solid; }
+        .alert { border-color: #c5221f; background: #c5221f1a; }
+        .notice { border-color: #188038; background: #1880381a; }
+        .hint { margin: 0 0 0.5rem; font-size: 0.9rem; }
+
+        """
+}
