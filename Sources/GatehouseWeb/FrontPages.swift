@@ -60,11 +60,12 @@ extension FrontDoor {
     ]
 
     private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let form = try await form(request) { loginPage(returnTo: nil) }
+        var form = try await form(request) { loginPage(returnTo: nil) }
+        defer { form.wipePassword() }
         let page = loginPage(
             returnTo: form.returnTarget?.location,
             username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
-        guard let username = form.fields["username"], let password = form.fields["password"] else {
+        guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
@@ -136,11 +137,12 @@ extension FrontDoor {
         "An account needs an invitation, and this one is missing, used or too old.")
 
     private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let form = try await form(request) { registerPage(returnTo: nil, link: nil) }
+        var form = try await form(request) { registerPage(returnTo: nil, link: nil) }
+        defer { form.wipePassword() }
         let page = registerPage(
             returnTo: form.returnTarget?.location, link: form.fields["invite"],
             username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
-        guard let username = form.fields["username"], let password = form.fields["password"] else {
+        guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
@@ -196,8 +198,9 @@ extension FrontDoor {
     }
 
     private func recover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let form = try await form(request) { Page(kind: .message, title: "Set a new password") }
-        guard let link = form.fields["token"], let password = form.fields["password"] else {
+        var form = try await form(request) { Page(kind: .message, title: "Set a new password") }
+        defer { form.wipePassword() }
+        guard let link = form.fields["token"], let password = form.password else {
             throw FrontRefusal(400, "missing_field", "Please give a new password.")
         }
         switch await accounts.recover(link, password: password) {
@@ -216,6 +219,12 @@ extension FrontDoor {
     private struct Form {
         let fields: [String: [UInt8]]
         let returnTarget: ReturnTarget?
+        /// Overwritten by ``wipePassword()`` when it has been used.
+        var password: [UInt8]?
+
+        mutating func wipePassword() {
+            unsafe password?.withUnsafeMutableBytes { unsafe wipe($0) }
+        }
     }
 
     /// Reads a form, cheapest test first: media type, origin, size, form, token.
@@ -246,10 +255,11 @@ extension FrontDoor {
                     + "try again.", page: page())
         }
         var fields: [String: [UInt8]] = [:]
-        for name in ["username", "password", "invite", "token"] { fields[name] = body.value(name) }
+        for name in ["username", "invite", "token"] { fields[name] = body.value(name) }
         let target = body.value("return_to").flatMap { raw in
             try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
         }
-        return Form(fields: fields, returnTarget: target)
+        return Form(
+            fields: fields, returnTarget: target, password: body.value("password"))
     }
 }
