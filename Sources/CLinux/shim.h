@@ -2,6 +2,7 @@
 #ifndef GATEHOUSE_CLINUX_SHIM_H
 #define GATEHOUSE_CLINUX_SHIM_H
 
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,6 +10,9 @@
 /// Keeps the process's memory, with its keys, out of core dumps and away from other processes of
 /// the same user. Exists because prctl is variadic, which Swift can't call. Returns 0 when done.
 static inline int gatehouse_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
+/// Gives freed memory back to the kernel. Exists because Swift's Glibc module leaves malloc.h out.
+static inline void gatehouse_trim_memory(void) { malloc_trim(0); }
 
 /// Raises the soft limit of open files to the hard one. Exists because glibc's and Swift's types of
 /// the resource differ. Returns the limit, or 0 when it can't be read or set.

@@ -409,7 +409,10 @@ package final class SQLiteStore: Store {
             guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
                 let user = try Self.user(id, db)
             else { return .noLink }
-            try Self.useUp(link, db, at: now)
+            // Every recovery link of the user: an older one may be in other hands.
+            try db.execute(
+                sql: "UPDATE links SET used = ? WHERE user_id = ? AND used IS NULL",
+                arguments: [now.seconds, id.value.data])
             try db.execute(
                 sql: "UPDATE users SET password_hash = ? WHERE id = ?",
                 arguments: [passwordHash, id.value.data])

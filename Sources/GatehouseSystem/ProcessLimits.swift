@@ -10,6 +10,9 @@ package enum ProcessLimits {
         case tooFewFiles(allowed: UInt64, needed: UInt64)
     }
 
+    /// Gives memory back that was freed after a large load; glibc would keep it.
+    package static func trimMemory() { gatehouse_trim_memory() }
+
     /// Open files besides connections: the database's, listeners, event loops, and what the other
     /// endpoints' connections need.
     package static let reservedFiles = 128

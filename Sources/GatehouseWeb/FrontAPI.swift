@@ -131,7 +131,9 @@ extension FrontDoor {
         try requireSameSite(request, body: .json)
         var bytes = try await request.body(limit: FormBody.maximumBytes)
         defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
-        guard let body = try? JSONDecoder().decode(Body.self, from: Data(bytes)) else {
+        guard JSONObjectKeys.areUnique(bytes),
+            let body = try? JSONDecoder().decode(Body.self, from: Data(bytes))
+        else {
             throw FrontRefusal(400, "json", "The body is not the JSON object that this takes.")
         }
         return body

@@ -17,18 +17,21 @@ package struct FrontDoorSettings: Sendable {
     /// `/` or `/path` without a slash at its end.
     package var basePath: String
     package var cookies: CookieNames
+    /// The site's host, shown on every page; empty when it is not known.
+    package var siteName: String
     /// Sends HSTS; not during development, where it would pin all of localhost.
     package var sendsHSTS: Bool
 
     package init(
         origins: AllowedOrigins, returnOrigins: AllowedOrigins, formTargets: [Origin],
-        basePath: String, cookies: CookieNames, sendsHSTS: Bool
+        basePath: String, cookies: CookieNames, siteName: String, sendsHSTS: Bool
     ) {
         self.origins = origins
         self.returnOrigins = returnOrigins
         self.formTargets = formTargets
         self.basePath = basePath
         self.cookies = cookies
+        self.siteName = siteName
         self.sendsHSTS = sendsHSTS
     }
 }
@@ -38,6 +41,10 @@ package struct FrontDoor: Sendable {
     /// How long a request may take to arrive and be answered, in seconds: a body of 16 KiB and a
     /// hash that waits its turn (REQUIREMENTS SW-3).
     static let requestSeconds = 20
+    /// A request's header fields, and their bytes, as for the check endpoint (REQUIREMENTS SW-1);
+    /// counted here too, because HTTP/2 has limits of its own.
+    static let maximumFields = 64
+    static let maximumFieldBytes = 16 * 1024
     /// How long its body may take to arrive.
     static let bodySeconds = 10
 
@@ -91,12 +98,20 @@ package struct FrontDoor: Sendable {
     }
 
     private func route(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard request.fields.count <= Self.maximumFields,
+            request.fields.reduce(0, { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count })
+                <= Self.maximumFieldBytes
+        else { throw FrontRefusal(431, "too_large", "The request has too many header fields.") }
         if case .refused(let refusal) = hostRule.judge(request.hosts) {
             throw FrontRefusal(refusal.status, "host", refusal.message)
         }
         guard request.path.utf8.starts(with: base.utf8),
             let methods = routes[String(request.path.dropFirst(base.count))]
-        else { throw FrontRefusal(404, "not_found", "There is no such page.") }
+        else {
+            throw FrontRefusal(
+                404, "not_found", "There is nothing at this address.",
+                page: Page(kind: .message, title: "Page not found"))
+        }
         // HEAD is GET without the body, which the server leaves out.
         let method = request.method == .head ? .get : request.method
         guard let handler = methods[method] else {
@@ -125,6 +140,7 @@ package struct FrontDoor: Sendable {
         _ page: Page, status: Int = 200, for request: FrontRequest
     ) async -> FrontResponse {
         var page = page
+        page.site = settings.siteName
         page.canRegister = accounts.registration == .open
         var cookie: String?
         if page.kind != .message {

@@ -15,9 +15,7 @@ extension FrontDoor {
             .post: { door, request throws(FrontRefusal) in try await door.register(request) },
         ],
         "/logout": [
-            .get: { door, request throws(FrontRefusal) in
-                await door.page(Page(kind: .logout, title: "Sign out"), for: request)
-            },
+            .get: { door, request throws(FrontRefusal) in try await door.showSignOut(request) },
             .post: { door, request throws(FrontRefusal) in try await door.signOut(request) },
         ],
         "/account": [
@@ -37,16 +35,16 @@ extension FrontDoor {
 
     // MARK: Sign in and out
 
-    private func loginPage(returnTo: String?, username: String = "") -> Page {
+    private func loginPage(_ form: Form? = nil) -> Page {
         var page = Page(kind: .login, title: "Sign in")
-        page.username = username
-        page.returnTo = returnTo
+        form?.fill(&page)
         return page
     }
 
     private func showLogin(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let target = try request.returnTarget(allowed: settings.returnOrigins)
-        var page = loginPage(returnTo: target?.location)
+        var page = loginPage()
+        page.returnTo = target?.location
         let notice = try request.query(["notice"]).value("notice")
         page.notice = notice.flatMap { Self.notices[String(decoding: $0, as: UTF8.self)] }
         return await self.page(page, for: request)
@@ -60,11 +58,9 @@ extension FrontDoor {
     ]
 
     private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        var form = try await form(request) { loginPage(returnTo: nil) }
+        var form = try await form(request) { loginPage($0) }
         defer { form.wipePassword() }
-        let page = loginPage(
-            returnTo: form.returnTarget?.location,
-            username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
+        let page = loginPage(form)
         guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
                 400, "missing_field", "Please give a username and a password.", page: page)
@@ -92,8 +88,20 @@ extension FrontDoor {
         }
     }
 
+    private func showSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        // The button stays without a good session too: it deletes what cookies there are.
+        var page = Page(kind: .logout, title: "Sign out")
+        page.username = try await session(request)?.username?.text ?? ""
+        page.returnTo = try request.returnTarget(allowed: settings.returnOrigins)?.location
+        return await self.page(page, for: request)
+    }
+
     private func signOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let form = try await form(request) { Page(kind: .logout, title: "Sign out") }
+        let form = try await form(request) { form in
+            var page = Page(kind: .logout, title: "Sign out")
+            form?.fill(&page)
+            return page
+        }
         do throws(Accounts.Failure) {
             try await accounts.end(await presentedSessions(request))
         } catch { throw .failed(error) }
@@ -115,11 +123,10 @@ extension FrontDoor {
 
     // MARK: Register, recover, account
 
-    private func registerPage(returnTo: String?, link: [UInt8]?, username: String = "") -> Page {
+    private func registerPage(_ form: Form? = nil) -> Page {
         var page = Page(kind: .register, title: "Make an account")
-        page.returnTo = returnTo
-        page.username = username
-        page.link = link.map { String(decoding: $0, as: UTF8.self) }
+        form?.fill(&page)
+        page.link = form?.fields["invite"].map { String(decoding: $0, as: UTF8.self) }
         return page
     }
 
@@ -127,7 +134,10 @@ extension FrontDoor {
         guard accounts.registration != .closed else { throw Self.registrationClosed }
         let invite = try request.query(["invite"]).value("invite")
         if accounts.registration == .invite && invite == nil { throw Self.notInvited }
-        return await page(registerPage(returnTo: nil, link: invite), for: request)
+        var page = registerPage()
+        page.link = invite.map { String(decoding: $0, as: UTF8.self) }
+        page.returnTo = try request.returnTarget(allowed: settings.returnOrigins)?.location
+        return await self.page(page, for: request)
     }
 
     static let registrationClosed = FrontRefusal(
@@ -137,11 +147,9 @@ extension FrontDoor {
         "An account needs an invitation, and this one is missing, used or too old.")
 
     private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        var form = try await form(request) { registerPage(returnTo: nil, link: nil) }
+        var form = try await form(request) { registerPage($0) }
         defer { form.wipePassword() }
-        let page = registerPage(
-            returnTo: form.returnTarget?.location, link: form.fields["invite"],
-            username: String(decoding: form.fields["username"] ?? [], as: UTF8.self))
+        let page = registerPage(form)
         guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
                 400, "missing_field", "Please give a username and a password.", page: page)
@@ -149,7 +157,8 @@ extension FrontDoor {
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"])
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
-        return .redirect(to: path("/login?notice=registered"))
+        let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
+        return .redirect(to: path("/login?notice=registered") + back)
     }
 
     /// What a registration that did not happen means; nil when it did.
@@ -164,10 +173,10 @@ extension FrontDoor {
         case .closed: registrationClosed
         case .badUsername(let refusal):
             FrontRefusal(
-                422, "username", "This username can't be used: \(refusal.message)", page: page)
+                422, "username", refusal.message, page: page)
         case .badPassword(let refusal):
             FrontRefusal(
-                422, "password", "This password can't be used: \(refusal.message)", page: page)
+                422, "password", refusal.message, page: page)
         case .failed(let failure): .failed(failure, page: page)
         }
     }
@@ -198,7 +207,10 @@ extension FrontDoor {
     }
 
     private func recover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        var form = try await form(request) { Page(kind: .message, title: "Set a new password") }
+        var form = try await form(request) { form in
+            form?.fields["token"].map { recoverPage($0) }
+                ?? Page(kind: .message, title: "Set a new password")
+        }
         defer { form.wipePassword() }
         guard let link = form.fields["token"], let password = form.password else {
             throw FrontRefusal(400, "missing_field", "Please give a new password.")
@@ -208,8 +220,7 @@ extension FrontDoor {
         case .noLink: throw Self.noLink
         case .badPassword(let refusal):
             throw FrontRefusal(
-                422, "password", "This password can't be used: \(refusal.message)",
-                page: recoverPage(link))
+                422, "password", refusal.message, page: recoverPage(link))
         case .failed(let failure): throw .failed(failure, page: recoverPage(link))
         }
     }
@@ -222,6 +233,12 @@ extension FrontDoor {
         /// Overwritten by ``wipePassword()`` when it has been used.
         var password: [UInt8]?
 
+        /// Shows again what was typed, but for the password.
+        func fill(_ page: inout Page) {
+            page.username = fields["username"].map { String(decoding: $0, as: UTF8.self) } ?? ""
+            page.returnTo = returnTarget?.location
+        }
+
         mutating func wipePassword() {
             unsafe password?.withUnsafeMutableBytes { unsafe wipe($0) }
         }
@@ -229,15 +246,21 @@ extension FrontDoor {
 
     /// Reads a form, cheapest test first: media type, origin, size, form, token.
     private func form(
-        _ request: FrontRequest, otherwise page: () -> Page
+        _ request: FrontRequest, otherwise page: (Form?) -> Page
     ) async throws(FrontRefusal) -> Form {
         try requireMediaType(request, .form)
         try requireSameSite(request, body: .form)
         var bytes = try await request.body(limit: FormBody.maximumBytes)
         let body: FormBody
         do throws(FormRefusal) { body = try FormBody(wiping: &bytes) } catch {
-            throw FrontRefusal(error.status, "form", error.message, page: page())
+            throw FrontRefusal(error.status, "form", error.message, page: page(nil))
         }
+        var fields: [String: [UInt8]] = [:]
+        for name in ["username", "invite", "token"] { fields[name] = body.value(name) }
+        let target = body.value("return_to").flatMap { raw in
+            try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
+        }
+        var form = Form(fields: fields, returnTarget: target, password: nil)
         let outcome = await formTokens.judge(
             field: body.value("form"), cookies: request.cookies.values(settings.cookies.form),
             at: clock())
@@ -247,19 +270,14 @@ extension FrontDoor {
             throw FrontRefusal(
                 403, "no_cookie",
                 "Your browser did not send our cookie back. Signing in needs cookies: please allow "
-                    + "them for this site and try again.", page: page())
+                    + "them for this site and try again.", page: page(form))
         case .stale:
             throw FrontRefusal(
                 403, "stale_form",
                 "This page was open for too long, or in another browser. Please "
-                    + "try again.", page: page())
+                    + "try again.", page: page(form))
         }
-        var fields: [String: [UInt8]] = [:]
-        for name in ["username", "invite", "token"] { fields[name] = body.value(name) }
-        let target = body.value("return_to").flatMap { raw in
-            try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
-        }
-        return Form(
-            fields: fields, returnTarget: target, password: body.value("password"))
+        form.password = body.value("password")
+        return form
     }
 }

@@ -34,9 +34,6 @@ package struct FrontListener: Sendable {
 }
 
 package struct FrontServer: Service {
-    /// A request's header fields, as for the check endpoint (REQUIREMENTS SW-1).
-    static let maximumFields = 64
-    static let maximumFieldBytes = 16 * 1024
     /// Idle connections of browsers and proxies.
     static let idleSeconds: Int64 = 60
     static let maximumConnections = 4096
@@ -53,8 +50,9 @@ package struct FrontServer: Service {
         self.logger = logger
         var http1 = HTTP1Channel.Configuration(idleTimeout: .seconds(Self.idleSeconds))
         http1.httpDecoder = .init(
-            maxHeaderFieldSize: Self.maximumFieldBytes, maxHeaderListSize: Self.maximumFieldBytes,
-            maxHeaderFieldCount: Self.maximumFields)
+            maxHeaderFieldSize: FrontDoor.maximumFieldBytes,
+            maxHeaderListSize: FrontDoor.maximumFieldBytes,
+            maxHeaderFieldCount: FrontDoor.maximumFields)
         switch listener.security {
         case .plain: builder = .http1(configuration: http1)
         case .tls(let certificate, let key):
@@ -71,9 +69,13 @@ package struct FrontServer: Service {
                 .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
                 .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
             ]
-            builder = try .http2Upgrade(
-                tlsConfiguration: tls,
-                configuration: .init(idleTimeout: .seconds(Self.idleSeconds)))
+            builder = HTTPServerBuilder { [tls] responder in
+                TimedHandshake(
+                    base: try HTTP2UpgradeChannel(
+                        tlsConfiguration: tls,
+                        configuration: .init(idleTimeout: .seconds(Self.idleSeconds)),
+                        responder: responder))
+            }
         }
     }
 

@@ -17,6 +17,8 @@ struct Page {
     /// The secret of the link that led here.
     var link: String?
     var canRegister = false
+    /// The site's host.
+    var site = ""
 }
 
 struct Pages: Sendable {
@@ -36,11 +38,13 @@ struct Pages: Sendable {
     func render(_ page: Page) -> String? {
         let values: [String: Any] = [
             "base": basePath, "title": page.title, "username": page.username,
-            "canRegister": page.canRegister,
+            "canRegister": page.canRegister, "site": page.site,
+            "hasUsername": !page.username.isEmpty, "hasSite": !page.site.isEmpty,
         ].merging(
             [
                 "alert": page.alert, "notice": page.notice, "returnTo": page.returnTo,
                 "formToken": page.formToken, "link": page.link,
+                "returnQuery": page.returnTo.map { ReturnTarget.queryText(of: $0) },
             ].compactMapValues { $0 }, uniquingKeysWith: { first, _ in first })
         return library.render(values, withTemplate: page.kind.rawValue)
     }
@@ -51,13 +55,14 @@ struct Pages: Sendable {
         <head>
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width, initial-scale=1">
-        <title>{{title}}</title>
+        <title>{{title}}{{#hasSite}} – {{site}}{{/hasSite}}</title>
         <link rel="stylesheet" href="{{base}}/style.css">
         </head>
         <body>
         <main>
-        <h1>{{title}}</h1>
-        {{#alert}}<p class="alert" role="alert">{{alert}}</p>
+        {{#hasSite}}<p class="site">{{site}}</p>
+        {{/hasSite}}<h1>{{title}}</h1>
+        {{#alert}}<p class="alert" id="alert" role="alert">{{alert}}</p>
         {{/alert}}{{#notice}}<p class="notice" role="status">{{notice}}</p>
         {{/notice}}
         """
@@ -79,13 +84,14 @@ struct Pages: Sendable {
         \(hidden)
         <label for="username">Username</label>
         <input id="username" name="username" value="{{username}}" autocomplete="username"
-          autocapitalize="none" spellcheck="false" required maxlength="224" autofocus>
+          autocapitalize="none" spellcheck="false" required maxlength="224"{{^hasUsername}} autofocus{{/hasUsername}}>
         <label for="password">Password</label>
         <input id="password" name="password" type="password" autocomplete="current-password"
-          required>
+          required{{#hasUsername}} autofocus{{/hasUsername}}{{#alert}} aria-invalid="true"
+          aria-describedby="alert"{{/alert}}>
         <button type="submit">Sign in</button>
         </form>
-        {{#canRegister}}<p>New here? <a href="{{base}}/register">Make an account</a>.</p>
+        {{#canRegister}}<p>New here? <a href="{{base}}/register{{#returnTo}}?return_to={{returnQuery}}{{/returnTo}}">Make an account</a>.</p>
         {{/canRegister}}
         """,
         .register: """
@@ -94,10 +100,10 @@ struct Pages: Sendable {
         {{#link}}<input type="hidden" name="invite" value="{{link}}">{{/link}}
         <label for="username">Username</label>
         <input id="username" name="username" value="{{username}}" autocomplete="username"
-          autocapitalize="none" spellcheck="false" required maxlength="224" autofocus>
+          autocapitalize="none" spellcheck="false" required maxlength="224"{{^hasUsername}} autofocus{{/hasUsername}}>
         <label for="password">Password</label>
         <input id="password" name="password" type="password" autocomplete="new-password"
-          aria-describedby="password-hint" required>
+          aria-describedby="password-hint{{#alert}} alert{{/alert}}" required{{#hasUsername}} autofocus{{/hasUsername}}>
         <p id="password-hint" class="hint">At least 15 characters. A few words in a row are easy to
         remember; any character may be used.</p>
         <button type="submit">Make an account</button>
@@ -105,7 +111,7 @@ struct Pages: Sendable {
         <p>You have one? <a href="{{base}}/login">Sign in</a>.</p>
         """,
         .account: """
-        <p>You are signed in as <strong>{{username}}</strong>.</p>
+        <p>You are signed in as <strong>{{username}}</strong>. <a href="/">Go to the site</a></p>
         <form method="post" action="{{base}}/logout">
         \(hidden)
         <button type="submit">Sign out</button>
@@ -114,7 +120,10 @@ struct Pages: Sendable {
         .logout: """
         <form method="post" action="{{base}}/logout">
         \(hidden)
-        <p>This ends your session in this browser.</p>
+        {{#hasUsername}}<p>You are signed in as <strong>{{username}}</strong>. This ends your session
+        in this browser.</p>{{/hasUsername}}
+        {{^hasUsername}}<p>You are not signed in. This clears what this browser still keeps.</p>
+        {{/hasUsername}}
         <button type="submit">Sign out</button>
         </form>
         """,
@@ -145,7 +154,9 @@ struct Pages: Sendable {
         input, button { font: inherit; padding: 0.6rem; border: 1px solid #767676; border-radius: 0.3rem; }
         input { margin-bottom: 0.5rem; }
         button { background: #0b57d0; border-color: #0b57d0; color: #fff; cursor: pointer; }
-        input:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid #f9ab00; outline-offset: 2px; }
+        input:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid light-dark(#8a4b00, #f9ab00); outline-offset: 2px; }
+        .site { margin: 0; font-weight: 600; color: light-dark(#444, #bbb); }
+        form > p { margin: 0 0 0.5rem; }
         .alert, .notice { padding: 0.6rem 0.8rem; border-left: 0.3rem solid; }
         .alert { border-color: #c5221f; background: #c5221f1a; }
         .notice { border-color: #188038; background: #1880381a; }

@@ -18,13 +18,16 @@ struct CommonOptions: ParsableArguments {
     var json = false
 
     /// Defaults, file, environment, and `flags`.
-    func settings(flags: [String: [String]] = [:]) throws -> Settings {
+    func settings(
+        flags: [String: [String]] = [:], isDevelopment: Bool = false
+    ) throws -> Settings {
         var environment = ProcessInfo.processInfo.environment
         let path = config ?? environment["GATEHOUSE_CONFIG"]
         environment["GATEHOUSE_CONFIG"] = nil
         var flags = flags
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
-        var loader = SettingsLoader(file: nil, environment: environment, flags: flags)
+        var loader = SettingsLoader(
+            file: nil, environment: environment, flags: flags, isDevelopment: isDevelopment)
         if let path {
             // An empty file reads as nil.
             guard let handle = FileHandle(forReadingAtPath: path),

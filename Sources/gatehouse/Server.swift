@@ -70,6 +70,7 @@ struct Server {
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
         }
+        ProcessLimits.trimMemory()
         lease.enter(.serving)
         try await check.listen()
         logger.info(
@@ -122,7 +123,8 @@ struct Server {
                 returnOrigins: AllowedOrigins(
                     own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
                 formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
-                cookies: CookieNames(domain: settings.cookieDomain), sendsHSTS: !isDevelopment),
+                cookies: CookieNames(domain: settings.cookieDomain),
+                siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment),
             accounts: accounts, sealer: sealer, entropy: .system, clock: SystemClock.now)
         let security: FrontListener.Security =
             settings.publicTLS
@@ -290,6 +292,7 @@ struct Follower: Service {
                 }
                 if now.boot >= nextLongUpkeep {
                     await node.dropExpired(at: now.wall)
+                    ProcessLimits.trimMemory()
                     await destroyKeys(at: now.wall)
                     nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
                 }

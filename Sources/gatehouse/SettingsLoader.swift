@@ -18,11 +18,14 @@ struct SettingsLoader {
     var environment: [String: String] = [:]
     /// Values of flags, by setting.
     var flags: [String: [String]] = [:]
+    /// Whether the front door may do without an origin.
+    var isDevelopment = false
 
     /// - Throws: `SettingsErrors` with every unknown key and bad value of every layer.
     func load() throws(SettingsErrors) -> Settings {
         var settings = Settings()
         var findings: [String] = []
+        var given = Set(flags.keys)
         let known = Dictionary(uniqueKeysWithValues: Setting.all.map { ($0.name, $0) })
 
         if let file {
@@ -31,6 +34,7 @@ struct SettingsLoader {
                     findings.append("\(entry.place): unknown key \(entry.name)")
                     continue
                 }
+                given.insert(setting.name)
                 if entry.isList && !setting.isList {
                     findings.append("\(entry.place): \(entry.name) takes one value")
                 } else if let problem = setting.read(entry.values, &settings) {
@@ -46,6 +50,7 @@ struct SettingsLoader {
                 findings.append("environment: unknown variable \(variable)")
                 continue
             }
+            given.insert(setting.name)
             let values =
                 setting.isList
                 ? value.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
@@ -61,6 +66,11 @@ struct SettingsLoader {
             }
         }
         findings += Self.contradictions(settings)
+        if settings.publicOrigin == nil, !isDevelopment,
+            given.contains(where: { $0.hasPrefix("public.") })
+        {
+            findings.append("the front door needs public.origin, such as https://www.example.org")
+        }
         guard findings.isEmpty else { throw SettingsErrors(findings: findings) }
         return settings
     }

@@ -204,15 +204,18 @@ import Testing
         #expect(findings("session: {idle: 2h, absolute: 1h}").count == 1)
         #expect(findings("session: {idle: 1h, absolute: 1h}").isEmpty)
         #expect(findings("check.listen: [127.0.0.1:8445]").count == 1)
-        #expect(findings("public.listen: 127.0.0.1:8444").count == 1)
-        #expect(findings("public.tls: false").count == 1)
-        #expect(findings("public: {tls: false, trusted_proxies: [127.0.0.1]}").isEmpty)
-        #expect(findings("public: {tls: false, listen: unix:/run/front.sock}").isEmpty)
+        let origin = "origin: https://a.example"
+        #expect(findings("public: {listen: 127.0.0.1:8444, \(origin)}").count == 1)
+        #expect(findings("public.listen: 127.0.0.1:1").count == 1, "no origin")
+        #expect(findings("public: {tls: false, \(origin)}").count == 1)
+        #expect(findings("public: {tls: false, trusted_proxies: [127.0.0.1], \(origin)}").isEmpty)
+        #expect(findings("public: {tls: false, listen: unix:/run/front.sock, \(origin)}").isEmpty)
         for (key, value) in [
             ("public.trusted_proxies", "10.0.0."), ("public.return_origins", "https://h"),
         ] {
             func list(_ count: Int) -> String {
-                "\(key): [" + (1...count).map { value + "\($0)" }.joined(separator: ", ") + "]"
+                "public.\(origin)\n\(key): ["
+                    + (1...count).map { value + "\($0)" }.joined(separator: ", ") + "]"
             }
             #expect(findings(list(64)).isEmpty, "\(key)")
             #expect(findings(list(65)).count == 1, "\(key)")

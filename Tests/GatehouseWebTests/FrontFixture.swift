@@ -58,7 +58,7 @@ final class FrontFixture: Sendable {
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
                 formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
-                sendsHSTS: true),
+                siteName: "app.example", sendsHSTS: true),
             accounts: accounts, sealer: sealer, entropy: .system, clock: { instant(noon) })
     }
 

@@ -167,7 +167,11 @@ import Testing
         "", "{", "[]", "null", "1", #"{"username":"ada"}"#, #"{"username":1,"password":"x"}"#,
         #"{"username":"ada","password":null}"#, "\u{FEFF}{}",
         #"{"username":"\ud800","password":"x"}"#,
-        String(repeating: "[", count: 10_000),
+        String(repeating: "[", count: 10_000), #"{"username":"a","username":"b","password":"x"}"#,
+        #"{"username":"a","\u0075sername":"b","password":"x"}"#,
+        "{\"username\":\"a\",\"password\":\"b\0\"}",
+        #"{"username":"a","password":"x","x":{"a":1,"a":2}}"#, #"{"username":"a","password":"x"}}"#,
+        #"{"username":"a","password":"x\"#,
     ])
     func `a body that is not the JSON we take is 400`(_ body: String) async throws {
         try await with { (fixture: FrontFixture) async throws in
@@ -193,6 +197,26 @@ import Testing
             #expect(await browser.json("/v1/login", transport).status == 422)
             let remember = #"{"username":"a","password":"b","remember":true}"#
             #expect(await browser.json("/v1/login", remember).status == 422)
+        }
+    }
+
+    @Test func `64 header fields are taken, 65 are 431, and so are more than 16 KiB`() async throws
+    {
+        try await with { (fixture: FrontFixture) async throws in
+            var browser = Browser(fixture)
+            // Two are always there.
+            for (count, status) in [(62, 200), (63, 431)] {
+                let more = (0..<count).map { ("x-\($0)", "y") }
+                #expect(
+                    await browser.send(.get, "/v1/session", more: more).status
+                        == (status == 200 ? 401 : 431))
+                browser.cookies = [:]
+            }
+            let room = 16_384 - "sec-fetch-sitesame-originoriginhttps://app.examplex-pad".utf8.count
+            for (extra, status) in [(0, 401), (1, 431)] {
+                let more = [("x-pad", String(repeating: "p", count: room + extra))]
+                #expect(await browser.send(.get, "/v1/session", more: more).status == status)
+            }
         }
     }
 

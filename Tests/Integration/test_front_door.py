@@ -812,6 +812,9 @@ class BadInput(FrontDoorTest):
         with Wire(self.gatehouse.front) as wire:
             response = wire.request(head("GET /auth/login HTTP/1.1"))
         self.assertEqual(response.status, 400, response)
+        # RFC 9112 section 3.2.2: the host of a whole URL counts, whatever Host says.
+        response = call(self.gatehouse.front, "GET", "https://evil.example/auth/login")
+        self.assertIn(response.status, [400, 421], response)
 
     def test_through_nginx_another_host_is_refused_too(self):
         for host, status in [("evil.example", 421), ("localhost.", 400)]:
@@ -820,7 +823,8 @@ class BadInput(FrontDoorTest):
 
     def test_unknown_pages_and_odd_targets(self):
         for target in ["/auth/", "/auth", "/auth/nothing", "/authlogin", "/login", "/",
-                       "/auth//login", "/auth/login/", "/auth/%6cogin", "/auth/../auth/login", "/auth/login%00",
+                       "/auth//login", "/auth/login/", "/auth/%6cogin", "/auth/../auth/login",
+                       "/auth/login%00",
                        "/auth/v1/", "/auth/v1/login/", "/auth/account/style.css", "/auth/LOGIN",
                        "/auth/login;x", "/check", "/metrics"]:
             with self.subTest(target):
@@ -1012,6 +1016,8 @@ class RevokedKeys(FrontDoorTest):
         visitor = self.visitor()
         visitor.open("/tea")
         self.gatehouse.ok("keys", "revoke", "--all", "--wait")
+        # Until the next key is active nothing can be sealed, no form either.
+        eventually(lambda: self.visitor().open("/auth/login").status == 200, within=30)
         visitor.submit(username=name, password=PASSWORD)
         self.assert_refused(visitor.response, 403, "try again")
         self.assertIsNone(visitor.token)
@@ -1145,6 +1151,38 @@ class EveryAnswer(FrontDoorTest):
             with self.subTest(number, status=status):
                 self.assertEqual(response.status, status, response)
                 self.assert_headers(response, "no-referrer")
+
+
+class Secrets(FrontDoorTest):
+    """What nobody may read afterwards: in the log, in the database, in nginx's log."""
+
+    def test_no_password_token_or_link_is_written_anywhere(self):
+        name, password, typo = self.new_user(), "marker-password-one", "marker-password-two"
+        written = [password, typo]
+        recovery = self.gatehouse.json("users", "recover", name)
+        visitor = self.visitor()
+        visitor.open("/auth/recover?token=" + recovery["token"])
+        visitor.submit(password=password)
+        written.append(recovery["token"])
+        visitor.sign_in(name, typo)
+        # A password typed where the name belongs.
+        visitor.sign_in(password, password)
+        visitor.sign_in(name, password)
+        written += visitor.jar.values()
+        visitor.open("/auth/logout")
+        written += [visitor.page.forms[0].fields["form"]]
+        visitor.submit()
+        answer = sign_in(self.gatehouse, name, password)
+        written.append(json.loads(answer.body)["token"])
+        call(self.gatehouse.front, "POST", "/auth/v1/login", body=b'{"password":"%s"' % (
+            password.encode()))
+        files = [file for file in self.gatehouse.data.rglob("*") if file.is_file()]
+        files += [self.gatehouse.log, self.nginx.directory / "error.log"]
+        self.assertTrue(any(file.name.endswith(".sqlite") for file in files), files)
+        for file in files:
+            content = file.read_bytes()
+            for secret in written:
+                self.assertNotIn(secret.encode(), content, f"in {file.name}")
 
 
 class OneAnswerForAll(FrontDoorTest):
@@ -1404,6 +1442,11 @@ class OwnTLS(unittest.TestCase):
                  url + path], capture_output=True, text=True)
             self.assertEqual(result.stdout, f"2 {status}", result.stderr)
 
+    def test_who_says_nothing_does_not_keep_a_place(self):
+        # There are only so many connections: silence before the handshake holds none for long.
+        with Wire(self.gatehouse.front, timeout=65) as wire:
+            self.assertTrue(wire.closed_by_peer(), "still open after 65 s")
+
     def test_plain_http_gets_no_answer(self):
         with Wire(self.gatehouse.front) as wire, self.assertRaises(OSError):
             wire.request(head("GET /login HTTP/1.1", "Host: localhost"))
@@ -1413,12 +1456,26 @@ class BehindTLS(unittest.TestCase):
     """nginx and the front door with TLS between them too."""
 
     def test_the_site_is_reached_by_signing_in(self):
-        gatehouse = Gatehouse(self, arguments=[], environment={
-            "GATEHOUSE_PUBLIC_BASE_PATH": "/auth"}).start()
+        gatehouse = Gatehouse(self, environment={"GATEHOUSE_PUBLIC_BASE_PATH": "/auth"}).start()
         nginx = Nginx(self, gatehouse.tcp, front="https://%s:%d" % gatehouse.front)
-        register_over_tls = Visitor(nginx.address[1])
-        register_over_tls.register("ada", PASSWORD)
         visitor = Visitor(nginx.address[1])
+        visitor.register("ada", PASSWORD)
+        visitor.open("/")
+        visitor.submit(username="ada", password=PASSWORD)
+        self.assertIn("Hello, ada.", visitor.response.body.decode())
+
+
+class BehindAUnixSocket(unittest.TestCase):
+    """nginx and the front door on one machine, with no port between them."""
+
+    def test_the_site_is_reached_by_signing_in(self):
+        gatehouse = Gatehouse(self, front={"public.trusted_proxies": []})
+        path = gatehouse.directory / "front.sock"
+        gatehouse.arguments = ["--public", f"unix:{path}"]
+        gatehouse.start()
+        nginx = Nginx(self, gatehouse.unix, front=f"http://unix:{path}")
+        visitor = Visitor(nginx.address[1])
+        visitor.register("ada", PASSWORD)
         visitor.open("/")
         visitor.submit(username="ada", password=PASSWORD)
         self.assertIn("Hello, ada.", visitor.response.body.decode())

@@ -30,6 +30,28 @@ package struct ReturnTarget: Hashable, Sendable {
     /// Visible ASCII, percent-encoded where it was not.
     package let location: String
 
+    /// The location as the value of a query's field: everything that means something there encoded.
+    package var queryText: String { Self.queryText(of: location) }
+
+    package static func queryText(of location: String) -> String {
+        location.utf8.map { byte in
+            isUnreserved(byte) || byte == UInt8(ascii: "/")
+                ? String(UnicodeScalar(byte))
+                : "%" + String(byte >> 4, radix: 16, uppercase: true)
+                    + String(byte & 15, radix: 16, uppercase: true)
+        }.joined()
+    }
+
+    private static func isUnreserved(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
+            UInt8(ascii: "_"), UInt8(ascii: "~"):
+            true
+        default: false
+        }
+    }
+
     private init(location: String) { self.location = location }
 
     /// Checks what a form or a query brought, decoded once.
