@@ -32,6 +32,8 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
         // TLS of the front door.
         .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
+        // The parts of HTTP messages, for the front door's deadlines.
+        .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
         // SQLite: connections, transactions, migrations.
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
         // The command line.
@@ -87,6 +89,7 @@ let package = Package(
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],

@@ -344,7 +344,7 @@ package protocol Store: Sendable {
     func user(named username: Username) async throws(StoreError) -> User?
     /// In the order of their names' bytes, starting after `name`.
     func users(after name: Username?, limit: Int) async throws(StoreError) -> [User]
-    /// Disabling raises the epoch, so that every session of the user is over.
+    /// Disabling raises the epoch, so that every session of the user is over, and uses up links.
     func setUser(
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome
@@ -357,10 +357,12 @@ package protocol Store: Sendable {
 
     // MARK: Single-use links
 
+    /// A recovery link takes the place of every older one of its user.
     func addLink(_ link: Link, audit: AuditEvent, at now: UnixTime) async throws(StoreError)
     /// The link if it has not been used and has not expired.
     func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link?
-    /// Sets the password of the link's user, uses the link up, and ends every session of the user.
+    /// Sets the password of the link's user if enabled, uses every recovery link of the user up, and
+    /// ends every session of theirs.
     func setPassword(
         _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome

@@ -368,7 +368,10 @@ package final class SQLiteStore: Store {
     ) async throws(StoreError) {
         try await write(at: now) { db in
             var user: UserID?
-            if case .recovery(let id) = link.purpose { user = id }
+            if case .recovery(let id) = link.purpose {
+                user = id
+                try Self.useUpLinks(of: id, db, at: now)
+            }
             try db.execute(
                 sql: "INSERT INTO links (hash, kind, user_id, expires) VALUES (?, ?, ?, ?)",
                 arguments: [
@@ -402,17 +405,21 @@ package final class SQLiteStore: Store {
             arguments: [now.seconds, Data(hash.bytes)])
     }
 
+    /// Every recovery link of a user: an older one may be in other hands.
+    private static func useUpLinks(of user: UserID, _ db: Database, at now: UnixTime) throws {
+        try db.execute(
+            sql: "UPDATE links SET used = ? WHERE user_id = ? AND used IS NULL",
+            arguments: [now.seconds, user.value.data])
+    }
+
     package func setPassword(
         _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome {
         try await write(at: now) { db in
             guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
-                let user = try Self.user(id, db)
+                let user = try Self.user(id, db), user.state == .enabled
             else { return .noLink }
-            // Every recovery link of the user: an older one may be in other hands.
-            try db.execute(
-                sql: "UPDATE links SET used = ? WHERE user_id = ? AND used IS NULL",
-                arguments: [now.seconds, id.value.data])
+            try Self.useUpLinks(of: id, db, at: now)
             try db.execute(
                 sql: "UPDATE users SET password_hash = ? WHERE id = ?",
                 arguments: [passwordHash, id.value.data])
@@ -462,6 +469,7 @@ package final class SQLiteStore: Store {
                 arguments: [state.rawValue, id.value.data])
             var position = try Self.sequence(db)
             if state == .disabled {
+                try Self.useUpLinks(of: id, db, at: now)
                 position = try Self.raiseEpoch(of: user, db, at: now)
             }
             try Self.append(audit, to: db, at: now)

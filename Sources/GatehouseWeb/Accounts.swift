@@ -144,7 +144,9 @@ package struct Accounts: Sendable {
         do {
             let outcome = try await store.revokeSessions(
                 sessions, audit: .signedOut, by: .server, at: now)
-            guard case .revoked(let position, _) = outcome else { return }
+            guard case .revoked(let position, let ended) = outcome else { return }
+            logger.info(
+                "signed out", metadata: ["event": "authn_token_revoked", "sessions": "\(ended)"])
             try await node.catchUp(to: position, at: now)
         } catch { throw failed(error) }
     }
@@ -193,7 +195,10 @@ package struct Accounts: Sendable {
                         name, id: id, passwordHash: hash, audit: audit, at: now)
                 }
             switch outcome {
-            case .added(let user): return .registered(user)
+            case .added(let user):
+                logger.info(
+                    "registered", metadata: ["event": "user_created", "user": "\(id.text)"])
+                return .registered(user)
             case .nameTaken: return .nameTaken
             case .notInvited: return .notInvited
             }
@@ -237,7 +242,10 @@ package struct Accounts: Sendable {
             let now = clock().wall
             let outcome = try await store.setPassword(
                 hash, with: link, audit: .passwordRecovered, at: now)
-            guard case .set(_, let position) = outcome else { return .noLink }
+            guard case .set(let id, let position) = outcome else { return .noLink }
+            logger.notice(
+                "password recovered",
+                metadata: ["event": "authn_password_change", "user": "\(id.text)"])
             try await node.catchUp(to: position, at: now)
             return .recovered
         } catch { return .failed(failed(error)) }
@@ -256,6 +264,10 @@ package struct Accounts: Sendable {
         if let error = error as? PasswordHasherError, error == .busy {
             logger.warning("password queue full", metadata: ["event": "excess_rate_limit_exceeded"])
             return .busy
+        }
+        if let error = error as? PasswordHasherError, error == .cancelled {
+            logger.debug("the client has gone")
+            return .unavailable
         }
         logger.error("account request failed", metadata: ["failure": "\(error)"])
         return .unavailable

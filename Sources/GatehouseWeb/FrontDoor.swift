@@ -94,7 +94,7 @@ package struct FrontDoor: Sendable {
                 request.isAPI(base: base)
                 ? .problem(error) : await refusalPage(error, for: request)
         }
-        return finish(response, isAPI: request.isAPI(base: base))
+        return finish(response, for: request)
     }
 
     private func route(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -106,13 +106,14 @@ package struct FrontDoor: Sendable {
             throw FrontRefusal(refusal.status, "host", refusal.message)
         }
         guard request.path.utf8.starts(with: base.utf8),
-            let methods = routes[String(request.path.dropFirst(base.count))]
+            let methods = routes[
+                String(decoding: request.path.utf8.dropFirst(base.utf8.count), as: UTF8.self)]
         else {
             throw FrontRefusal(
                 404, "not_found", "There is nothing at this address.",
                 page: Page(kind: .message, title: "Page not found"))
         }
-        // HEAD is GET without the body, which the server leaves out.
+        // HEAD is GET without the body, which is left out where answers are sent.
         let method = request.method == .head ? .get : request.method
         guard let handler = methods[method] else {
             var allowed = methods.keys.map(\.rawValue)
@@ -146,15 +147,14 @@ package struct FrontDoor: Sendable {
         if page.kind != .message {
             do {
                 let now = clock()
-                var preSession = await formTokens.preSession(
-                    request.cookies.values(settings.cookies.form))
-                if preSession == nil {
+                var binding = await formBinding(request)
+                if binding == nil {
                     let made = try await formTokens.newPreSession(at: now)
-                    preSession = made.preSession
+                    binding = .preSession(made.preSession)
                     cookie = settings.cookies.setting(settings.cookies.form, to: made.cookie)
                 }
-                if let preSession {
-                    page.formToken = try await formTokens.field(for: preSession, at: now)
+                if let binding {
+                    page.formToken = try await formTokens.field(for: binding, at: now)
                 }
             } catch {
                 return .text(503, "This service can't answer now; please try again.", retry: true)
@@ -170,7 +170,8 @@ package struct FrontDoor: Sendable {
     }
 
     /// Adds what every answer has (REQUIREMENTS HDR-1).
-    private func finish(_ response: FrontResponse, isAPI: Bool) -> FrontResponse {
+    func finish(_ response: FrontResponse, for request: FrontRequest) -> FrontResponse {
+        let isAPI = request.isAPI(base: base)
         var response = response
         let targets = (["'self'"] + settings.formTargets.map(\.text)).joined(separator: " ")
         response.headers += [
@@ -211,6 +212,16 @@ package struct FrontDoor: Sendable {
         case .denied: return nil
         case .unavailable: throw .unavailable
         }
+    }
+
+    /// What a form of this browser is bound to: its session if it has one, else its pre-session.
+    func formBinding(_ request: FrontRequest) async -> FormTokens.Binding? {
+        let tokens = request.cookies.values(settings.cookies.session)
+        if tokens.count == 1, let claims = await sealer.claims(of: tokens[0], transport: .cookie) {
+            return .session(claims.session)
+        }
+        return await formTokens.preSession(request.cookies.values(settings.cookies.form))
+            .map { .preSession($0) }
     }
 
     /// Every session that a token of the request opens to, live or not: sign-in and sign-out end

@@ -261,9 +261,10 @@ extension FrontDoor {
             try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
         }
         var form = Form(fields: fields, returnTarget: target, password: nil)
+        let names = [settings.cookies.session, settings.cookies.form]
         let outcome = await formTokens.judge(
-            field: body.value("form"), cookies: request.cookies.values(settings.cookies.form),
-            at: clock())
+            field: body.value("form"), binding: await formBinding(request),
+            hasCookie: names.contains { !request.cookies.values($0).isEmpty }, at: clock())
         switch outcome {
         case .good: break
         case .noCookie:

@@ -36,7 +36,7 @@ package struct FrontListener: Sendable {
 package struct FrontServer: Service {
     /// Idle connections of browsers and proxies.
     static let idleSeconds: Int64 = 60
-    static let maximumConnections = 4096
+    package static let maximumConnections = 4096
 
     private let listener: FrontListener
     private let door: FrontDoor
@@ -44,11 +44,15 @@ package struct FrontServer: Service {
     private let builder: HTTPServerBuilder
 
     /// - Throws: when certificate or key can't be read.
-    package init(listener: FrontListener, door: FrontDoor, logger: Logger) throws {
+    package init(
+        listener: FrontListener, door: FrontDoor, isDevelopment: Bool, logger: Logger
+    ) throws {
         self.listener = listener
         self.door = door
         self.logger = logger
-        var http1 = HTTP1Channel.Configuration(idleTimeout: .seconds(Self.idleSeconds))
+        var http1 = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [RequestDeadlines(nextHeadSeconds: Self.idleSeconds)],
+            idleTimeout: .seconds(Self.idleSeconds))
         http1.httpDecoder = .init(
             maxHeaderFieldSize: FrontDoor.maximumFieldBytes,
             maxHeaderListSize: FrontDoor.maximumFieldBytes,
@@ -56,10 +60,9 @@ package struct FrontServer: Service {
         switch listener.security {
         case .plain: builder = .http1(configuration: http1)
         case .tls(let certificate, let key):
+            let certificates = try NIOSSLCertificate.fromPEMFile(certificate)
             var tls = TLSConfiguration.makeServerConfiguration(
-                certificateChain: try NIOSSLCertificate.fromPEMFile(certificate).map {
-                    .certificate($0)
-                },
+                certificateChain: certificates.map { .certificate($0) },
                 privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
             tls.minimumTLSVersion = .tlsv12
             // AEAD with forward secrecy only (REQUIREMENTS SW-6); TLS 1.3 has nothing else.
@@ -69,13 +72,30 @@ package struct FrontServer: Service {
                 .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
                 .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
             ]
-            builder = HTTPServerBuilder { [tls] responder in
+            guard
+                isDevelopment
+                    || !certificates.contains(where: { Self.isForDevelopment($0) })
+            else { throw DevelopmentCertificateRefused() }
+            builder = HTTPServerBuilder { [tls, http1] responder in
                 TimedHandshake(
                     base: try HTTP2UpgradeChannel(
                         tlsConfiguration: tls,
-                        configuration: .init(idleTimeout: .seconds(Self.idleSeconds)),
+                        configuration: .init(
+                            idleTimeout: .seconds(Self.idleSeconds), streamConfiguration: http1),
                         responder: responder))
             }
+        }
+    }
+
+    /// Whether a certificate has the mark of those that `serve --dev` and `make certs` make, in its
+    /// issuer or subject (REQUIREMENTS SW-6).
+    private static func isForDevelopment(_ certificate: NIOSSLCertificate) -> Bool {
+        let mark = Array("Gatehouse development, not for production".utf8)
+        guard let bytes = try? certificate.toDERBytes(), bytes.count >= mark.count else {
+            return false
+        }
+        return (0...(bytes.count - mark.count)).contains {
+            bytes[$0..<($0 + mark.count)].elementsEqual(mark)
         }
     }
 
@@ -86,7 +106,7 @@ package struct FrontServer: Service {
             case .unix(let path): .unixDomainSocket(path: path)
             }
         let application = Application(
-            responder: Responder(door: door, security: listener.security), server: builder,
+            responder: Responder(door: door, listener: listener), server: builder,
             configuration: ApplicationConfiguration(
                 address: bind,
                 availableConnectionsDelegate: MaximumAvailableConnections(
@@ -99,25 +119,21 @@ package struct FrontServer: Service {
         try await application.runService(gracefulShutdownSignals: [])
     }
 
-    private struct Context: RequestContext, RemoteAddressRequestContext {
+    private struct Context: RequestContext {
         var coreContext: CoreRequestContextStorage
-        let remoteAddress: SocketAddress?
+        let channel: any Channel
 
         init(source: ApplicationRequestContextSource) {
             coreContext = .init(source: source)
-            remoteAddress = source.channel.remoteAddress
+            channel = source.channel
         }
     }
 
     private struct Responder: HTTPResponder {
         let door: FrontDoor
-        let security: FrontListener.Security
+        let listener: FrontListener
 
         func respond(to request: Request, context: Context) async throws -> Response {
-            guard isTrusted(context.remoteAddress) else {
-                return Self.response(
-                    .text(403, "This port is for the proxy in front of it.", retry: false))
-            }
             let front = FrontRequest(
                 method: request.method, target: request.head.path ?? "",
                 authority: request.head.authority, fields: request.headers
@@ -127,33 +143,66 @@ package struct FrontServer: Service {
                     return nil
                 }
             }
-            let response = try? await withTimeLimit(seconds: FrontDoor.requestSeconds) { [door] in
-                await door.respond(to: front)
+            guard isTrusted(context.channel.remoteAddress) else {
+                let refusal = FrontResponse.text(
+                    403, "This port is for the proxy in front of it.", retry: false)
+                return response(door.finish(refusal, for: front), to: request)
             }
-            return Self.response(
-                response ?? .text(503, "This took too long; please try again.", retry: true))
+            let answer = try? await withTimeLimit(seconds: FrontDoor.requestSeconds) { [door] in
+                await whileConnected(context.channel) { await door.respond(to: front) }
+            }
+            let late = FrontResponse.text(
+                503, "This took too long; please try again.", retry: true)
+            return response(answer ?? door.finish(late, for: front), to: request)
         }
 
+        /// Plain HTTP is for listed peers; everybody who reaches a Unix socket is one. A TCP peer
+        /// whose address can't be told any more has reset its connection, and is nobody.
         private func isTrusted(_ peer: SocketAddress?) -> Bool {
-            guard case .plain(let trusted) = security else { return true }
-            switch peer {
-            case .unixDomainSocket: return true
-            case .v4, .v6: return peer?.ipAddress.map { trusted.contains($0) } ?? false
-            // A Unix socket's peer has no address.
-            case nil: return true
+            guard case .plain(let trusted) = listener.security, listener.address.isTCP else {
+                return true
             }
+            return peer?.ipAddress.map { trusted.contains($0) } ?? false
         }
 
-        private static func response(_ front: FrontResponse) -> Response {
+        private func response(_ front: FrontResponse, to request: Request) -> Response {
             var fields = HTTPFields()
             for (name, value) in front.headers {
                 fields.append(HTTPField(name: name, value: value))
             }
             if let type = front.contentType { fields[.contentType] = type }
             if front.status != 204 { fields[.contentLength] = "\(front.body.utf8.count)" }
-            return Response(
-                status: .init(code: front.status), headers: fields,
-                body: ResponseBody(byteBuffer: ByteBuffer(string: front.body)))
+            // The answer to HEAD has the length of GET's body, and no body.
+            let body =
+                request.method == .head
+                ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(string: front.body))
+            return Response(status: .init(code: front.status), headers: fields, body: body)
         }
+    }
+}
+
+/// A certificate of `serve --dev` or `make certs` was given to a server that is not for development.
+package struct DevelopmentCertificateRefused: Error, CustomStringConvertible {
+    package let description = "it is a development certificate"
+}
+
+/// Does `work`, and cancels it when the connection closes: nobody waits for its answer, and a
+/// password that waits to be hashed leaves the queue (REQUIREMENTS PW-12).
+private func whileConnected(
+    _ channel: any Channel, _ work: @escaping @Sendable () async -> FrontResponse
+) async -> FrontResponse {
+    let closed = AsyncStream.makeStream(of: Void.self)
+    channel.closeFuture.whenComplete { _ in closed.continuation.finish() }
+    return await withTaskGroup(of: FrontResponse?.self) { group in
+        group.addTask { await work() }
+        group.addTask {
+            for await _ in closed.stream {}
+            return nil
+        }
+        for await response in group {
+            group.cancelAll()
+            if let response { return response }
+        }
+        return .text(503, "The connection was closed.", retry: false)
     }
 }

@@ -29,7 +29,8 @@ struct Server {
         try DataDirectory.check(settings.dataDirectory)
         // Read twice: the node and the first keyring each own a copy.
         let store = try await openStore()
-        try ProcessLimits.apply(connections: settings.checkLimits.maximumConnections)
+        try ProcessLimits.apply(
+            connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
         let eventLoops =
             settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
@@ -135,7 +136,7 @@ struct Server {
                 listener: FrontListener(
                     address: settings.publicAddress, security: security,
                     socketMode: settings.checkSocketMode),
-                door: door, logger: Logger(label: "gatehouse.front"))
+                door: door, isDevelopment: isDevelopment, logger: Logger(label: "gatehouse.front"))
         } catch {
             throw CommandFailure.environment(
                 "cannot use the front door's certificate \(settings.publicCertificatePath): "

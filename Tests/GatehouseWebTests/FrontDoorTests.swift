@@ -364,6 +364,28 @@ import Testing
         }
     }
 
+    @Test func `a newer link, a new password and a disabling end every older link`() async throws {
+        try await with { (fixture: FrontFixture) async throws in
+            let user = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            let first = try await fixture.makeLink(.recovery(user.id))
+            let second = try await fixture.makeLink(.recovery(user.id))
+            #expect(await browser.get("/recover?token=\(first)").status == 403)
+            let fields = [("password", "a new horse battery staple"), ("token", second)]
+            #expect(await browser.submit("/recover?token=\(second)", fields).status == 303)
+            let third = try await fixture.makeLink(.recovery(user.id))
+            _ = try await fixture.store.setUser(
+                user.id, state: .disabled, audit: AuditEvent(.userDisabled, by: .command),
+                at: time(noon))
+            #expect(await browser.get("/recover?token=\(third)").status == 403)
+            let fourth = try await fixture.makeLink(.recovery(user.id))
+            let refused = await browser.submit(
+                "/recover?token=\(fourth)",
+                [("password", "another horse battery"), ("token", fourth)])
+            #expect(refused.status == 403, "not while the user is disabled")
+        }
+    }
+
     // MARK: When this node can't
 
     @Test func `a node that can't know lets nobody in and says so`() async throws {

@@ -100,20 +100,49 @@ import Testing
     @Test func `a form is good for twelve hours and not longer`() async throws {
         try await with { (fixture: FrontFixture) async throws in
             let tokens = fixture.door.formTokens
-            let (preSession, cookie) = try await tokens.newPreSession(at: instant(noon))
-            let field = Array(try await tokens.field(for: preSession, at: instant(noon)).utf8)
-            let cookies = [Array(cookie.utf8)]
-            func outcome(_ seconds: Int64) async -> FormTokens.Outcome {
-                await tokens.judge(field: field, cookies: cookies, at: instant(noon + seconds))
+            let (preSession, _) = try await tokens.newPreSession(at: instant(noon))
+            let session = SessionID(preSession)
+            for binding in [FormTokens.Binding.preSession(preSession), .session(session)] {
+                let field = Array(try await tokens.field(for: binding, at: instant(noon)).utf8)
+                func outcome(
+                    _ seconds: Int64, _ other: FormTokens.Binding?
+                ) async -> FormTokens.Outcome {
+                    await tokens.judge(
+                        field: field, binding: other, hasCookie: true, at: instant(noon + seconds))
+                }
+                #expect(await outcome(12 * 3600 - 1, binding) == .good)
+                #expect(await outcome(12 * 3600, binding) == .stale)
+                #expect(await outcome(-clockSkewSeconds, binding) == .good)
+                #expect(await outcome(-clockSkewSeconds - 1, binding) == .stale)
+                #expect(await outcome(0, nil) == .stale)
+                // The same 16 bytes as the other kind of binding.
+                let swapped: FormTokens.Binding =
+                    binding == .session(session) ? .preSession(preSession) : .session(session)
+                #expect(await outcome(0, swapped) == .stale)
+                let blocked = await tokens.judge(
+                    field: field, binding: nil, hasCookie: false, at: instant(noon))
+                #expect(blocked == .noCookie)
             }
-            #expect(await outcome(12 * 3600 - 1) == .good)
-            #expect(await outcome(12 * 3600) == .stale)
-            #expect(await outcome(-clockSkewSeconds) == .good)
-            #expect(await outcome(-clockSkewSeconds - 1) == .stale)
-            #expect(await tokens.judge(field: field, cookies: [], at: instant(noon)) == .noCookie)
-            let twice = await tokens.judge(
-                field: field, cookies: cookies + cookies, at: instant(noon))
-            #expect(twice == .stale)
+        }
+    }
+
+    @Test func `a form from before a sign-in, or of another session, is not taken after it`()
+        async throws
+    {
+        try await with { (fixture: FrontFixture) async throws in
+            _ = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            let before = try #require(Browser.formToken(await browser.get("/login").body))
+            let preSession = browser.cookies["__Host-gatehouse-form"]
+            _ = await browser.signIn("ada")
+            browser.cookies["__Host-gatehouse-form"] = preSession
+            #expect(await browser.post("/logout", [("form", before)]).status == 403)
+            var other = Browser(fixture)
+            _ = await other.signIn("ada")
+            let foreign = try #require(Browser.formToken(await other.get("/account").body))
+            #expect(await browser.post("/logout", [("form", foreign)]).status == 403)
+            #expect(await fixture.isGood(browser.sessionToken))
+            #expect(await browser.submit("/logout", []).status == 303)
         }
     }
 
