@@ -19,7 +19,7 @@ struct CommonOptions: ParsableArguments {
 
     /// Defaults, file, environment, and `flags`.
     func settings(
-        flags: [String: [String]] = [:], isDevelopment: Bool = false
+        flags: [String: [String]] = [:], requiresOrigin: Bool = false
     ) throws -> Settings {
         var environment = ProcessInfo.processInfo.environment
         let path = config ?? environment["GATEHOUSE_CONFIG"]
@@ -27,7 +27,7 @@ struct CommonOptions: ParsableArguments {
         var flags = flags
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
         var loader = SettingsLoader(
-            file: nil, environment: environment, flags: flags, isDevelopment: isDevelopment)
+            file: nil, environment: environment, flags: flags, requiresOrigin: requiresOrigin)
         if let path {
             // An empty file reads as nil.
             guard let handle = FileHandle(forReadingAtPath: path),

@@ -34,7 +34,7 @@ struct ServeCommand: AsyncParsableCommand {
         if dev && options.dataDir == nil {
             flags["data_dir"] = [CommonOptions.absolute("gatehouse-data")]
         }
-        let settings = try options.settings(flags: flags, isDevelopment: dev)
+        let settings = try options.settings(flags: flags, requiresOrigin: !dev)
         let level = settings.logLevel
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
         signal(SIGPIPE, SIG_IGN)

@@ -18,8 +18,8 @@ struct SettingsLoader {
     var environment: [String: String] = [:]
     /// Values of flags, by setting.
     var flags: [String: [String]] = [:]
-    /// Whether the front door may do without an origin.
-    var isDevelopment = false
+    /// Whether a front door that is configured needs its origin: for a server, but in development.
+    var requiresOrigin = false
 
     /// - Throws: `SettingsErrors` with every unknown key and bad value of every layer.
     func load() throws(SettingsErrors) -> Settings {
@@ -66,7 +66,7 @@ struct SettingsLoader {
             }
         }
         findings += Self.contradictions(settings)
-        if settings.publicOrigin == nil, !isDevelopment,
+        if requiresOrigin, settings.publicOrigin == nil,
             given.contains(where: { $0.hasPrefix("public.") })
         {
             findings.append("the front door needs public.origin, such as https://www.example.org")

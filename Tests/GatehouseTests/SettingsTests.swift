@@ -14,7 +14,8 @@ import Testing
         flags: [String: [String]] = [:]
     ) throws -> Settings {
         try SettingsLoader(
-            file: file.map { ($0, "test.yaml") }, environment: environment, flags: flags
+            file: file.map { ($0, "test.yaml") }, environment: environment, flags: flags,
+            requiresOrigin: true
         ).load()
     }
 
