@@ -43,6 +43,14 @@ final class RequestDeadlines: ChannelDuplexHandler, RemovableChannelHandler {
         context.fireChannelRead(data)
     }
 
+    /// A client of HTTP/1 that sends no more has gone: none that waits for an answer ends its side
+    /// first. In HTTP/2 the end of a request is just that, on a stream below its connection.
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        let isStream = context.channel.parent?.parent != nil
+        if case ChannelEvent.inputClosed = event, !isStream { return context.close(promise: nil) }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         guard case .end = unwrapOutboundIn(data) else {
             return context.write(data, promise: promise)
