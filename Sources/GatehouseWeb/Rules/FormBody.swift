@@ -1,6 +1,6 @@
 // The body of a form, decoded strictly, in memory that is wiped.
 
-package import GatehouseCore
+import GatehouseCore
 
 /// The fields of an `application/x-www-form-urlencoded` body (URL Standard, section 5), by name.
 ///
@@ -26,7 +26,7 @@ package struct FormBody: ~Copyable, Sendable {
     }
 
     private let decoded: SecretBytes
-    private var fields: [Field]
+    private let fields: [Field]
 
     /// Decodes `body`, whose wiping stays the caller's duty.
     package init(_ body: Span<UInt8>) throws(FormRefusal) {
@@ -88,20 +88,10 @@ package struct FormBody: ~Copyable, Sendable {
         }
     }
 
-    /// A copy of a value that is no secret, valid UTF-8; nil without such a field.
+    /// A copy of a value, valid UTF-8; nil without such a field. Wiping that of a secret is the
+    /// caller's duty.
     package borrowing func value(_ name: String) -> [UInt8]? {
         withValue(name) { bytes in bytes.indices.map { bytes[$0] } }
-    }
-
-    /// Takes a secret out of the form, to an owner of its own; nil without such a field, and for an
-    /// empty one, which is no secret. The form has the field no longer.
-    package mutating func takeSecret(_ name: String) -> SecretBytes? {
-        guard let index = fields.firstIndex(where: { name.utf8.elementsEqual($0.name) }) else {
-            return nil
-        }
-        let range = fields.remove(at: index).value
-        guard !range.isEmpty else { return nil }
-        return decoded.withSpan { SecretBytes(copying: $0.extracting(range)) }
     }
 
     /// Names compare byte by byte (REQUIREMENTS USR-4).
