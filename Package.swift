@@ -30,7 +30,7 @@ let package = Package(
             url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
         // The pages of the front door, as templates.
         .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
-        // TLS of the front door.
+        // TLS of the front door and the check endpoint.
         .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
         // The parts of HTTP messages, for the front door's deadlines.
         .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
@@ -51,15 +51,19 @@ let package = Package(
         .systemLibrary(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CEpoll"),
         .target(
             name: "CDevelopmentCertificate", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
-        // What is asked of the kernel: clocks, socket paths, limits of the process.
+        // What is asked of the machine: clocks, socket paths, limits of the process, certificates.
         .target(
             name: "GatehouseSystem",
-            dependencies: ["CDevelopmentCertificate", "CLinux", "GatehouseCore"],
+            dependencies: [
+                "CDevelopmentCertificate", "CLinux", "GatehouseCore",
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
             swiftSettings: settings),
         .target(
             name: "GatehousePasswords",
@@ -74,15 +78,17 @@ let package = Package(
         .target(
             name: "GatehouseCheck",
             dependencies: [
-                "GatehouseCore", "GatehouseSystem",
+                "CEpoll", "GatehouseCore", "GatehouseSystem",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .target(
             name: "GatehouseWeb",
             dependencies: [
-                "GatehouseCore", "GatehousePasswords",
+                "GatehouseCore", "GatehousePasswords", "GatehouseSystem",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdHTTP2", package: "hummingbird"),

@@ -1,15 +1,63 @@
-// Comparing and searching bytes in place.
+// Comparing and searching bytes in place, eight at a time where it counts.
 
 import GatehouseCore
 
+/// Every byte of a word the same.
+@inline(__always)
+private func repeated(_ byte: UInt8) -> UInt64 { UInt64(byte) &* 0x0101_0101_0101_0101 }
+
+/// The high bit of each byte that is zero. Bits above the lowest that is set may be wrong (a borrow
+/// goes up), so only the lowest counts.
+@inline(__always)
+private func zeroBytes(_ word: UInt64) -> UInt64 {
+    (word &- repeated(0x01)) & ~word & repeated(0x80)
+}
+
+/// The high bit of each control character but those above another one: below space, and DEL. Only the
+/// lowest that is set counts, as in `zeroBytes`.
+@inline(__always)
+private func controlBytes(_ word: UInt64) -> UInt64 {
+    ((word &- repeated(0x20)) & ~word & repeated(0x80)) | zeroBytes(word ^ repeated(0x7F))
+}
+
 extension Span<UInt8> {
+    /// Eight bytes from `offset`, the first the lowest; `offset + 8` is at most `count`.
+    @inline(__always)
+    private func word(at offset: Int) -> UInt64 {
+        // SAFETY: `unsafeLoadUnaligned` checks the bounds, and any bytes are an integer.
+        UInt64(
+            littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+
     func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
         var index = range.lowerBound
+        let pattern = repeated(byte)
+        while index &+ 8 <= range.upperBound {
+            let found = zeroBytes(word(at: index) ^ pattern)
+            if found != 0 { return index &+ found.trailingZeroBitCount / 8 }
+            index &+= 8
+        }
         while index < range.upperBound {
             if self[index] == byte { return index }
-            index += 1
+            index &+= 1
         }
         return nil
+    }
+
+    /// The first control character (RFC 5234 `CTL`) from `start` on, or `count`.
+    func firstControl(from start: Int) -> Int {
+        var index = start
+        while index &+ 8 <= count {
+            let found = controlBytes(word(at: index))
+            if found != 0 { return index &+ found.trailingZeroBitCount / 8 }
+            index &+= 8
+        }
+        while index < count {
+            let byte = self[index]
+            if byte < 0x20 || byte == 0x7F { return index }
+            index &+= 1
+        }
+        return count
     }
 
     /// `range` without spaces and tabs at its ends.
@@ -60,38 +108,30 @@ extension Span<UInt8> {
     }
 }
 
-/// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
+/// Whether a byte may stand in a token (RFC 9110 section 5.6.2): letters, digits and
+/// ``!#$%&'*+-.^_`|~``.
+@inline(__always)
 func isTokenByte(_ byte: UInt8) -> Bool {
-    let (low, high) = (TokenBytes.low, TokenBytes.high)
+    // One bit a byte, for the bytes 0 to 63 and 64 to 127.
+    let low: UInt64 = 0x03FF_6CFA_0000_0000
+    let high: UInt64 = 0x57FF_FFFF_C7FF_FFFE
     guard byte < 128 else { return false }
-    return byte < 64 ? low >> byte & 1 == 1 : high >> (byte - 64) & 1 == 1
-}
-
-/// The token bytes as two bit sets.
-private enum TokenBytes {
-    static let low = bits(from: 0)
-    static let high = bits(from: 64)
-
-    private static func bits(from first: UInt8) -> UInt64 {
-        let tokens = Array(
-            "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
-        return tokens.filter { $0 >= first && $0 - first < 64 }
-            .reduce(0) { $0 | 1 << UInt64($1 - first) }
-    }
+    return (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1
 }
 
 /// The methods that llhttp 9 knows for HTTP, but for CONNECT, whose target is no path. A proxy
 /// sends the client's own method or GET; it never changes the verdict.
 enum HTTPMethod {
-    private static let accepted: [[UInt8]] = [
-        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "COPY", "LOCK",
-        "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND",
-        "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE",
-        "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE", "QUERY",
-    ].map { Array($0.utf8) }
-
     static func isAccepted(_ method: Span<UInt8>) -> Bool {
-        for candidate in accepted where method.equals(candidate) { return true }
+        if method.equals("GET") { return true }
+        for name in others where method.equals(name) { return true }
         return false
     }
+
+    private static let others: [StaticString] = [
+        "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "COPY", "LOCK", "MKCOL",
+        "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND", "ACL",
+        "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE",
+        "UNSUBSCRIBE", "PURGE", "MKCALENDAR", "LINK", "UNLINK", "SOURCE", "QUERY",
+    ]
 }

@@ -2,28 +2,52 @@
 
 package import GatehouseCore
 
-/// What all connections of one event loop share.
+/// What all connections of one event loop share; touched on that loop only.
 package final class CheckLoop {
     let judge: Judge
     package let counters: CheckCounters
-    let limits: CheckLimits
-    let cookieName: [UInt8]
+    let settings: CheckSettings
+    fileprivate let cookieName: [UInt8]
     fileprivate var date = HTTPDate()
+    private var activity = ActivityNotes()
     /// Where connections' answers are written before they are sent; one a loop.
-    var output: [UInt8] = []
+    let output = AnswerBuffer()
 
-    package init(
-        judge: Judge, counters: CheckCounters, limits: CheckLimits, cookieName: [UInt8]
-    ) {
+    package init(judge: Judge, counters: CheckCounters, settings: CheckSettings) {
         self.judge = judge
         self.counters = counters
-        self.limits = limits
-        self.cookieName = cookieName
+        self.settings = settings
+        cookieName = Array(settings.cookieName.utf8)
     }
 
     /// Takes up a snapshot; gives back what it replaces, to be freed elsewhere, or nil when the
     /// keyring could not be made ready.
     package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot? { judge.adopt(snapshot) }
+
+    /// Takes the notes of which sessions were used, and leaves `fresh` ones.
+    package func takeActivity(leaving fresh: ActivityNotes) -> ActivityNotes {
+        var taken = fresh
+        swap(&taken, &activity)
+        return taken
+    }
+
+    fileprivate func note(_ claims: borrowing Claims, at now: Instant) {
+        activity.note(claims.session, at: now.wall)
+    }
+}
+
+/// What the configuration says about checks.
+package struct CheckSettings: Sendable {
+    package var limits = CheckLimits()
+    /// The session cookie's exact name.
+    package var cookieName = "__Host-gatehouse"
+    /// The domain that shares the cookie, for the option `renew`; nil for this host only.
+    package var cookieDomain: String?
+    package var renewal = RenewalRule()
+    /// Where the option `forward` sends browsers, such as `https://www.example.org/auth/login`; nil
+    /// where there is no front door: then it sends nobody.
+    package var signInURL: [UInt8]?
+    package init() {}
 }
 
 /// The limits of connections, from the configuration.
@@ -35,7 +59,7 @@ package struct CheckLimits: Sendable, Equatable {
     /// How long a connection may be idle, in seconds: longer than a proxy should keep its own, so
     /// that the proxy is the one who closes (the shipped nginx configuration keeps 50 s).
     package var idleSeconds: Int64 = 60
-    /// Connections of one listener group in total. Proxies hold tens; past this a client leaks.
+    /// Connections of all listeners in total. Proxies hold tens; past this a client leaks.
     package var maximumConnections = 4096
     package init() {}
 }
@@ -54,10 +78,14 @@ package struct CheckConnection {
     private var headStarted: BootTime?
     private var lastActivity: BootTime
     private var isClosed = false
+    private let isFromTrustedProxy: Bool
 
-    package init(loop: CheckLoop, at now: BootTime) {
-        scanner = HeadScanner(limits: loop.limits.head, cookieName: loop.cookieName)
+    /// - Parameter isFromTrustedProxy: whether the peer is listed, so that its `X-Forwarded-*` fields
+    ///   are believed where the option `forward` looks for the way back.
+    package init(loop: CheckLoop, isFromTrustedProxy: Bool = false, at now: BootTime) {
+        scanner = HeadScanner(limits: loop.settings.limits.head, cookieName: loop.cookieName)
         lastActivity = now
+        self.isFromTrustedProxy = isFromTrustedProxy
     }
 
     /// When the driver has to close if nothing comes before.
@@ -71,15 +99,16 @@ package struct CheckConnection {
 
     /// Answers every whole request in `bytes`, and keeps the rest.
     package mutating func receive(
-        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: inout [UInt8]
+        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: AnswerBuffer
     ) -> Disposition {
         guard !isClosed else { return .close }
         guard bytes.count > 0 else { return .open }
         lastActivity = now.boot
+        loop.date.advance(to: now.wall)
         let disposition: Disposition
         if partial.isEmpty {
             var consumed = 0
-            disposition = answer(bytes, loop: loop, at: now, into: &output, consumed: &consumed)
+            disposition = answer(bytes, loop: loop, at: now, into: output, consumed: &consumed)
             if disposition == .open {
                 for index in consumed..<bytes.count { partial.append(bytes[index]) }
             }
@@ -90,7 +119,7 @@ package struct CheckConnection {
             for index in bytes.indices { joined.append(bytes[index]) }
             var consumed = 0
             disposition = answer(
-                joined.span, loop: loop, at: now, into: &output, consumed: &consumed)
+                joined.span, loop: loop, at: now, into: output, consumed: &consumed)
             if disposition == .open {
                 joined.removeFirst(consumed)
                 swap(&joined, &partial)
@@ -101,7 +130,7 @@ package struct CheckConnection {
     }
 
     private mutating func answer(
-        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: inout [UInt8],
+        _ bytes: Span<UInt8>, loop: CheckLoop, at now: Instant, into output: AnswerBuffer,
         consumed: inout Int
     ) -> Disposition {
         while consumed < bytes.count {
@@ -111,15 +140,12 @@ package struct CheckConnection {
                 if consumed > 0 || headStarted == nil { headStarted = now.boot }
                 return .open
             case .refused(let defect):
-                loop.counters.add(defect)
-                CheckResponse.appendRefused(
-                    status: defect.status, date: loop.date.bytes(at: now.wall), to: &output)
-                return .close
+                return refuse(defect, loop: loop, into: output)
             case .complete(let head, let byteCount):
                 scanner.reset()
                 headStarted = nil
                 let disposition = answer(
-                    head, bytes: rest, loop: loop, at: now, into: &output)
+                    head, bytes: rest.extracting(0..<byteCount), loop: loop, at: now, into: output)
                 guard disposition == .open else { return .close }
                 consumed += byteCount
             }
@@ -127,38 +153,67 @@ package struct CheckConnection {
         return .open
     }
 
+    private func refuse(
+        _ defect: HeadDefect, loop: CheckLoop, into output: AnswerBuffer
+    ) -> Disposition {
+        loop.counters.add(defect)
+        output.appendRefused(status: defect.status, date: loop.date)
+        return .close
+    }
+
     private func answer(
         _ head: RequestHead, bytes: Span<UInt8>, loop: CheckLoop, at now: Instant,
-        into output: inout [UInt8]
+        into output: AnswerBuffer
     ) -> Disposition {
-        let date = loop.date.bytes(at: now.wall)
-        guard head.target == .check else {
-            loop.counters.add(.unknownOption)
-            CheckResponse.appendRefused(status: 400, date: date, to: &output)
-            return .close
-        }
-        let closes = head.closes || loop.judge.isStopping
-        let verdict = Self.verdict(head.sessionCookie, bytes: bytes, judge: loop.judge, at: now)
-        loop.counters.add(verdict)
+        let closes = head.closes || loop.judge.isEnding
+        let verdict = Self.verdict(head, bytes: bytes, judge: loop.judge, at: now)
         switch verdict {
         case .good(let claims):
-            CheckResponse.appendGood(claims, date: date, closes: closes, to: &output)
+            var renewal: [UInt8]?
+            if !head.options.isPassive {
+                loop.note(claims, at: now)
+                if head.options.renews { renewal = loop.renewal(of: claims, head, bytes) }
+            }
+            output.appendGood(claims, renewal: renewal, date: loop.date, closes: closes)
         case .denied(let denial):
-            CheckResponse.appendDenied(denial, date: date, closes: closes, to: &output)
-        case .unavailable:
-            CheckResponse.appendUnavailable(date: date, closes: closes, to: &output)
+            if denial.isAboutIdentity, head.options.isOptional {
+                output.appendNobody(date: loop.date, closes: closes)
+            } else if denial.isAboutIdentity, head.options.forwards {
+                do throws(HeadDefect) {
+                    let location = try loop.signInLocation(
+                        head, bytes, believesForwarded: isFromTrustedProxy)
+                    if let location {
+                        output.appendForwarded(
+                            denial, to: location, date: loop.date, closes: closes)
+                    } else {
+                        output.appendDenied(denial, date: loop.date, closes: closes)
+                    }
+                } catch { return refuse(error, loop: loop, into: output) }
+            } else {
+                output.appendDenied(denial, date: loop.date, closes: closes)
+            }
+        case .unavailable: output.appendUnavailable(date: loop.date, closes: closes)
         }
+        loop.counters.add(verdict)
         return closes ? .close : .open
     }
 
     private static func verdict(
-        _ cookie: RequestHead.SessionCookie, bytes: Span<UInt8>, judge: Judge, at now: Instant
+        _ head: borrowing RequestHead, bytes: Span<UInt8>, judge: Judge, at now: Instant
     ) -> Verdict {
-        if case .one(let range) = cookie, !range.isEmpty {
-            return judge.verdict(on: bytes.extracting(range), transport: .cookie, at: now)
+        if case .one(let range) = head.credential, !range.isEmpty {
+            return judge.verdict(
+                on: bytes.extracting(range),
+                transport: head.options.isBearer ? .bearer : .cookie,
+                requirement: head.options.requirement, at: now)
         }
         // A node that can't know says so before anything else.
         if let reason = judge.unavailability(at: now) { return .unavailable(reason) }
-        return .denied(cookie == .ambiguous ? .invalid(.ambiguous) : .absent)
+        return .denied(head.credential == .ambiguous ? .invalid(.ambiguous) : .absent)
     }
+}
+
+extension Denial {
+    /// Whether it says that nobody is signed in, as opposed to: not enough.
+    fileprivate var isAboutIdentity: Bool { self != .stale && self != .level }
 }

@@ -5,18 +5,18 @@ import Synchronization
 
 /// Everything that is counted on the check path.
 package enum CheckCount: Int, CaseIterable, Sendable {
-    case good, absent, ambiguous, future, expired, revoked
+    case good, absent, ambiguous, future, expired, revoked, stale, level
     case length, encoding, version, unknownKey, revokedKey, authentication, content
     case unavailable
     case badRequest, body, tooLarge, unknownOption
-    case accepted, closed, overLimit, headTimeout, idleTimeout
+    case accepted, closed, overLimit, headTimeout, idleTimeout, acceptPaused
 }
 
 /// Counters with one writer, the event loop: adding is a load and a store.
 package final class CheckCounters: Sendable {
-    private let counts: InlineArray<23, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
+    private let counts: InlineArray<26, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
 
-    package init() { precondition(CheckCount.allCases.count == 23) }
+    package init() { precondition(CheckCount.allCases.count == 26) }
 
     func add(_ count: CheckCount) {
         let value = counts[count.rawValue].load(ordering: .relaxed)
@@ -34,6 +34,8 @@ package final class CheckCounters: Sendable {
         case .denied(.absent): add(.absent)
         case .denied(.expired): add(.expired)
         case .denied(.revoked): add(.revoked)
+        case .denied(.stale): add(.stale)
+        case .denied(.level): add(.level)
         case .denied(.invalid(.ambiguous)): add(.ambiguous)
         case .denied(.invalid(.issuedInFuture)): add(.future)
         case .denied(.invalid(.token(let defect))): add(Self.count(defect))
@@ -53,9 +55,10 @@ package final class CheckCounters: Sendable {
     }
 
     func add(_ defect: HeadDefect) {
-        switch defect.status {
-        case 413: add(CheckCount.body)
-        case 431: add(CheckCount.tooLarge)
+        switch defect {
+        case .body: add(CheckCount.body)
+        case .tooLarge, .tooManyFields: add(CheckCount.tooLarge)
+        case .options: add(CheckCount.unknownOption)
         default: add(CheckCount.badRequest)
         }
     }

@@ -2,176 +2,176 @@
 
 import GatehouseCore
 
-enum CheckResponse {
-    /// Seconds after which a caller may ask again a node that can't know now.
-    static let retryAfterSeconds = 1
-
-    private static let ok = Array("HTTP/1.1 200 OK".utf8)
-    // RFC 9110 section 15.5.2 wants a challenge; browsers ignore this scheme.
-    private static let unauthorized = Array(
-        "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Gatehouse".utf8)
-    private static let unavailable = Array(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: \(retryAfterSeconds)".utf8)
-    private static let absent = Array("absent".utf8)
-    private static let invalid = Array("invalid".utf8)
-    private static let expired = Array("expired".utf8)
-    private static let revoked = Array("revoked".utf8)
-    private static let common = Array(
-        "\r\ncontent-length: 0\r\ncache-control: no-store\r\ndate: ".utf8)
-    private static let user = Array("\r\nx-auth-user: ".utf8)
-    private static let username = Array("\r\nx-auth-username: ".utf8)
-    private static let session = Array("\r\nx-auth-session: ".utf8)
-    private static let time = Array("\r\nx-auth-time: ".utf8)
-    private static let methods = Array("\r\nx-auth-methods: ".utf8)
-    private static let level = Array("\r\nx-auth-level: ".utf8)
-    /// A support person acting under a grant; empty until there are grants.
-    private static let actorAndReason = Array("\r\nx-auth-actor: \r\nx-auth-reason: ".utf8)
-    private static let nobody =
-        user + username + session + time + methods + level + actorAndReason
-    private static let close = Array("\r\nconnection: close".utf8)
-    private static let end = Array("\r\n\r\n".utf8)
-
+extension AnswerBuffer {
     /// A session that is good.
-    static func appendGood(
-        _ claims: Claims, date: [UInt8], closes: Bool, to output: inout [UInt8]
+    ///
+    /// - Parameter renewal: the value of `Set-Cookie`, when the session is renewed.
+    func appendGood(
+        _ claims: borrowing Claims, renewal: [UInt8]?, date: borrowing HTTPDate, closes: Bool
     ) {
-        output += ok
-        output += common
-        output += date
-        output += user
-        output.appendUUID(claims.user.value)
-        output += username
-        output.appendPercentEncoded(claims)
-        output += session
-        output.appendHex(claims.session.value.high)
-        output.appendHex(claims.session.value.low)
-        output += time
-        output.appendDecimal(claims.authenticated.seconds)
-        output += methods
-        output.appendMethods(claims)
-        output += level
-        output.append(UInt8(ascii: "0") + claims.level.rawValue)
-        output += actorAndReason
-        if closes { output += close }
-        output += end
+        append("HTTP/1.1 200 OK")
+        appendCommon(date)
+        append("\r\nx-auth-user: ")
+        appendUUID(claims.user.value)
+        append("\r\nx-auth-username: ")
+        appendPercentEncodedUsername(claims)
+        append("\r\nx-auth-session: ")
+        appendHex(claims.session.value.high)
+        appendHex(claims.session.value.low)
+        append("\r\nx-auth-time: ")
+        appendDecimal(claims.authenticated.seconds)
+        append("\r\nx-auth-methods: ")
+        appendMethods(claims)
+        append("\r\nx-auth-level: ")
+        append(UInt8(ascii: "0") + claims.level.rawValue)
+        // The actor is a support person under a grant; empty until there are grants.
+        append("\r\nx-auth-actor: \r\nx-auth-reason: ")
+        if let renewal {
+            append("\r\nset-cookie: ")
+            append(renewal.span)
+        }
+        appendEnd(closes: closes)
     }
 
-    /// No session, or one that is no good.
-    static func appendDenied(
-        _ denial: Denial, date: [UInt8], closes: Bool, to output: inout [UInt8]
-    ) {
-        output += unauthorized
-        output += common
-        output += date
-        output += nobody
-        output += reason(denial)
-        if closes { output += close }
-        output += end
+    /// The option `optional`: nobody, and that is fine.
+    func appendNobody(date: borrowing HTTPDate, closes: Bool) {
+        append("HTTP/1.1 200 OK")
+        appendCommon(date)
+        appendNoIdentity()
+        appendEnd(closes: closes)
     }
 
-    private static func reason(_ denial: Denial) -> [UInt8] {
+    /// No session, or one that is no good (401), or not good enough for what was asked (403).
+    func appendDenied(_ denial: Denial, date: borrowing HTTPDate, closes: Bool) {
         switch denial {
-        case .absent: absent
-        case .invalid: invalid
-        case .expired: expired
-        case .revoked: revoked
+        case .stale, .level: append("HTTP/1.1 403 Forbidden")
+        // RFC 9110 section 15.5.2 wants a challenge; browsers ignore this scheme.
+        default: append("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Gatehouse")
+        }
+        appendCommon(date)
+        appendNoIdentity()
+        append(Self.reason(denial))
+        appendEnd(closes: closes)
+    }
+
+    /// The option `forward`: to the front door, which knows the way back.
+    func appendForwarded(
+        _ denial: Denial, to location: SignInLocation, date: borrowing HTTPDate, closes: Bool
+    ) {
+        append("HTTP/1.1 302 Found\r\nlocation: ")
+        append(location.url.span)
+        if let wayBack = location.wayBack {
+            append("?return_to=")
+            for byte in wayBack { appendPercentEncoded(byte) }
+        }
+        appendCommon(date)
+        appendNoIdentity()
+        append(Self.reason(denial))
+        appendEnd(closes: closes)
+    }
+
+    private static func reason(_ denial: Denial) -> StaticString {
+        switch denial {
+        case .absent: "absent"
+        case .invalid: "invalid"
+        case .expired: "expired"
+        case .revoked: "revoked"
+        case .stale: "stale"
+        case .level: "level"
         }
     }
 
-    /// This node can't know.
-    static func appendUnavailable(date: [UInt8], closes: Bool, to output: inout [UInt8]) {
-        output += unavailable
-        output += common
-        output += date
-        output += nobody
-        if closes { output += close }
-        output += end
+    /// This node can't know; a caller may ask again after a second.
+    func appendUnavailable(date: borrowing HTTPDate, closes: Bool) {
+        append("HTTP/1.1 503 Service Unavailable\r\nretry-after: 1")
+        appendCommon(date)
+        appendNoIdentity()
+        appendEnd(closes: closes)
     }
 
     /// Not a request that we accept; the connection closes.
-    static func appendRefused(status: Int, date: [UInt8], to output: inout [UInt8]) {
-        let phrase =
-            switch status {
-            case 413: "Content Too Large"
-            case 431: "Request Header Fields Too Large"
-            default: "Bad Request"
-            }
-        output += Array("HTTP/1.1 \(status) \(phrase)".utf8)
-        output += common
-        output += date
-        output += nobody
-        output += close
-        output += end
-    }
-}
-
-extension [UInt8] {
-    /// 16 lower-case hex digits.
-    fileprivate mutating func appendHex(_ value: UInt64) { appendHex(value, digits: 16) }
-
-    private mutating func appendHex(_ value: UInt64, digits: Int) {
-        var shift = UInt64(digits * 4)
-        while shift > 0 {
-            shift -= 4
-            append(hexDigit(UInt8(truncatingIfNeeded: value >> shift)))
+    func appendRefused(status: Int, date: borrowing HTTPDate) {
+        switch status {
+        case 413: append("HTTP/1.1 413 Content Too Large")
+        case 431: append("HTTP/1.1 431 Request Header Fields Too Large")
+        default: append("HTTP/1.1 400 Bad Request")
         }
+        appendCommon(date)
+        appendNoIdentity()
+        appendEnd(closes: true)
     }
 
-    fileprivate mutating func appendUUID(_ identifier: Identifier) {
-        appendHex(identifier.high >> 32, digits: 8)
-        append(UInt8(ascii: "-"))
-        appendHex(identifier.high >> 16, digits: 4)
-        append(UInt8(ascii: "-"))
-        appendHex(identifier.high, digits: 4)
-        append(UInt8(ascii: "-"))
-        appendHex(identifier.low >> 48, digits: 4)
-        append(UInt8(ascii: "-"))
-        appendHex(identifier.low, digits: 12)
+    private func appendCommon(_ date: borrowing HTTPDate) {
+        append("\r\ncontent-length: 0\r\ncache-control: no-store\r\ndate: ")
+        append(date.text.span)
     }
 
-    fileprivate mutating func appendDecimal(_ value: Int64) {
-        let start = count
-        var rest = UInt64(clamping: value)
-        repeat {
-            append(UInt8(ascii: "0") + UInt8(rest % 10))
-            rest /= 10
-        } while rest > 0
-        self[start...].reverse()
+    private func appendNoIdentity() {
+        append(
+            """
+            \r\nx-auth-user: \r\nx-auth-username: \r\nx-auth-session: \r\nx-auth-time: \
+            \r\nx-auth-methods: \r\nx-auth-level: \r\nx-auth-actor: \r\nx-auth-reason:\u{20}
+            """)
+    }
+
+    private func appendEnd(closes: Bool) {
+        append(closes ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n")
+    }
+
+    private func appendHex(_ value: UInt64) {
+        appendHex(UInt32(truncatingIfNeeded: value >> 32))
+        appendHex(UInt32(truncatingIfNeeded: value))
+    }
+
+    private func appendUUID(_ identifier: Identifier) {
+        appendHex(UInt32(truncatingIfNeeded: identifier.high >> 32))
+        append(UInt8(ascii: "-"))
+        appendHex(UInt16(truncatingIfNeeded: identifier.high >> 16))
+        append(UInt8(ascii: "-"))
+        appendHex(UInt16(truncatingIfNeeded: identifier.high))
+        append(UInt8(ascii: "-"))
+        appendHex(UInt16(truncatingIfNeeded: identifier.low >> 48))
+        append(UInt8(ascii: "-"))
+        appendHex(UInt16(truncatingIfNeeded: identifier.low >> 32))
+        appendHex(UInt32(truncatingIfNeeded: identifier.low))
     }
 
     /// The username, percent-encoded outside RFC 3986's unreserved characters: a header is ASCII.
-    fileprivate mutating func appendPercentEncoded(_ claims: Claims) {
+    private func appendPercentEncodedUsername(_ claims: borrowing Claims) {
         for index in 0..<claims.usernameLength {
-            let byte = claims.usernameByte(index)
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
-                UInt8(ascii: "_"), UInt8(ascii: "~"):
-                append(byte)
-            default:
-                append(UInt8(ascii: "%"))
-                append(upperHexDigit(byte >> 4))
-                append(upperHexDigit(byte))
-            }
+            appendPercentEncoded(claims.usernameByte(index))
         }
     }
 
-    private func upperHexDigit(_ value: UInt8) -> UInt8 {
-        let nibble = value & 0x0F
-        return nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "A") + (nibble - 10)
+    private func appendPercentEncoded(_ byte: UInt8) {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
+            UInt8(ascii: "_"), UInt8(ascii: "~"):
+            append(byte)
+        default:
+            append(UInt8(ascii: "%"))
+            append(upperHexDigit(byte >> 4))
+            append(upperHexDigit(byte))
+        }
     }
 
     /// RFC 8176 names, and `remember` for a session that a remember cookie gave.
-    fileprivate mutating func appendMethods(_ claims: Claims) {
-        var isFirst = true
-        for (method, name) in AuthenticationMethods.names where claims.methods.contains(method) {
-            if !isFirst { append(UInt8(ascii: ",")) }
-            append(contentsOf: name.utf8)
-            isFirst = false
+    private func appendMethods(_ claims: borrowing Claims) {
+        var separator: StaticString = ""
+        func append(_ name: StaticString) {
+            self.append(separator)
+            self.append(name)
+            separator = ","
         }
-        if claims.isRemembered {
-            if !isFirst { append(UInt8(ascii: ",")) }
-            append(contentsOf: "remember".utf8)
-        }
+        if claims.methods.contains(.password) { append("pwd") }
+        if claims.methods.contains(.oneTimeCode) { append("otp") }
+        if claims.methods.contains(.hardwareKey) { append("hwk") }
+        if claims.isRemembered { append("remember") }
     }
+}
+
+private func upperHexDigit(_ value: UInt8) -> UInt8 {
+    let nibble = value & 0x0F
+    return nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "A") + (nibble - 10)
 }

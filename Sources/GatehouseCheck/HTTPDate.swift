@@ -4,15 +4,14 @@ import GatehouseCore
 
 struct HTTPDate {
     private var made: UnixTime?
-    private var text: [UInt8] = []
+    /// IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    private(set) var text = InlineArray<29, UInt8>(repeating: 0)
 
-    /// IMF-fixdate of `now`, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-    mutating func bytes(at now: UnixTime) -> [UInt8] {
-        if made != now {
-            made = now
-            text = Self.format(now)
-        }
-        return text
+    /// Makes it the date of `now`.
+    mutating func advance(to now: UnixTime) {
+        guard made != now else { return }
+        made = now
+        for (index, byte) in Self.format(now).enumerated() { text[index] = byte }
     }
 
     static func format(_ time: UnixTime) -> [UInt8] {

@@ -4,39 +4,34 @@ import GatehouseCore
 
 /// What the check needs to know of a request.
 package struct RequestHead: Equatable {
-    package enum Target: Equatable {
-        /// `/check`, alone or followed by `/` or `?` and anything.
-        case check
-        /// `/check,` and options.
-        case checkWithOptions
-        case other
-    }
-
-    package enum SessionCookie: Equatable {
+    package enum Credential: Equatable {
         case absent
-        /// Where its value stands, counted from the head's first byte.
+        /// Where the token stands, counted from the head's first byte; empty when there is none.
         case one(Range<Int>)
-        /// More than one cookie of our name: which is real can't be known (REQUIREMENTS CK-7).
+        /// More than one: which is real can't be known (REQUIREMENTS CK-7).
         case ambiguous
     }
 
-    package var target = Target.other
-    package var sessionCookie = SessionCookie.absent
+    package var options = CheckOptions()
+    /// The session cookie; with the option `bearer` the token of `Authorization`.
+    package var credential = Credential.absent
     /// Whether the connection ends after the answer: HTTP/1.0, or `connection: close`.
     package var closes = false
 }
 
 /// Why a head is refused. The connection ends.
-package enum HeadDefect: String, CaseIterable, Sendable {
+package enum HeadDefect: String, Error, CaseIterable, Sendable {
     // 400
     case requestLine = "request_line"
-    case method, version, target
+    case method, version, target, options
     case fieldName = "field_name"
     case fieldValue = "field_value"
     case lineEnding = "line_ending"
     case host
     case contentLength = "content_length"
     case transferEncoding = "transfer_encoding"
+    /// A listed proxy's `X-Forwarded-*` can't be read.
+    case forwarded
     // 413
     case body
     // 431
@@ -83,6 +78,7 @@ package struct HeadScanner {
     private var searched = 0
     private var fieldCount = 0
     private var hostCount = 0
+    private var authorizationCount = 0
     private var hasContentLength = false
 
     /// - Parameter cookieName: the session cookie's exact name.
@@ -99,6 +95,7 @@ package struct HeadScanner {
         searched = 0
         fieldCount = 0
         hostCount = 0
+        authorizationCount = 0
         hasContentLength = false
     }
 
@@ -135,24 +132,15 @@ package struct HeadScanner {
     /// The index of the CR that ends the current line, whose bytes it checks: no control character
     /// but HTAB, CR only before LF, LF only after CR.
     private mutating func lineEnd(_ bytes: Span<UInt8>) -> LineEnd {
-        var index = searched
-        let count = bytes.count
-        while index < count {
-            let byte = bytes[index]
-            if byte < 0x20 || byte == 0x7F {
-                if byte == 0x0D {
-                    guard index + 1 < count else {
-                        searched = index
-                        return .missing
-                    }
-                    return bytes[index + 1] == 0x0A ? .found(index) : .bad
-                }
-                if byte != 0x09 { return .bad }
-            }
-            index += 1
+        var index = bytes.firstControl(from: searched)
+        while index < bytes.count, bytes[index] == 0x09 {
+            index = bytes.firstControl(from: index + 1)
         }
-        searched = count
-        return .missing
+        searched = index
+        guard index < bytes.count else { return .missing }
+        guard bytes[index] == 0x0D else { return .bad }
+        guard index + 1 < bytes.count else { return .missing }
+        return bytes[index + 1] == 0x0A ? .found(index) : .bad
     }
 
     // MARK: The request line
@@ -178,21 +166,26 @@ package struct HeadScanner {
         } else {
             return .version
         }
-        head.target = Self.target(bytes.extracting(targetStart..<targetEnd))
-        return head.target == .other ? .target : nil
+        return scanTarget(bytes.extracting(targetStart..<targetEnd))
     }
 
-    private static func target(_ bytes: Span<UInt8>) -> RequestHead.Target {
+    /// `/check`, alone or followed by options, by `/` or by `?` and anything.
+    private mutating func scanTarget(_ target: Span<UInt8>) -> HeadDefect? {
         let path: StaticString = "/check"
         let length = path.utf8CodeUnitCount
-        guard bytes.count >= length, bytes.extracting(0..<length).equals(path) else {
-            return .other
+        guard target.count >= length, target.extracting(0..<length).equals(path) else {
+            return .target
         }
-        guard bytes.count > length else { return .check }
-        switch bytes[length] {
-        case UInt8(ascii: "/"), UInt8(ascii: "?"): return .check
-        case UInt8(ascii: ","): return .checkWithOptions
-        default: return .other
+        guard target.count > length else { return nil }
+        switch target[length] {
+        case UInt8(ascii: "/"), UInt8(ascii: "?"): return nil
+        case UInt8(ascii: ","):
+            guard let options = CheckOptions(target.extracting(length..<target.count)) else {
+                return .options
+            }
+            head.options = options
+            return nil
+        default: return .target
         }
     }
 
@@ -214,10 +207,14 @@ package struct HeadScanner {
             hostCount += 1
             return hostCount > 1 ? .host : nil
         case 6 where name.equalsIgnoringCase("cookie"):
-            scanCookies(bytes, in: value)
+            if !head.options.isBearer { scanCookies(bytes, in: value) }
             return nil
         case 10 where name.equalsIgnoringCase("connection"):
             if bytes.extracting(value).hasListElement("close") { head.closes = true }
+            return nil
+        case 13 where name.equalsIgnoringCase("authorization"):
+            authorizationCount += 1
+            if head.options.isBearer { scanAuthorization(bytes, in: value) }
             return nil
         case 14 where name.equalsIgnoringCase("content-length"):
             return scanContentLength(bytes.extracting(value))
@@ -253,13 +250,29 @@ package struct HeadScanner {
             if let equals = bytes.firstIndex(of: UInt8(ascii: "="), in: start..<end) {
                 let name = bytes.trimmed(start..<equals)
                 if bytes.extracting(name).equals(cookieName) {
-                    head.sessionCookie =
-                        head.sessionCookie == .absent
-                        ? .one(bytes.trimmed((equals + 1)..<end)) : .ambiguous
+                    note(bytes.trimmed((equals + 1)..<end))
                 }
             }
             start = end + 1
         }
+    }
+
+    /// `Bearer`, spaces, and the token (RFC 6750 section 2.1; RFC 9110 section 11.4); another scheme is
+    /// no bearer token.
+    private mutating func scanAuthorization(_ bytes: Span<UInt8>, in field: Range<Int>) {
+        guard authorizationCount == 1 else {
+            head.credential = .ambiguous
+            return
+        }
+        let schemeEnd = bytes.firstIndex(of: 0x20, in: field) ?? field.upperBound
+        guard bytes.extracting(field.lowerBound..<schemeEnd).equalsIgnoringCase("bearer") else {
+            return
+        }
+        note(bytes.trimmed(schemeEnd..<field.upperBound))
+    }
+
+    private mutating func note(_ value: Range<Int>) {
+        head.credential = head.credential == .absent ? .one(value) : .ambiguous
     }
 
     private func finish() -> HeadDefect? {

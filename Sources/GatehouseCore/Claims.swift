@@ -57,9 +57,9 @@ package struct Claims: Sendable {
     package let session: SessionID
     package let user: UserID
     package let epoch: UInt32
-    package let issued: UnixTime
+    package private(set) var issued: UnixTime
     package let authenticated: UnixTime
-    package let idleDeadline: UnixTime
+    package private(set) var idleDeadline: UnixTime
     package let absoluteDeadline: UnixTime
     package let methods: AuthenticationMethods
     package let level: AuthenticationLevel
@@ -87,6 +87,15 @@ package struct Claims: Sendable {
         let name = username.utf8
         usernameBytes = InlineArray { $0 < name.count ? name[$0] : 0 }
         usernameCount = UInt8(name.count)
+    }
+
+    /// The same session, sealed again at `now` and used until then.
+    package func renewed(idleSeconds: Int64, at now: UnixTime) -> Claims {
+        var renewed = self
+        renewed.issued = now
+        renewed.idleDeadline = min(
+            max(idleDeadline, now.advanced(bySeconds: idleSeconds)), absoluteDeadline)
+        return renewed
     }
 
     /// The number of bytes of the username.

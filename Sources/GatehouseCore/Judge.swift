@@ -51,16 +51,29 @@ package final class Judge {
         return cipher == nil ? .keyringUnusable : nil
     }
 
-    /// The verdict on a session token.
+    /// The verdict on a session token, and on whether it is enough.
     package func verdict(
-        on token: Span<UInt8>, transport: TokenTransport, at now: Instant
+        on token: Span<UInt8>, transport: TokenTransport,
+        requirement: SessionRequirement = .none, at now: Instant
     ) -> Verdict {
         if let reason = unavailability(at: now) { return .unavailable(reason) }
         guard let cipher else { return .unavailable(.keyringUnusable) }
-        return GatehouseCore.verdict(
+        let verdict = GatehouseCore.verdict(
             on: cipher.openSession(token, transport: transport), at: latestWall,
             revocations: revocations)
+        guard case .good(let claims) = verdict,
+            let denial = requirement.denial(of: claims, at: latestWall)
+        else { return verdict }
+        return .denied(denial)
     }
 
-    package var isStopping: Bool { lease.isStopping }
+    /// The token of a session that was judged good just now and is due to be renewed, as text; nil when
+    /// it is not due, or when nothing may be sealed at the moment, which the next check tries again.
+    package func renewal(of claims: Claims, by rule: RenewalRule) -> [UInt8]? {
+        guard let renewed = rule.renewed(claims, at: latestWall) else { return nil }
+        return try? cipher?.sealSession(renewed, transport: .cookie, entropy: .system)
+    }
+
+    /// Whether connections are to end with their next answer.
+    package var isEnding: Bool { lease.isEnding }
 }

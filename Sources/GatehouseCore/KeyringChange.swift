@@ -28,6 +28,20 @@ package enum KeyringChange {
         }
     }
 
+    /// The latest absolute deadline of anything that a key may have sealed: a check may renew a session
+    /// under a later key than the one that it began with.
+    static func lastDeadline(
+        of id: KeyID, in ring: Keyring, _ usage: [KeyID: KeyUsage]
+    ) -> UnixTime? {
+        guard let activated = ring.keys.first(where: { $0.id == id })?.activated else {
+            return usage[id]?.lastDeadline
+        }
+        let earlier = ring.keys.filter {
+            $0.id == id || $0.activated.map { $0 <= activated } ?? false
+        }
+        return earlier.compactMap { usage[$0.id]?.lastDeadline }.max()
+    }
+
     /// Removes ended keys whose last token has expired.
     package static func destroyExpired(
         in ring: Keyring, leaseSeconds: Int64, store: any Store, rootKey: borrowing RootKey,
@@ -37,7 +51,8 @@ package enum KeyringChange {
         do { usage = try await store.keyUsage() } catch { throw .store(error) }
         guard
             let (next, destroyed) = try? ring.destroyingExpiredKeys(
-                at: now, leaseSeconds: leaseSeconds, lastDeadline: { usage[$0]?.lastDeadline })
+                at: now, leaseSeconds: leaseSeconds,
+                lastDeadline: { lastDeadline(of: $0, in: ring, usage) })
         else { return [] }
         let outcome = try await replace(
             with: next, onlyWhenLoaded: false,

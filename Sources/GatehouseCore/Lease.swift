@@ -7,7 +7,12 @@ import Synchronization
 /// Every verdict and every seal needs the last complete refresh to have *started* less than
 /// `maximumStalenessSeconds` ago (DESIGN section 6). Reading takes no lock.
 package final class Lease: Sendable {
-    package enum Phase: UInt8, Sendable { case starting, serving, stopping }
+    package enum Phase: UInt8, Sendable {
+        case starting, serving
+        /// On its way out: still follows the store and answers what arrives, and ends connections.
+        case draining
+        case stopping
+    }
 
     package let maximumStalenessSeconds: Int64
     private let phase = Atomic<UInt8>(Phase.starting.rawValue)
@@ -35,7 +40,7 @@ package final class Lease: Sendable {
     /// Why this node can't answer now; nil when it can.
     package func unavailability(at now: Instant) -> Unavailability? {
         switch phase.load(ordering: .acquiring) {
-        case Phase.serving.rawValue: break
+        case Phase.serving.rawValue, Phase.draining.rawValue: break
         case Phase.stopping.rawValue: return .stopping
         default: return .starting
         }
@@ -55,5 +60,6 @@ package final class Lease: Sendable {
         return Double(now.nanoseconds - started) / 1e9
     }
 
-    package var isStopping: Bool { phase.load(ordering: .acquiring) == Phase.stopping.rawValue }
+    /// Whether the node has begun to stop.
+    package var isEnding: Bool { phase.load(ordering: .acquiring) >= Phase.draining.rawValue }
 }

@@ -20,6 +20,23 @@ package struct SessionLimits: Sendable, Equatable {
     package static let maximumSeconds: Int64 = 30 * 24 * 60 * 60
 }
 
+/// When a check that may set a cookie renews a session (DESIGN section 5).
+package struct RenewalRule: Sendable, Equatable {
+    /// How old a token must be, in seconds: each renewal costs a browser a cookie.
+    package var afterSeconds: Int64 = 300
+    /// The session's idle limit, in seconds, which begins again.
+    package var idleSeconds: Int64 = 3600
+    package init() {}
+
+    /// What is sealed again: the same session, and never past its absolute deadline; nil when it is not
+    /// due.
+    func renewed(_ claims: Claims, at now: UnixTime) -> Claims? {
+        guard now >= claims.issued.advanced(bySeconds: afterSeconds) else { return nil }
+        let renewed = claims.renewed(idleSeconds: idleSeconds, at: now)
+        return renewed.idleDeadline > claims.idleDeadline ? renewed : nil
+    }
+}
+
 extension SessionRecord {
     /// A new session with a new random id: nothing that a client sent is adopted.
     ///

@@ -379,6 +379,11 @@ package protocol Store: Sendable {
         of user: UserID, limit: Int
     ) async throws(StoreError) -> [SessionRecord]
     func session(_ id: SessionID) async throws(StoreError) -> SessionRecord?
+    /// Moves the idle deadlines of sessions that were used, unless they have ended or hardly move: a
+    /// session's deadline is written about once a minute.
+    func noteActivity(
+        _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError)
     func revokeSession(
         _ id: SessionID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome

@@ -20,6 +20,37 @@ package enum Denial: Sendable, Equatable {
     case expired
     /// The session, its user's older sessions, all older sessions, or the key were revoked.
     case revoked
+    /// Good, but the user proved who they are too long ago for what was asked.
+    case stale
+    /// Good, but of a lower level than was asked.
+    case level
+}
+
+/// What a session must be besides good (DESIGN section 5, step-up).
+package struct SessionRequirement: Sendable, Equatable {
+    /// How long ago the user may have proved who they are, in seconds; nil for any time.
+    package var freshSeconds: Int64?
+    package var level = AuthenticationLevel.remembered
+
+    package static let none = SessionRequirement()
+
+    package init(
+        freshSeconds: Int64? = nil, level: AuthenticationLevel = .remembered
+    ) {
+        self.freshSeconds = freshSeconds
+        self.level = level
+    }
+
+    /// Why a good session is not enough; nil when it is.
+    package func denial(of claims: Claims, at now: UnixTime) -> Denial? {
+        guard claims.level.rawValue >= level.rawValue else { return .level }
+        guard let freshSeconds else { return nil }
+        // Nobody proved anything in a session that was remembered or issued.
+        guard !claims.isRemembered, claims.level != .remembered,
+            now.seconds - claims.authenticated.seconds <= freshSeconds
+        else { return .stale }
+        return nil
+    }
 }
 
 package enum InvalidReason: Sendable, Equatable {

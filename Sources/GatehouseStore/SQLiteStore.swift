@@ -598,6 +598,33 @@ package final class SQLiteStore: Store {
         }
     }
 
+    /// How much later a deadline must be to be written, in seconds: a minute, or less where sessions are
+    /// short.
+    private static func activityGranularity(idleSeconds: Int64) -> Int64 {
+        min(60, idleSeconds / 20)
+    }
+
+    package func noteActivity(
+        _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            // Conditional: a late note never brings back a session that has ended.
+            let update = try db.cachedStatement(
+                sql: """
+                    UPDATE sessions SET idle_deadline = min(:deadline, absolute_deadline)
+                    WHERE id = :id AND revoked IS NULL
+                        AND idle_deadline < min(:deadline - :granularity, absolute_deadline)
+                    """)
+            for (session, used) in uses {
+                try update.execute(arguments: [
+                    "id": session.value.data,
+                    "deadline": used.advanced(bySeconds: idleSeconds).seconds,
+                    "granularity": Self.activityGranularity(idleSeconds: idleSeconds),
+                ])
+            }
+        }
+    }
+
     package func revokeSessions(
         _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
         at now: UnixTime

@@ -1,6 +1,7 @@
 // The front door's listener: HTTP/1.1 and HTTP/2 over TLS, or plain behind a trusted proxy.
 
 package import GatehouseCore
+import GatehouseSystem
 import Glibc
 import HTTPTypes
 import Hummingbird
@@ -60,22 +61,9 @@ package struct FrontServer: Service {
         switch listener.security {
         case .plain: builder = .http1(configuration: http1)
         case .tls(let certificate, let key):
-            let certificates = try NIOSSLCertificate.fromPEMFile(certificate)
-            var tls = TLSConfiguration.makeServerConfiguration(
-                certificateChain: certificates.map { .certificate($0) },
-                privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
-            tls.minimumTLSVersion = .tlsv12
-            // AEAD with forward secrecy only (REQUIREMENTS SW-6); TLS 1.3 has nothing else.
-            tls.cipherSuiteValues = [
-                .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-                .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-                .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-                .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-            ]
-            guard
-                isDevelopment
-                    || !certificates.contains(where: { Self.isForDevelopment($0) })
-            else { throw DevelopmentCertificateRefused() }
+            let tls = try ServerTLS.configuration(
+                ServerTLS.Files(certificate: certificate, key: key), protocols: [],
+                acceptsDevelopment: isDevelopment)
             builder = HTTPServerBuilder { [tls, http1] responder in
                 TimedHandshake(
                     base: try HTTP2UpgradeChannel(
@@ -84,18 +72,6 @@ package struct FrontServer: Service {
                             idleTimeout: .seconds(Self.idleSeconds), streamConfiguration: http1),
                         responder: responder))
             }
-        }
-    }
-
-    /// Whether a certificate has the mark of those that `serve --dev` and `make certs` make, in its
-    /// issuer or subject (REQUIREMENTS SW-6).
-    private static func isForDevelopment(_ certificate: NIOSSLCertificate) -> Bool {
-        let mark = Array("Gatehouse development, not for production".utf8)
-        guard let bytes = try? certificate.toDERBytes(), bytes.count >= mark.count else {
-            return false
-        }
-        return (0...(bytes.count - mark.count)).contains {
-            bytes[$0..<($0 + mark.count)].elementsEqual(mark)
         }
     }
 
@@ -179,11 +155,6 @@ package struct FrontServer: Service {
             return Response(status: .init(code: front.status), headers: fields, body: body)
         }
     }
-}
-
-/// A certificate of `serve --dev` or `make certs` was given to a server that is not for development.
-package struct DevelopmentCertificateRefused: Error, CustomStringConvertible {
-    package let description = "it is a development certificate"
 }
 
 /// Does `work`, and cancels it when the connection closes: nobody waits for its answer, and a

@@ -32,12 +32,8 @@ struct Server {
         try ProcessLimits.apply(
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
-        let eventLoops =
-            settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: eventLoops)
-        let checks = try await CheckServer.make(
-            on: group, audience: settings.audience, cookieName: settings.sessionCookieName,
-            lease: lease, limits: settings.checkLimits, socketMode: settings.checkSocketMode)
+        let tls = try checkTLS()
+        let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
@@ -52,14 +48,15 @@ struct Server {
             store: store, sealer: sealer, node: node, hasher: hasher)
 
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks, eventLoopCount: eventLoops)
+            lease: lease, node: node, checks: checks)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
             source: status.report)
         let check = CheckService(
-            server: checks, addresses: settings.checkAddresses, group: group, lease: lease,
-            logger: logger)
-        let follower = Follower(node: node, store: store, logger: logger)
+            server: checks, addresses: settings.checkAddresses, lease: lease)
+        let follower = Follower(
+            node: node, store: store, checks: checks, checkTLS: tls,
+            idleSeconds: settings.sessionIdleSeconds, logger: logger)
 
         for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
             guard case .unix(let path) = address else { continue }
@@ -102,8 +99,41 @@ struct Server {
         }
         await node.leave(at: SystemClock.now().wall)
         await hasher.shutdown()
+        await checks.shutdown()
         logger.info("stopped", metadata: ["event": "sys_shutdown"])
-        try await group.shutdownGracefully()
+    }
+
+    private func checkTLS() throws -> ServerTLS? {
+        guard let files = settings.checkTLSFiles else { return nil }
+        do { return try ServerTLS(files, acceptsDevelopment: isDevelopment) } catch {
+            throw CommandFailure.environment(
+                "cannot use the check endpoint's certificate \(files.certificate): \(error)",
+                hint: "name certificate and key with check.certificate and check.key")
+        }
+    }
+
+    private func checkSetup(lease: Lease, tls: ServerTLS?) -> CheckSetup {
+        var setup = CheckSetup(audience: settings.audience, lease: lease)
+        setup.settings.limits = settings.checkLimits
+        setup.settings.cookieName = settings.sessionCookieName
+        setup.settings.cookieDomain = settings.cookieDomain
+        setup.settings.renewal.afterSeconds = settings.sessionResealSeconds
+        setup.settings.renewal.idleSeconds = settings.sessionIdleSeconds
+        setup.settings.signInURL = signInURL.map { Array($0.utf8) }
+        setup.driver = settings.checkDriver
+        setup.loops = settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
+        setup.socketMode = settings.checkSocketMode
+        setup.trustedProxies = settings.checkTrustedProxies
+        setup.tls = tls
+        return setup
+    }
+
+    /// Where browsers sign in; nil without a front door.
+    private var signInURL: String? {
+        let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
+        if let origin = settings.publicOrigin { return "\(origin.text)\(base)/login" }
+        guard isDevelopment, case .tcp(_, let port) = settings.publicAddress else { return nil }
+        return "\(settings.publicTLS ? "https" : "http")://localhost:\(port)\(base)/login"
     }
 
     /// The front door, if the configuration says where the site is.
@@ -210,28 +240,19 @@ final class CheckService: Service {
 
     private let server: CheckServer
     private let addresses: [ListenAddress]
-    private let group: MultiThreadedEventLoopGroup
     private let lease: Lease
-    private let logger: Logger
-    private let channels = Mutex<[any Channel]>([])
 
-    init(
-        server: CheckServer, addresses: [ListenAddress], group: MultiThreadedEventLoopGroup,
-        lease: Lease, logger: Logger
-    ) {
+    init(server: CheckServer, addresses: [ListenAddress], lease: Lease) {
         self.server = server
         self.addresses = addresses
-        self.group = group
         self.lease = lease
-        self.logger = logger
     }
 
     func listen() async throws {
         for address in addresses {
-            do {
-                let channel = try await server.listen(on: address, group: group)
-                channels.withLock { $0.append(channel) }
-            } catch { throw Self.cannotListen(address, error) }
+            do { try await server.listen(on: address) } catch {
+                throw Self.cannotListen(address, error)
+            }
         }
     }
 
@@ -246,10 +267,12 @@ final class CheckService: Service {
         // The path is freed while it is still ours: once the listener is closed, a successor may
         // have its socket there.
         for case .unix(let path) in addresses { unsafe unlink(path) }
-        // New connections are refused first; those in use get their answers.
-        for channel in channels.withLock({ $0 }) { try? await channel.close().get() }
-        lease.enter(.stopping)
+        // New connections are refused first; those that are open get their answers, which are true: the
+        // store is followed until the end, and each says `connection: close`.
+        lease.enter(.draining)
+        await server.stopListening()
         await server.drain(seconds: Self.drainSeconds)
+        lease.enter(.stopping)
     }
 }
 
@@ -257,18 +280,24 @@ final class CheckService: Service {
 struct Follower: Service {
     static let refreshMilliseconds = 100
     static let upkeepSeconds: Int64 = 60
+    /// How often the loops' notes of which sessions were used are written, and certificates are looked at.
+    static let activitySeconds: Int64 = 10
     /// Rows removed in one transaction; no writer waits long.
     static let upkeepBatch = 1000
     static let longUpkeepSeconds: Int64 = 3600
 
     let node: Node
     let store: any Store
+    let checks: CheckServer
+    let checkTLS: ServerTLS?
+    let idleSeconds: Int64
     let logger: Logger
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var failure: RefreshFailure?
             var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
+            var nextActivity = SystemClock.now().boot.advanced(bySeconds: Self.activitySeconds)
             var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
             while !Task.isCancelled {
                 do {
@@ -284,6 +313,11 @@ struct Follower: Service {
                         logger.error("refresh failed", metadata: ["failure": "\(error)"])
                     }
                     failure = error
+                }
+                if now.boot >= nextActivity {
+                    await writeActivity()
+                    reloadCertificates()
+                    nextActivity = now.boot.advanced(bySeconds: Self.activitySeconds)
                 }
                 if now.boot >= nextUpkeep {
                     // One step between two refreshes; while there is more, the next one follows.
@@ -309,6 +343,34 @@ struct Follower: Service {
         }
         if let key = report.activated {
             logger.notice("key activated", metadata: ["key": "\(key.text)"])
+        }
+    }
+
+    /// Writes which sessions were used. The store takes them in pieces, so that no writer waits long.
+    private func writeActivity() async {
+        let notes = await checks.takeActivity().flatMap(\.all)
+        guard !notes.isEmpty else { return }
+        do {
+            for start in stride(from: 0, to: notes.count, by: Self.upkeepBatch) {
+                try await store.noteActivity(
+                    Array(notes[start..<min(start + Self.upkeepBatch, notes.count)]),
+                    idleSeconds: idleSeconds, at: SystemClock.now().wall)
+            }
+        } catch {
+            // What was not written is lost: such a session may count as idle sooner, never longer.
+            logger.error("writing activity failed", metadata: ["failure": "\(error)"])
+        }
+    }
+
+    private func reloadCertificates() {
+        do {
+            if try checkTLS?.reloadIfChanged() == true {
+                logger.notice("certificates of the check endpoint loaded again")
+            }
+        } catch {
+            logger.error(
+                "new certificates can't be used; the old ones stay",
+                metadata: ["failure": "\(error)"])
         }
     }
 
@@ -338,13 +400,16 @@ struct ServerStatus: Sendable {
     let lease: Lease
     let node: Node
     let checks: CheckServer
-    let eventLoopCount: Int
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
         let keys = await node.loadedKeys
         var reasons: [String] = []
-        if let reason = lease.unavailability(at: now) { reasons.append(reason.rawValue) }
+        if let reason = lease.unavailability(at: now) {
+            reasons.append(reason.rawValue)
+        } else if lease.isEnding {
+            reasons.append(Unavailability.stopping.rawValue)
+        }
         if !keys.contains(where: { $0.state == .active }) { reasons.append("no_active_key") }
         return AdminReport(unreadyReasons: reasons, metrics: await metrics(keys, at: now))
     }
@@ -384,7 +449,7 @@ struct ServerStatus: Sendable {
                 lease.ageSeconds(at: now.boot).map { [.init(value: $0)] } ?? []),
             Metric(
                 "gatehouse_event_loops", .gauge, "Threads that answer checks.",
-                [.init(value: Double(eventLoopCount))]),
+                [.init(value: Double(checks.loopCount))]),
         ]
     }
 
@@ -402,8 +467,8 @@ struct ServerStatus: Sendable {
         var all = samples(
             "verdict",
             [
-                ("good", .good), ("absent", .absent), ("expired", .expired),
-                ("unavailable", .unavailable),
+                ("good", .good), ("absent", .absent), ("expired", .expired), ("stale", .stale),
+                ("level", .level), ("unavailable", .unavailable),
             ])
         all.append(
             .init(labels: [("verdict", "revoked")], value: count(.revoked) + count(.revokedKey)))
@@ -447,6 +512,7 @@ struct ServerStatus: Sendable {
                 [
                     ("accepted", .accepted), ("closed", .closed), ("over_limit", .overLimit),
                     ("head_timeout", .headTimeout), ("idle_timeout", .idleTimeout),
+                    ("accept_paused", .acceptPaused),
                 ]))
     }
 }

@@ -2,6 +2,7 @@
 
 import GatehouseCheck
 import GatehouseCore
+import GatehouseSystem
 import GatehouseWeb
 import Logging
 
@@ -13,7 +14,13 @@ struct Settings: Sendable {
     var checkAddresses = [ListenAddress.tcp(host: "127.0.0.1", port: 8444)]
     var checkSocketMode: UInt16 = 0o660
     var checkEventLoops = 0
+    var checkDriver = CheckDriverKind.automatic
     var checkLimits = CheckLimits()
+    var checkTLS = false
+    var checkCertificate: String?
+    var checkKey: String?
+    var checkClientAuthority: String?
+    var checkTrustedProxies: [String] = []
     var allowsPlaintextNetwork = false
     var adminAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8445)
     var cookieDomain: String?
@@ -30,6 +37,7 @@ struct Settings: Sendable {
     var passwordQueue = 64
     var sessionIdleSeconds: Int64 = 3600
     var sessionAbsoluteSeconds: Int64 = 24 * 3600
+    var sessionResealSeconds: Int64 = 300
     var maximumStalenessSeconds: Int64 = 120
     var logLevel = Logger.Level.info
 
@@ -49,6 +57,15 @@ struct Settings: Sendable {
         publicCertificate ?? dataDirectory + "/tls/server.pem"
     }
     var publicKeyPath: String { publicKey ?? dataDirectory + "/tls/server.key" }
+
+    /// What the check endpoint shows and asks for; nil where it is plain.
+    var checkTLSFiles: ServerTLS.Files? {
+        guard checkTLS else { return nil }
+        return ServerTLS.Files(
+            certificate: checkCertificate ?? dataDirectory + "/tls/server.pem",
+            key: checkKey ?? dataDirectory + "/tls/server.key",
+            clientAuthority: checkClientAuthority)
+    }
 
     private static func audience(_ text: StaticString) -> Audience {
         guard let audience = Audience("\(text)") else { preconditionFailure("a valid audience") }
@@ -157,6 +174,14 @@ struct Setting: Sendable {
             read(text, 0...64) { settings.checkEventLoops = $0 }
         },
         Setting(
+            "check.driver", default: "auto",
+            "What carries plain connections: `auto` takes epoll on Linux, `nio` SwiftNIO, which TLS always has."
+        ) { text, settings in
+            guard let driver = CheckDriverKind(rawValue: text) else { return "must be auto or nio" }
+            settings.checkDriver = driver
+            return nil
+        },
+        Setting(
             "check.max_connections", default: "4096",
             "Connections of the check endpoint at one time; further ones are closed at once."
         ) { text, settings in
@@ -189,6 +214,44 @@ struct Setting: Sendable {
             "How long a connection may be idle, 1s to 1h; longer than the proxy keeps its own."
         ) { text, settings in
             read(text, seconds: 1...3600) { settings.checkLimits.idleSeconds = $0 }
+        },
+        Setting(
+            "check.tls", default: "false",
+            "Whether the check endpoint's TCP addresses speak TLS; its Unix sockets never do."
+        ) { text, settings in
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.checkTLS = value
+            return nil
+        },
+        Setting(
+            "check.certificate", default: "<data_dir>/tls/server.pem",
+            "The check endpoint's certificate chain, PEM. Taken up without a restart when it changes, as are key and `check.client_ca`."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.checkCertificate = text
+            return nil
+        },
+        Setting(
+            "check.key", default: "<data_dir>/tls/server.key",
+            "The key of the check endpoint's certificate, PEM."
+        ) { text, settings in
+            guard text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.checkKey = text
+            return nil
+        },
+        Setting(
+            "check.client_ca", default: "",
+            "Certificates, PEM, of those who sign the certificates that callers of the check endpoint must show over TLS. Empty: callers need none."
+        ) { text, settings in
+            guard text.isEmpty || text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.checkClientAuthority = text.isEmpty ? nil : text
+            return nil
+        },
+        Setting(
+            list: "check.trusted_proxies", default: "",
+            "Addresses of the proxies whose `X-Forwarded-*` tell the option `forward` the way back; those at a Unix socket are trusted."
+        ) { texts, settings in
+            addresses(texts) { settings.checkTrustedProxies = $0 }
         },
         Setting(
             "check.allow_plaintext_network", default: "false",
@@ -266,16 +329,7 @@ struct Setting: Sendable {
             list: "public.trusted_proxies", default: "",
             "Addresses of the proxies that may reach a front door without TLS."
         ) { texts, settings in
-            var proxies: [String] = []
-            for text in texts where !text.isEmpty {
-                let isAddress =
-                    ListenAddress("\(text):0") != nil || ListenAddress("[\(text)]:0") != nil
-                guard isAddress else { return "“\(text)” is no IP address" }
-                proxies.append(text)
-            }
-            guard proxies.count <= 64 else { return "takes at most 64 addresses" }
-            settings.trustedProxies = proxies
-            return nil
+            addresses(texts) { settings.trustedProxies = $0 }
         },
         Setting(
             list: "public.return_origins", default: "",
@@ -347,6 +401,12 @@ struct Setting: Sendable {
             }
         },
         Setting(
+            "session.reseal", default: "5m",
+            "How old a session's cookie must be before the check option `renew` renews it, 1s to 1d."
+        ) { text, settings in
+            read(text, seconds: 1...86_400) { settings.sessionResealSeconds = $0 }
+        },
+        Setting(
             "revocation.max_staleness", default: "2m",
             "How long a node goes on answering when it can't read the store, 10s to 1h; then 503."
         ) { text, settings in
@@ -365,6 +425,19 @@ struct Setting: Sendable {
 
     private static func flag(_ text: String) -> Bool? {
         text == "true" ? true : text == "false" ? false : nil
+    }
+
+    private static func addresses(_ texts: [String], _ take: ([String]) -> Void) -> String? {
+        var proxies: [String] = []
+        for text in texts where !text.isEmpty {
+            let isAddress =
+                ListenAddress("\(text):0") != nil || ListenAddress("[\(text)]:0") != nil
+            guard isAddress else { return "“\(text)” is no IP address" }
+            proxies.append(text)
+        }
+        guard proxies.count <= 64 else { return "takes at most 64 addresses" }
+        take(proxies)
+        return nil
     }
 
     private static func isBasePath(_ text: String) -> Bool {

@@ -82,10 +82,17 @@ struct SettingsLoader {
             findings.append("session.idle must not be longer than session.absolute")
         }
         let addresses = settings.checkAddresses + [settings.adminAddress]
-        for address in addresses where !address.isLocal && !settings.allowsPlaintextNetwork {
+        let plain = (settings.checkTLS ? [] : settings.checkAddresses) + [settings.adminAddress]
+        for address in plain where !address.isLocal && !settings.allowsPlaintextNetwork {
             findings.append(
                 "\(address) is reached by other machines, and there is no TLS on it; listen on "
                     + "loopback or a Unix socket, or set check.allow_plaintext_network")
+        }
+        if settings.checkTLS, !settings.checkAddresses.contains(where: \.isTCP) {
+            findings.append("check.tls: true needs a TCP address in check.listen")
+        }
+        if settings.checkClientAuthority != nil, !settings.checkTLS {
+            findings.append("check.client_ca needs check.tls: true")
         }
         let all = addresses + [settings.publicAddress]
         if Set(all).count < all.count {

@@ -37,12 +37,12 @@ import Testing
         let loop = fixture.loop()
         let start = instant(noon).boot
         var connection = CheckConnection(loop: loop, at: start)
-        var output: [UInt8] = []
+        let output = AnswerBuffer()
         func receive(_ text: String, at seconds: Int64) {
             _ = connection.receive(
-                Array(text.utf8).span, loop: loop, at: instant(seconds), into: &output)
+                Array(text.utf8).span, loop: loop, at: instant(seconds), into: output)
         }
-        let limits = loop.limits
+        let limits = loop.settings.limits
         #expect(connection.deadline(limits: limits) == instant(noon + 60).boot)
         receive("GET /che", at: noon + 10)
         #expect(connection.isInHead)
@@ -62,14 +62,14 @@ import Testing
     @Test func `after the end nothing is answered`() {
         let loop = fixture.loop()
         var connection = CheckConnection(loop: loop, at: instant(noon).boot)
-        var output: [UInt8] = []
+        let output = AnswerBuffer()
         let bad = Array("nonsense\r\n\r\n".utf8)
         #expect(
-            connection.receive(bad.span, loop: loop, at: instant(noon), into: &output) == .close)
+            connection.receive(bad.span, loop: loop, at: instant(noon), into: output) == .close)
         let count = output.count
         let good = Array(fixture.request().utf8)
         #expect(
-            connection.receive(good.span, loop: loop, at: instant(noon), into: &output) == .close)
+            connection.receive(good.span, loop: loop, at: instant(noon), into: output) == .close)
         #expect(output.count == count)
     }
 
@@ -97,9 +97,9 @@ import Testing
         for (request, expected) in requests {
             let before = CheckCount.allCases.map(loop.counters.value)
             var connection = CheckConnection(loop: loop, at: instant(noon).boot)
-            var output: [UInt8] = []
+            let output = AnswerBuffer()
             _ = connection.receive(
-                Array(request.utf8).span, loop: loop, at: instant(noon), into: &output)
+                Array(request.utf8).span, loop: loop, at: instant(noon), into: output)
             for (count, old) in zip(CheckCount.allCases, before) {
                 #expect(
                     loop.counters.value(count) == old + (count == expected ? 1 : 0), "\(request)")
@@ -131,9 +131,9 @@ import Testing
                 }
             }
             var connection = CheckConnection(loop: loop, at: instant(noon).boot)
-            var output: [UInt8] = []
-            _ = connection.receive(bytes.span, loop: loop, at: instant(noon), into: &output)
-            let answers = try InProcessHarness.parsed(output)
+            let output = AnswerBuffer()
+            _ = connection.receive(bytes.span, loop: loop, at: instant(noon), into: output)
+            let answers = try InProcessHarness.parsed(output.bytes)
             guard answers.contains(where: { $0.status == 200 }) else { continue }
             good += 1
             // Spaces and tabs around name and value are no part of them.
@@ -152,9 +152,9 @@ import Testing
                 UInt8.random(in: 0...255, using: &generator)
             }
             var connection = CheckConnection(loop: loop, at: instant(noon).boot)
-            var output: [UInt8] = []
-            _ = connection.receive(bytes.span, loop: loop, at: instant(noon), into: &output)
-            let answers = try InProcessHarness.parsed(output)
+            let output = AnswerBuffer()
+            _ = connection.receive(bytes.span, loop: loop, at: instant(noon), into: output)
+            let answers = try InProcessHarness.parsed(output.bytes)
             #expect(answers.allSatisfy { $0.status >= 400 }, "seed \(generator.seed)")
         }
     }

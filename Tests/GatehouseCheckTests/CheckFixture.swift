@@ -6,8 +6,6 @@ import GatehouseCore
 import GatehouseSystem
 import GatehouseTestSupport
 import Glibc
-import NIOCore
-import NIOPosix
 
 /// Keys, tokens and a snapshot that every check test starts from.
 struct CheckFixture {
@@ -48,10 +46,19 @@ struct CheckFixture {
         expiredToken = try seal(.sample(idle: noon))
     }
 
+    /// What a check endpoint of the tests is told.
+    func settings(limits: CheckLimits = CheckLimits()) -> CheckSettings {
+        var settings = CheckSettings()
+        settings.limits = limits
+        settings.cookieName = Self.cookieName
+        settings.signInURL = Array("https://app.example/auth/login".utf8)
+        return settings
+    }
+
     func loop(limits: CheckLimits = CheckLimits(), hasSnapshot: Bool = true) -> CheckLoop {
         let loop = CheckLoop(
             judge: Judge(audience: audience(), lease: lease), counters: CheckCounters(),
-            limits: limits, cookieName: Array(Self.cookieName.utf8))
+            settings: settings(limits: limits))
         if hasSnapshot { _ = loop.adopt(snapshot) }
         return loop
     }
@@ -124,13 +131,13 @@ struct InProcessHarness: CheckHarness {
     func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {
         let loop = fixture.loop(limits: limits)
         var connection = CheckConnection(loop: loop, at: instant(noon).boot)
-        var output: [UInt8] = []
+        let output = AnswerBuffer()
         for chunk in chunks {
             let disposition = connection.receive(
-                chunk.span, loop: loop, at: instant(noon), into: &output)
-            if disposition == .close { return (try Self.parsed(output), true) }
+                chunk.span, loop: loop, at: instant(noon), into: output)
+            if disposition == .close { return (try Self.parsed(output.bytes), true) }
         }
-        return (try Self.parsed(output), false)
+        return (try Self.parsed(output.bytes), false)
     }
 
     func answers(_ request: String) async throws -> [CheckAnswer] {
@@ -147,26 +154,40 @@ struct MalformedAnswer: Error {
     let bytes: [UInt8]
 }
 
-/// The same through a kernel's sockets and SwiftNIO.
+extension AnswerBuffer {
+    /// A copy of what was written.
+    var bytes: [UInt8] { unsafe withBytes { unsafe Array($0) } }
+}
+
+/// The same through a kernel's sockets and one of the drivers.
 final class SocketHarness: CheckHarness {
-    enum Kind: CaseIterable { case tcp, unix }
+    enum Kind: CaseIterable {
+        case tcp, unix, nioTCP, nioUnix
+
+        var isTCP: Bool { self == .tcp || self == .nioTCP }
+        var driver: CheckDriverKind { self == .tcp || self == .unix ? .automatic : .nio }
+    }
 
     private let directory = TemporaryDirectory()
-    private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    private let listener: any Channel
+    private let port: Int?
     let server: CheckServer
     private let kind: Kind
 
-    init(_ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits()) async throws {
+    init(
+        _ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits(), loops: Int = 1
+    ) async throws {
         self.kind = kind
-        server = try await CheckServer.make(
-            on: group, audience: audience(), cookieName: CheckFixture.cookieName,
-            lease: fixture.lease, limits: limits, socketMode: 0o600, clock: Self.clock())
+        var setup = CheckSetup(audience: audience(), lease: fixture.lease)
+        setup.settings = fixture.settings(limits: limits)
+        setup.driver = kind.driver
+        setup.loops = loops
+        setup.socketMode = 0o600
+        setup.clock = Self.clock()
+        server = try CheckServer(setup)
         guard await server.publish(fixture.snapshot) else { throw RawSocket.Failure() }
-        let address: ListenAddress =
-            kind == .tcp
-            ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock")
-        listener = try await server.listen(on: address, group: group)
+        port = try await server.listen(
+            on: kind.isTCP
+                ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock"))
     }
 
     /// Noon now, and from then on as fast as real time.
@@ -183,18 +204,13 @@ final class SocketHarness: CheckHarness {
     var socketPath: String { directory.path + "/check.sock" }
 
     func stop() async throws {
-        try await listener.close().get()
-        await server.drain(seconds: 1)
-        try await group.shutdownGracefully()
+        await server.shutdown()
     }
 
     func connect() throws -> RawSocket {
-        switch kind {
-        case .tcp:
-            guard let port = listener.localAddress?.port else { throw RawSocket.Failure() }
-            return try RawSocket(port: UInt16(port))
-        case .unix: return try RawSocket(path: directory.path + "/check.sock")
-        }
+        guard kind.isTCP else { return try RawSocket(path: directory.path + "/check.sock") }
+        guard let port else { throw RawSocket.Failure() }
+        return try RawSocket(port: UInt16(port))
     }
 
     func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {

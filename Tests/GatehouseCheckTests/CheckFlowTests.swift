@@ -11,18 +11,27 @@ private let headerNames = [
 ]
 
 enum HarnessKind: CaseIterable {
-    case inProcess, tcp, unix
+    case inProcess, tcp, unix, nioTCP, nioUnix
+
+    private var socketKind: SocketHarness.Kind? {
+        switch self {
+        case .inProcess: nil
+        case .tcp: .tcp
+        case .unix: .unix
+        case .nioTCP: .nioTCP
+        case .nioUnix: .nioUnix
+        }
+    }
 
     /// Runs `body` against an endpoint of this kind.
     func run(
         _ fixture: CheckFixture, limits: CheckLimits = CheckLimits(),
         _ body: (any CheckHarness) async throws -> Void
     ) async throws {
-        guard self != .inProcess else {
+        guard let socketKind else {
             return try await body(InProcessHarness(fixture: fixture, limits: limits))
         }
-        let harness = try await SocketHarness(
-            self == .tcp ? .tcp : .unix, fixture: fixture, limits: limits)
+        let harness = try await SocketHarness(socketKind, fixture: fixture, limits: limits)
         try await body(harness)
         try await harness.stop()
     }
@@ -176,7 +185,7 @@ enum HarnessKind: CaseIterable {
     ) async throws {
         let cookie = "Cookie: \(CheckFixture.cookieName)=\(fixture.token)"
         let cases: [(request: String, status: Int)] = [
-            (fixture.request("GET /check,fresh=1 HTTP/1.1"), 400),
+            (fixture.request("GET /check,fresh HTTP/1.1"), 400),
             (fixture.request("GET /check, HTTP/1.1"), 400),
             (fixture.request("GET /checkx HTTP/1.1"), 400),
             (fixture.request("GET /Check HTTP/1.1"), 400),

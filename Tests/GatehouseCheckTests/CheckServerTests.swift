@@ -1,4 +1,4 @@
-// The SwiftNIO driver: deadlines, limits, snapshots and ends, over real sockets.
+// Both drivers: deadlines, limits, snapshots and ends, over real sockets.
 
 import Foundation
 import GatehouseCore
@@ -31,10 +31,13 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `an idle connection is closed at its limit and not before`() async throws {
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `an idle connection is closed at its limit and not before`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
         var limits = CheckLimits()
         limits.idleSeconds = 1
-        let harness = try await SocketHarness(.tcp, fixture: fixture, limits: limits)
+        let harness = try await SocketHarness(kind, fixture: fixture, limits: limits)
         let socket = try harness.connect()
         socket.send(Array(fixture.request().utf8))
         var received: [UInt8] = []
@@ -44,10 +47,13 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `connections up to the limit are served, the next is closed at once`() async throws {
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `connections up to the limit are served, the next is closed at once`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
         var limits = CheckLimits()
         limits.maximumConnections = 3
-        let harness = try await SocketHarness(.tcp, fixture: fixture, limits: limits)
+        let harness = try await SocketHarness(kind, fixture: fixture, limits: limits)
         var sockets: [RawSocket] = []
         for _ in 0..<3 {
             let socket = try harness.connect()
@@ -72,8 +78,11 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `an answer arrives although the client still sends`() async throws {
-        let harness = try await SocketHarness(.tcp, fixture: fixture)
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `an answer arrives although the client still sends`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
+        let harness = try await SocketHarness(kind, fixture: fixture)
         let socket = try harness.connect()
         // Far more than the limit, in one go: the refusal must not be lost to a reset.
         socket.send([UInt8](repeating: 97, count: 300_000))
@@ -83,8 +92,11 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `a client that has sent all it will gets its answer`() async throws {
-        let harness = try await SocketHarness(.unix, fixture: fixture)
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `a client that has sent all it will gets its answer`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
+        let harness = try await SocketHarness(kind, fixture: fixture)
         let socket = try harness.connect()
         socket.send(Array(fixture.request().utf8))
         socket.shutdownWrites()
@@ -94,8 +106,11 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `a published snapshot holds from the next request on`() async throws {
-        let harness = try await SocketHarness(.tcp, fixture: fixture)
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `a published snapshot holds from the next request on`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
+        let harness = try await SocketHarness(kind, fixture: fixture)
         #expect(try await harness.answers(fixture.request()).map(\.status) == [200])
         var index = RevocationIndex()
         index.apply(
@@ -112,11 +127,14 @@ import Testing
         try await harness.stop()
     }
 
-    @Test func `a client that reads nothing is not read from without end`() async throws {
+    @Test(arguments: SocketHarness.Kind.allCases)
+    func `a client that reads nothing is not read from without end`(
+        _ kind: SocketHarness.Kind
+    ) async throws {
         var limits = CheckLimits()
         // The client that waits is in the middle of a head.
         limits.headSeconds = 60
-        let harness = try await SocketHarness(.tcp, fixture: fixture, limits: limits)
+        let harness = try await SocketHarness(kind, fixture: fixture, limits: limits)
         let socket = try harness.connect()
         // A sender of its own: it blocks once the server stops reading.
         let request = Array(fixture.request().utf8)

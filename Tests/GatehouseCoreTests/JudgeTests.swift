@@ -43,6 +43,8 @@ private func name(_ verdict: Verdict) -> String {
     case .denied(.invalid): "invalid"
     case .denied(.expired): "expired"
     case .denied(.revoked): "revoked"
+    case .denied(.stale): "stale"
+    case .denied(.level): "level"
     case .unavailable(let reason): reason.rawValue
     }
 }

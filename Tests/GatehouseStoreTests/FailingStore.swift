@@ -37,6 +37,12 @@ final class FailingStore: Store {
         return try await store.beat(id, position: position, keyringVersion: keyringVersion, at: now)
     }
 
+    func noteActivity(
+        _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.noteActivity(uses, idleSeconds: idleSeconds, at: now)
+    }
+
     func acceptClock(at now: UnixTime) async throws(StoreError) {
         try await store.acceptClock(at: now)
     }

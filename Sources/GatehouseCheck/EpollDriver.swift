@@ -1,0 +1,201 @@
+// The epoll driver: its threads, and how others reach them.
+
+import CEpoll
+import GatehouseCore
+import Glibc
+import Synchronization
+
+/// What the loops of the driver share.
+final class EpollShared: Sendable {
+    let clock: @Sendable () -> Instant
+    let connections: ConnectionCount
+    let trustedProxies: [String]
+    /// One for each loop.
+    let inboxes: [EpollInbox]
+    /// How many connections each loop has.
+    let loads: [Load]
+
+    init(
+        loops: Int, connections: ConnectionCount, trustedProxies: [String],
+        clock: @escaping @Sendable () -> Instant
+    ) throws(SystemCallFailure) {
+        self.clock = clock
+        self.connections = connections
+        self.trustedProxies = trustedProxies
+        var inboxes: [EpollInbox] = []
+        for _ in 0..<loops { inboxes.append(try EpollInbox()) }
+        self.inboxes = inboxes
+        loads = inboxes.map { _ in Load() }
+    }
+
+    /// The loop that has the fewest connections.
+    func leastLoaded() -> Int {
+        var least = 0
+        for index in loads.indices where loads[index].value < loads[least].value { least = index }
+        return least
+    }
+
+    final class Load: Sendable {
+        private let connections = Atomic<Int>(0)
+        var value: Int { connections.load(ordering: .relaxed) }
+        func store(_ count: Int) { connections.store(count, ordering: .relaxed) }
+    }
+}
+
+/// Work for one loop from other threads, done between two batches of events.
+final class EpollInbox: Sendable {
+    typealias Work = @Sendable (EpollReactor) -> Void
+
+    private struct State {
+        var work: [Work] = []
+        var isClosed = false
+    }
+
+    /// Readable when there is work (eventfd).
+    let wakeup: Int32
+    private let state = Mutex(State())
+
+    init() throws(SystemCallFailure) {
+        wakeup = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
+        guard wakeup >= 0 else { throw SystemCallFailure("eventfd", errno: errno) }
+    }
+
+    deinit { Glibc.close(wakeup) }
+
+    /// Hands over `work`, or does `orElse` when the loop has ended.
+    func send(_ work: @escaping Work, orElse: () -> Void) {
+        let isTaken = state.withLock { state in
+            guard !state.isClosed else { return false }
+            state.work.append(work)
+            return true
+        }
+        guard isTaken else { return orElse() }
+        // It fails only when the counter is full, and then the loop is awake.
+        eventfd_write(wakeup, 1)
+    }
+
+    /// Does what was handed over.
+    func takeAll(on reactor: EpollReactor) {
+        var count: eventfd_t = 0
+        // Empty when another wake-up was faster.
+        unsafe eventfd_read(wakeup, &count)
+        let work = state.withLock { state in
+            defer { state.work = [] }
+            return state.work
+        }
+        for item in work { item(reactor) }
+    }
+
+    /// Takes no more work, and does the last of it.
+    func close(on reactor: EpollReactor) {
+        state.withLock { $0.isClosed = true }
+        takeAll(on: reactor)
+    }
+}
+
+/// Plain TCP and Unix sockets on Linux: `recv`, connection, `send`, and nothing else.
+final class EpollDriver: CheckDriver {
+    let counters: [CheckCounters]
+    private let shared: EpollShared
+    private let listeners = Mutex<[Int32]>([])
+    private let socketMode: UInt16
+
+    /// Starts the threads.
+    init(_ setup: CheckSetup, connections: ConnectionCount) throws {
+        shared = try EpollShared(
+            loops: setup.loops, connections: connections, trustedProxies: setup.trustedProxies,
+            clock: setup.clock)
+        counters = (0..<setup.loops).map { _ in CheckCounters() }
+        socketMode = setup.socketMode
+        for place in 0..<setup.loops {
+            try startThread { [shared, counters] in
+                // Opening the epoll itself can fail only at the start, for want of descriptors.
+                let reactor: EpollReactor
+                do throws(SystemCallFailure) {
+                    reactor = try EpollReactor(
+                        shared, place: place,
+                        checks: setup.makeLoop(counters: counters[place]))
+                } catch { fatalError("cannot start an event loop: \(error)") }
+                reactor.run()
+                shared.inboxes[place].close(on: reactor)
+            }
+        }
+    }
+
+    func onEveryLoop<Value: Sendable>(
+        _ body: @escaping @Sendable (CheckLoop) -> Value
+    ) async -> [Value?] {
+        await onEveryReactor { $0.withChecks(body) }
+    }
+
+    /// Does `body` on every loop, one after the other; nil where a loop has ended.
+    private func onEveryReactor<Value: Sendable>(
+        _ body: @escaping @Sendable (EpollReactor) -> Value
+    ) async -> [Value?] {
+        var values: [Value?] = []
+        for inbox in shared.inboxes {
+            values.append(
+                await withCheckedContinuation { continuation in
+                    inbox.send {
+                        continuation.resume(returning: body($0))
+                    } orElse: {
+                        continuation.resume(returning: nil)
+                    }
+                })
+        }
+        return values
+    }
+
+    func listen(on address: ListenAddress) async throws -> Int? {
+        let listener = try ListeningSocket(address, mode: socketMode)
+        listeners.withLock { $0.append(listener.descriptor) }
+        _ = await onEveryReactor { $0.listen(on: listener) }
+        return listener.port
+    }
+
+    func stopListening() async {
+        _ = await onEveryReactor { $0.stopListening() }
+        for descriptor in listeners.withLock({ listeners in
+            defer { listeners = [] }
+            return listeners
+        }) { close(descriptor) }
+    }
+
+    func endIdle() async -> Int {
+        await onEveryReactor { $0.endIdle() }.reduce(0) { $0 + ($1 ?? 0) }
+    }
+
+    func openConnections() async -> Int {
+        await onEveryReactor { $0.openConnections }.reduce(0) { $0 + ($1 ?? 0) }
+    }
+
+    func shutdown() async {
+        await stopListening()
+        _ = await onEveryReactor { $0.stop() }
+    }
+}
+
+/// Starts a thread that runs `body` once and ends.
+private func startThread(_ body: @escaping @Sendable () -> Void) throws(SystemCallFailure) {
+    final class Box {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+    var thread = pthread_t()
+    let box = unsafe Unmanaged.passRetained(Box(body))
+    // SAFETY: the box is released by the thread, or here when there is none.
+    let failure = unsafe pthread_create(
+        &thread, nil,
+        { argument in
+            if let argument = unsafe argument {
+                let box = unsafe Unmanaged<Box>.fromOpaque(argument).takeRetainedValue()
+                box.body()
+            }
+            return nil
+        }, unsafe box.toOpaque())
+    guard failure == 0 else {
+        unsafe box.release()
+        throw SystemCallFailure("pthread_create", errno: failure)
+    }
+    pthread_detach(thread)
+}
