@@ -10,6 +10,13 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 
+/// Writes the two elements that give EVP_DecryptInit_ex2 a tag. Exists because OSSL_PARAM keeps the
+/// pointers of its names, and Swift imports names as strings whose C form ends with the call.
+static inline void gatehouse_make_tag_parameter(OSSL_PARAM *parameters, void *tag, size_t size) {
+    parameters[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, size);
+    parameters[1] = OSSL_PARAM_construct_end();
+}
+
 /// HKDF-SHA-256, extract and expand. Exists because OSSL_PARAM keeps the pointers of its names,
 /// and Swift imports the names (OSSL_KDF_PARAM_...) as strings whose C form ends with the call.
 /// Returns 1 when `output` was written, else 0.

@@ -116,6 +116,7 @@ final class EpollDriver: CheckDriver {
                         shared, place: place,
                         checks: setup.makeLoop(counters: counters[place]))
                 } catch { fatalError("cannot start an event loop: \(error)") }
+                unsafe gatehouse_name_thread("check-\(place)")
                 reactor.run()
                 shared.inboxes[place].close(on: reactor)
             }

@@ -5,11 +5,12 @@ import GatehouseCore
 import Glibc
 
 /// One connection of the loop.
-final class EpollPeer {
+@safe final class EpollPeer {
     let descriptor: Int32
     /// Tells it from an earlier connection with the same descriptor.
     let serial: UInt64
-    fileprivate var connection: CheckConnection
+    /// Behind a pointer, since Swift would note each use of a class's variable that lasts over a call.
+    fileprivate let connection: UnsafeMutablePointer<CheckConnection>
     /// What the kernel did not take yet. While there is any, nothing is read (back-pressure).
     fileprivate var unsent: [UInt8] = []
     /// The last answer is given; when it is sent, our side ends.
@@ -20,11 +21,20 @@ final class EpollPeer {
     fileprivate init(descriptor: Int32, serial: UInt64, connection: CheckConnection) {
         self.descriptor = descriptor
         self.serial = serial
-        self.connection = connection
+        // SAFETY: owned by this object and freed in deinit; used on the loop's thread, one use at a time.
+        unsafe self.connection = .allocate(capacity: 1)
+        unsafe self.connection.initialize(to: connection)
     }
 
+    deinit {
+        unsafe connection.deinitialize(count: 1)
+        unsafe connection.deallocate()
+    }
+
+    fileprivate var isInHead: Bool { unsafe connection.pointee.isInHead }
+
     fileprivate func deadline(_ limits: CheckLimits) -> BootTime {
-        lingersUntil ?? connection.deadline(limits: limits)
+        unsafe lingersUntil ?? connection.pointee.deadline(limits: limits)
     }
 }
 
@@ -60,6 +70,10 @@ final class EpollPeer {
     /// Whether listeners are unwatched for a moment, since there was no descriptor for a connection.
     private var isAcceptPaused = false
     private var wheel: DeadlineWheel<(descriptor: Int32, serial: UInt64)>
+    /// Rings at every tick while there are alarms. A time-out of `epoll_wait` would be a timer of the
+    /// kernel set and taken back for every batch.
+    private let timer: Int32
+    private var isTimerSet = false
     private var now: Instant
     private var isRunning = true
 
@@ -72,15 +86,23 @@ final class EpollPeer {
         wheel = DeadlineWheel(at: now.boot)
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         guard epoll >= 0 else { throw SystemCallFailure("epoll_create1", errno: errno) }
+        timer = timerfd_create(CLOCK_BOOTTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
+        guard timer >= 0 else {
+            let number = errno
+            close(epoll)
+            throw SystemCallFailure("timerfd_create", errno: number)
+        }
         // SAFETY: both owned by this object and freed in deinit.
         unsafe input = .allocate(byteCount: Self.readBytes, alignment: 16)
         unsafe events = .allocate(capacity: Self.eventsAtOnce)
         unsafe events.initialize(repeating: epoll_event())
         watch(driver.inboxes[place].wakeup, EPOLLIN.rawValue)
+        watch(timer, EPOLLIN.rawValue)
     }
 
     deinit {
         for case .some(let peer) in peers { close(peer.descriptor) }
+        close(timer)
         close(epoll)
         unsafe input.deallocate()
         unsafe events.deallocate()
@@ -91,9 +113,8 @@ final class EpollPeer {
     /// Serves until ``stop()``.
     func run() {
         while isRunning {
-            let wait = wheel.waitMilliseconds(from: now.boot) ?? -1
             let count = unsafe epoll_wait(
-                epoll, events.baseAddress, Int32(Self.eventsAtOnce), isAcceptPaused ? 250 : wait)
+                epoll, events.baseAddress, Int32(Self.eventsAtOnce), -1)
             // All but EINTR would be a mistake in this file.
             precondition(count >= 0 || errno == EINTR, "epoll_wait: \(errno)")
             now = driver.clock()
@@ -102,8 +123,6 @@ final class EpollPeer {
                 let event = unsafe events[index]
                 unsafe take(descriptor: event.data.fd, events: event.events)
             }
-            for alarm in wheel.takeDue(at: now.boot) { wake(alarm.descriptor, alarm.serial) }
-            if isAcceptPaused { resumeAccepting() }
         }
     }
 
@@ -115,6 +134,8 @@ final class EpollPeer {
     private func take(descriptor: Int32, events: UInt32) {
         if let peer = peer(descriptor) {
             serve(peer, events)
+        } else if descriptor == timer {
+            tick()
         } else if descriptor == driver.inboxes[place].wakeup {
             driver.inboxes[place].takeAll(on: self)
         } else if let listener = listeners.first(where: { $0.descriptor == descriptor }) {
@@ -150,7 +171,8 @@ final class EpollPeer {
         // SAFETY: the kernel wrote `byteCount` bytes; the span ends with the call.
         let bytes = unsafe Span<UInt8>(
             _unsafeBytes: UnsafeRawBufferPointer(rebasing: input[..<byteCount]))
-        let disposition = peer.connection.receive(bytes, loop: checks, at: now, into: output)
+        let disposition = unsafe peer.connection.pointee.receive(
+            bytes, loop: checks, at: now, into: output)
         peer.isAnswered = disposition == .close
         guard !output.isEmpty else { return true }
         let sent = unsafe output.withBytes { bytes in
@@ -264,7 +286,7 @@ final class EpollPeer {
     /// Ends connections that are not in the middle of a request; gives how many are left.
     func endIdle() -> Int {
         for case .some(let peer) in peers
-        where !peer.connection.isInHead && peer.unsent.isEmpty && !peer.isAnswered {
+        where !peer.isInHead && peer.unsent.isEmpty && !peer.isAnswered {
             end(peer)
         }
         return peerCount
@@ -277,13 +299,30 @@ final class EpollPeer {
     private func setAlarm(_ peer: EpollPeer) {
         let look = min(peer.deadline(limits), now.boot.advanced(bySeconds: limits.headSeconds))
         wheel.set((peer.descriptor, peer.serial), at: look)
+        setTimer(true)
+    }
+
+    private func tick() {
+        var rings: UInt64 = 0
+        // Empty when the timer was set anew in the meantime.
+        unsafe read(timer, &rings, MemoryLayout<UInt64>.size)
+        for alarm in wheel.takeDue(at: now.boot) { wake(alarm.descriptor, alarm.serial) }
+        if isAcceptPaused { resumeAccepting() }
+        if wheel.count == 0 { setTimer(false) }
+    }
+
+    private func setTimer(_ isSet: Bool) {
+        guard isTimerSet != isSet else { return }
+        isTimerSet = isSet
+        let done = gatehouse_set_timer(timer, isSet ? Int(wheel.tickNanoseconds) : 0)
+        precondition(done == 0, "timerfd_settime: \(errno)")
     }
 
     private func wake(_ descriptor: Int32, _ serial: UInt64) {
         guard let peer = peer(descriptor), peer.serial == serial else { return }
         guard now.boot >= peer.deadline(limits) else { return setAlarm(peer) }
         if peer.lingersUntil == nil {
-            checks.counters.add(peer.connection.isInHead ? .headTimeout : .idleTimeout)
+            checks.counters.add(peer.isInHead ? .headTimeout : .idleTimeout)
         }
         end(peer)
     }
@@ -339,6 +378,7 @@ final class EpollPeer {
         checks.counters.add(CheckCount.acceptPaused)
         isAcceptPaused = true
         unwatchListeners()
+        setTimer(true)
     }
 
     private func resumeAccepting() {

@@ -61,7 +61,7 @@ package final class Judge {
         let verdict = GatehouseCore.verdict(
             on: cipher.openSession(token, transport: transport), at: latestWall,
             revocations: revocations)
-        guard case .good(let claims) = verdict,
+        guard requirement != .none, case .good(let claims) = verdict,
             let denial = requirement.denial(of: claims, at: latestWall)
         else { return verdict }
         return .denied(denial)

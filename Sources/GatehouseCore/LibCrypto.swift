@@ -112,6 +112,8 @@ package func hkdfSHA256(
 
     private let sealing: OpaquePointer
     private let opening: OpaquePointer
+    /// Gives the tag with the key and the nonce: one call less for each message that is opened.
+    private let tagParameter: UnsafeMutablePointer<OSSL_PARAM>
 
     init() throws(LibCryptoError) {
         guard let sealing = unsafe EVP_CIPHER_CTX_new() else {
@@ -125,12 +127,21 @@ package func hkdfSHA256(
         unsafe self.opening = opening
         guard unsafe EVP_EncryptInit_ex(sealing, EVP_aes_256_gcm(), nil, nil, nil) == 1,
             unsafe EVP_DecryptInit_ex(opening, EVP_aes_256_gcm(), nil, nil, nil) == 1
-        else { throw LibCryptoError(operation: "EVP_CipherInit_ex") }
+        else {
+            unsafe EVP_CIPHER_CTX_free(sealing)
+            unsafe EVP_CIPHER_CTX_free(opening)
+            throw LibCryptoError(operation: "EVP_CipherInit_ex")
+        }
+        // SAFETY: two elements, owned by this object and freed in deinit; the tag's place is set by each
+        // call before libcrypto reads it.
+        unsafe tagParameter = .allocate(capacity: 2)
+        unsafe gatehouse_make_tag_parameter(tagParameter, nil, Self.tagBytes)
     }
 
     deinit {
         unsafe EVP_CIPHER_CTX_free(sealing)
         unsafe EVP_CIPHER_CTX_free(opening)
+        unsafe tagParameter.deallocate()
     }
 
     /// Encrypts `plaintext` to `ciphertext`, of the same size, and writes the 16-byte `tag`.
@@ -171,7 +182,10 @@ package func hkdfSHA256(
     ) -> Bool {
         var written: Int32 = 0
         // SAFETY: as in `seal`; libcrypto only reads the tag that SET_TAG is given.
-        guard unsafe EVP_DecryptInit_ex(opening, nil, nil, key, nonce) == 1 else { return false }
+        unsafe tagParameter.pointee.data = UnsafeMutableRawPointer(mutating: tag)
+        guard unsafe EVP_DecryptInit_ex2(opening, nil, key, nonce, tagParameter) == 1 else {
+            return false
+        }
         if !associatedData.isEmpty {
             guard
                 unsafe EVP_DecryptUpdate(
@@ -190,12 +204,7 @@ package func hkdfSHA256(
                 return false
             }
         }
-        guard
-            unsafe EVP_CIPHER_CTX_ctrl(
-                opening, EVP_CTRL_AEAD_SET_TAG, Int32(Self.tagBytes),
-                UnsafeMutableRawPointer(mutating: tag)) == 1,
-            unsafe EVP_DecryptFinal_ex(opening, plaintext, &written) == 1
-        else {
+        guard unsafe EVP_DecryptFinal_ex(opening, plaintext, &written) == 1 else {
             unsafe wipe(UnsafeMutableRawBufferPointer(start: plaintext, count: ciphertext.count))
             return false
         }

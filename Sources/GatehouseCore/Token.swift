@@ -58,6 +58,9 @@ package enum TokenFormat {
     /// Characters of a token with one byte of content, the least that is sealed.
     package static let minimumCharacters = Base64URL.characterCount(byteCount: overheadBytes + 1)
 
+    /// The bytes that stand before the nonce, and end the associated data.
+    static func header(_ key: KeyID) -> [UInt8] { [version] + key.rawValue.bigEndianBytes }
+
     /// The associated data but for the header bytes that end it.
     static func associatedDataPrefix(
         audience: Audience, purpose: TokenPurpose, transport: TokenTransport

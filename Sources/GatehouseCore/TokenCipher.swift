@@ -4,23 +4,42 @@
 ///
 /// Not Sendable: each event loop, and each sealer, makes its own from the immutable ``Keyring``.
 @safe package final class TokenCipher {
-    /// What one key and purpose need.
+    /// What one key and purpose need. The header that ends the associated data names the key, so that
+    /// all of it is known before any token comes.
     private struct Entry {
         let keyID: UInt32
         let purpose: TokenPurpose
         let cipher: XAES256GCM
+        let cookieData: [UInt8]
+        let bearerData: [UInt8]
+
+        init(
+            _ key: KeyID, _ purpose: TokenPurpose, cipher: XAES256GCM, audience: Audience
+        ) {
+            keyID = key.rawValue
+            self.purpose = purpose
+            self.cipher = cipher
+            func data(_ transport: TokenTransport) -> [UInt8] {
+                TokenFormat.associatedDataPrefix(
+                    audience: audience, purpose: purpose, transport: transport)
+                    + TokenFormat.header(key)
+            }
+            cookieData = data(.cookie)
+            bearerData = data(.bearer)
+        }
+
+        func associatedData(_ transport: TokenTransport) -> [UInt8] {
+            transport == .cookie ? cookieData : bearerData
+        }
     }
 
     private let entries: [Entry]
     private let revoked: [UInt32]
     private let active: KeyID?
-    /// Associated data without the header, by purpose and transport.
-    private let prefixes: [[UInt8]]
     private let scratch: UnsafeMutableBufferPointer<UInt8>
 
     private static let plaintextOffset = TokenFormat.maximumBytes
-    private static let associatedOffset = plaintextOffset + TokenFormat.maximumPlaintextBytes
-    private static let scratchBytes = associatedOffset + 256
+    private static let scratchBytes = plaintextOffset + TokenFormat.maximumPlaintextBytes
 
     /// - Parameter purposes: those that this cipher is to serve; a key is derived for each.
     /// - Throws: `LibCryptoError` when libcrypto has no memory.
@@ -33,20 +52,12 @@
             for purpose in purposes {
                 entries.append(
                     Entry(
-                        keyID: key.id.rawValue, purpose: purpose,
-                        cipher: try secret.key(for: purpose)))
+                        key.id, purpose, cipher: try secret.key(for: purpose), audience: audience))
             }
         }
         self.entries = entries
         revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
         active = keyring.active?.id
-        prefixes = TokenPurpose.allCases.flatMap { purpose in
-            TokenTransport.allCases.map { transport in
-                TokenFormat.associatedDataPrefix(
-                    audience: audience, purpose: purpose, transport: transport)
-            }
-        }
-        precondition(prefixes.allSatisfy { $0.count + TokenFormat.headerBytes <= 256 })
         // SAFETY: owned by this object and freed in deinit.
         unsafe scratch = .allocate(capacity: Self.scratchBytes)
         unsafe scratch.initialize(repeating: 0)
@@ -67,8 +78,8 @@
         guard
             (TokenFormat.minimumCharacters...TokenFormat.maximumCharacters).contains(text.count)
         else { return .refused(.length, nil) }
-        // SAFETY: the three regions of the scratch do not overlap, and are as large as the largest
-        // token, content and associated data.
+        // SAFETY: the two regions of the scratch do not overlap, and are as large as the largest token
+        // and content.
         guard let token = unsafe scratch.baseAddress else { return .refused(.length, nil) }
         let decoded = unsafe text.withUnsafeBufferPointer {
             unsafe Base64URL.decode(
@@ -80,20 +91,21 @@
             _unsafeElements: UnsafeBufferPointer(start: token, count: TokenFormat.headerBytes))
         let number = UInt32(bigEndianBytes: header, at: 1)
         guard let keyID = KeyID(rawValue: number) else { return .refused(.unknownKey, nil) }
-        guard let entry = entry(number, purpose) else {
+        guard let index = index(number, purpose) else {
             return .refused(revoked.contains(number) ? .revokedKey : .unknownKey, keyID)
         }
 
         let plaintext = unsafe token + Self.plaintextOffset
         let plaintextCount = count - TokenFormat.overheadBytes
-        let associatedData = unsafe associatedData(
-            header: token, purpose: purpose, transport: transport)
-        let authentic = unsafe entry.cipher.open(
-            nonce: token + TokenFormat.nonceOffset,
-            sealed: UnsafeBufferPointer(
-                start: token + TokenFormat.ciphertextOffset,
-                count: count - TokenFormat.ciphertextOffset),
-            associatedData: associatedData, into: plaintext)
+        let associatedData = entries[index].associatedData(transport)
+        let authentic = unsafe associatedData.withUnsafeBufferPointer { associatedData in
+            unsafe entries[index].cipher.open(
+                nonce: token + TokenFormat.nonceOffset,
+                sealed: UnsafeBufferPointer(
+                    start: token + TokenFormat.ciphertextOffset,
+                    count: count - TokenFormat.ciphertextOffset),
+                associatedData: associatedData, into: plaintext)
+        }
         guard authentic else { return .refused(.authentication, keyID) }
         let span = unsafe Span(
             _unsafeElements: UnsafeBufferPointer(start: plaintext, count: plaintextCount))
@@ -118,25 +130,25 @@
         guard (1...TokenFormat.maximumPlaintextBytes).contains(content.count) else {
             throw .tooLarge
         }
-        guard let active, let entry = entry(active.rawValue, purpose) else { throw .noActiveKey }
+        guard let active, let index = index(active.rawValue, purpose) else { throw .noActiveKey }
+        let entry = entries[index]
         let nonce: [UInt8]
         do { nonce = try entropy.bytes(XAES256GCM.nonceBytes) } catch { throw .entropy }
 
-        var token = [TokenFormat.version] + active.rawValue.bigEndianBytes + nonce
-        let header = token
+        var token = TokenFormat.header(active) + nonce
         token += [UInt8](repeating: 0, count: content.count + XAES256GCM.tagBytes)
         let done = unsafe token.withUnsafeMutableBufferPointer { out in
-            unsafe header.withUnsafeBufferPointer { head in
+            unsafe nonce.withUnsafeBufferPointer { nonce in
                 unsafe content.withUnsafeBufferPointer { plaintext in
-                    guard let output = out.baseAddress, let headBase = head.baseAddress else {
-                        return false
+                    unsafe entry.associatedData(transport).withUnsafeBufferPointer { associated in
+                        guard let output = out.baseAddress, let nonce = nonce.baseAddress else {
+                            return false
+                        }
+                        // SAFETY: `token` has room for header, nonce, ciphertext and tag.
+                        return unsafe entry.cipher.seal(
+                            nonce: nonce, plaintext: plaintext, associatedData: associated,
+                            into: output + TokenFormat.ciphertextOffset)
                     }
-                    // SAFETY: `token` has room for header, nonce, ciphertext and tag.
-                    return unsafe entry.cipher.seal(
-                        nonce: headBase + TokenFormat.nonceOffset, plaintext: plaintext,
-                        associatedData: associatedData(
-                            header: headBase, purpose: purpose, transport: transport),
-                        into: output + TokenFormat.ciphertextOffset)
                 }
             }
         }
@@ -152,43 +164,13 @@
             claims.encoded().span, purpose: .session, transport: transport, entropy: entropy)
     }
 
-    /// The key that is selected; a ring has few.
-    private func entry(_ keyID: UInt32, _ purpose: TokenPurpose) -> Entry? {
+    /// Where the key that is selected stands; a ring has few.
+    private func index(_ keyID: UInt32, _ purpose: TokenPurpose) -> Int? {
         for index in entries.indices
         where entries[index].keyID == keyID && entries[index].purpose == purpose {
-            return entries[index]
+            return index
         }
         return nil
-    }
-
-    /// Writes prefix and header bytes to the scratch.
-    private func associatedData(
-        header: UnsafePointer<UInt8>, purpose: TokenPurpose, transport: TokenTransport
-    ) -> UnsafeBufferPointer<UInt8> {
-        let prefix = prefixes[purpose.index * 2 + (transport == .cookie ? 0 : 1)]
-        // SAFETY: init checked that prefix and header fit the 256 bytes kept for them.
-        guard let base = unsafe scratch.baseAddress?.advanced(by: Self.associatedOffset) else {
-            return unsafe UnsafeBufferPointer(start: nil, count: 0)
-        }
-        for position in 0..<prefix.count { unsafe base[position] = prefix[position] }
-        for position in 0..<TokenFormat.headerBytes {
-            unsafe base[prefix.count + position] = header[position]
-        }
-        return unsafe UnsafeBufferPointer(
-            start: base, count: prefix.count + TokenFormat.headerBytes)
-    }
-}
-
-extension TokenPurpose {
-    /// The position in `allCases`.
-    fileprivate var index: Int {
-        switch self {
-        case .session: 0
-        case .remember: 1
-        case .device: 2
-        case .referral: 3
-        case .form: 4
-        }
     }
 }
 
