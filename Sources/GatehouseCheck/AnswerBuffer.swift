@@ -1,5 +1,7 @@
 // Bytes on their way out: one buffer a loop, kept and used again.
 
+import GatehouseCore
+
 /// Where connections' answers are written before they are sent. It grows for a long pipeline and keeps
 /// what it has, so that answering allocates nothing.
 @safe package final class AnswerBuffer {
@@ -8,40 +10,69 @@
 
     private var base: UnsafeMutablePointer<UInt8>
     private var capacity: Int
-    package private(set) var count = 0
+    /// Private: accesses that other modules can't make are checked when the program is built.
+    private var length = 0
+    /// The headers that all answers have alike, with the date, made once a second.
+    private let common: UnsafeMutablePointer<UInt8>
+    private var commonMade: UnixTime?
+    private static let commonText = Array(
+        "\r\ncontent-length: 0\r\ncache-control: no-store\r\ndate: ".utf8)
+    private static let commonBytes = commonText.count + HTTPDate.byteCount
 
     package init() {
         capacity = Self.initialCapacity
-        // SAFETY: owned by this object and freed in deinit; bytes are read below `count` only.
+        // SAFETY: owned by this object and freed in deinit; bytes are read below `length` only.
         unsafe base = .allocate(capacity: Self.initialCapacity)
+        unsafe common = .allocate(capacity: Self.commonBytes)
+        unsafe common.initialize(repeating: 0, count: Self.commonBytes)
     }
 
-    deinit { unsafe base.deallocate() }
+    deinit {
+        unsafe base.deallocate()
+        unsafe common.deallocate()
+    }
 
-    package var isEmpty: Bool { count == 0 }
+    package var count: Int { length }
+    package var isEmpty: Bool { length == 0 }
 
-    package func removeAll() { count = 0 }
+    package func removeAll() { length = 0 }
 
     /// Lends what was written.
     package func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
-        unsafe body(UnsafeRawBufferPointer(start: base, count: count))
+        unsafe body(UnsafeRawBufferPointer(start: base, count: length))
+    }
+
+    /// Dates what is appended from now on.
+    func setDate(_ now: UnixTime) {
+        guard commonMade != now else { return }
+        commonMade = now
+        let text = Self.commonText + HTTPDate.format(now)
+        precondition(text.count == Self.commonBytes)
+        // SAFETY: as many bytes as were allocated.
+        for index in text.indices { unsafe common[index] = text[index] }
+    }
+
+    func appendCommonHeaders() {
+        let size = Self.commonBytes
+        // SAFETY: `size` bytes were written by `setDate`; `claim` made room for them.
+        unsafe claim(size).update(from: common, count: size)
     }
 
     /// Makes room for `more` bytes, and gives the place where they go.
     @inline(__always)
     private func claim(_ more: Int) -> UnsafeMutablePointer<UInt8> {
-        if count + more > capacity { grow(to: count + more) }
-        let place = unsafe base + count
-        count += more
+        if length + more > capacity { grow(to: length + more) }
+        let place = unsafe base + length
+        length += more
         return unsafe place
     }
 
     @inline(never)
     private func grow(to needed: Int) {
         let larger = max(capacity * 2, needed)
-        // SAFETY: `count` bytes are moved to a larger block, which takes the place of the old one.
+        // SAFETY: `length` bytes are moved to a larger block, which takes the place of the old one.
         let block = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
-        unsafe block.update(from: base, count: count)
+        unsafe block.update(from: base, count: length)
         unsafe base.deallocate()
         unsafe base = block
         capacity = larger

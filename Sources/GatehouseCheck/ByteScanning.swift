@@ -21,43 +21,40 @@ private func controlBytes(_ word: UInt64) -> UInt64 {
 }
 
 extension Span<UInt8> {
-    /// Eight bytes from `offset`, the first the lowest; `offset + 8` is at most `count`.
-    @inline(__always)
-    private func word(at offset: Int) -> UInt64 {
-        // SAFETY: `unsafeLoadUnaligned` checks the bounds, and any bytes are an integer.
-        UInt64(
-            littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
-    }
-
     func firstIndex(of byte: UInt8, in range: Range<Int>) -> Int? {
-        var index = range.lowerBound
         let pattern = repeated(byte)
-        while index &+ 8 <= range.upperBound {
-            let found = zeroBytes(word(at: index) ^ pattern)
-            if found != 0 { return index &+ found.trailingZeroBitCount / 8 }
-            index &+= 8
-        }
-        while index < range.upperBound {
-            if self[index] == byte { return index }
-            index &+= 1
-        }
-        return nil
+        let index = first(in: range, word: { zeroBytes($0 ^ pattern) }, byte: { $0 == byte })
+        return index < range.upperBound ? index : nil
     }
 
     /// The first control character (RFC 5234 `CTL`) from `start` on, or `count`.
     func firstControl(from start: Int) -> Int {
-        var index = start
-        while index &+ 8 <= count {
-            let found = controlBytes(word(at: index))
-            if found != 0 { return index &+ found.trailingZeroBitCount / 8 }
-            index &+= 8
+        first(in: start..<count, word: controlBytes, byte: { $0 < 0x20 || $0 == 0x7F })
+    }
+
+    /// The first index in `range` for which `word` has a bit, or its upper bound; the last bytes are
+    /// tried one by one with `byte`.
+    @inline(__always)
+    private func first(
+        in range: Range<Int>, word: (UInt64) -> UInt64, byte: (UInt8) -> Bool
+    ) -> Int {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count)
+        return unsafe withUnsafeBytes { bytes in
+            // SAFETY: `range` is within the bytes, and every load ends within it.
+            guard let start = bytes.baseAddress else { return range.upperBound }
+            var index = range.lowerBound
+            while index &+ 8 <= range.upperBound {
+                let eight = unsafe start.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                let found = word(UInt64(littleEndian: eight))
+                if found != 0 { return index &+ found.trailingZeroBitCount / 8 }
+                index &+= 8
+            }
+            while index < range.upperBound {
+                if byte(unsafe bytes[index]) { return index }
+                index &+= 1
+            }
+            return range.upperBound
         }
-        while index < count {
-            let byte = self[index]
-            if byte < 0x20 || byte == 0x7F { return index }
-            index &+= 1
-        }
-        return count
     }
 
     /// `range` without spaces and tabs at its ends.

@@ -8,7 +8,6 @@ package final class CheckLoop {
     package let counters: CheckCounters
     let settings: CheckSettings
     fileprivate let cookieName: [UInt8]
-    fileprivate var date = HTTPDate()
     private var activity = ActivityNotes()
     /// Where connections' answers are written before they are sent; one a loop.
     let output = AnswerBuffer()
@@ -104,7 +103,7 @@ package struct CheckConnection {
         guard !isClosed else { return .close }
         guard bytes.count > 0 else { return .open }
         lastActivity = now.boot
-        loop.date.advance(to: now.wall)
+        output.setDate(now.wall)
         let disposition: Disposition
         if partial.isEmpty {
             var consumed = 0
@@ -157,7 +156,7 @@ package struct CheckConnection {
         _ defect: HeadDefect, loop: CheckLoop, into output: AnswerBuffer
     ) -> Disposition {
         loop.counters.add(defect)
-        output.appendRefused(status: defect.status, date: loop.date)
+        output.appendRefused(status: defect.status)
         return .close
     }
 
@@ -174,25 +173,25 @@ package struct CheckConnection {
                 loop.note(claims, at: now)
                 if head.options.renews { renewal = loop.renewal(of: claims, head, bytes) }
             }
-            output.appendGood(claims, renewal: renewal, date: loop.date, closes: closes)
+            output.appendGood(claims, renewal: renewal, closes: closes)
         case .denied(let denial):
             if denial.isAboutIdentity, head.options.isOptional {
-                output.appendNobody(date: loop.date, closes: closes)
+                output.appendNobody(closes: closes)
             } else if denial.isAboutIdentity, head.options.forwards {
                 do throws(HeadDefect) {
                     let location = try loop.signInLocation(
                         head, bytes, believesForwarded: isFromTrustedProxy)
                     if let location {
                         output.appendForwarded(
-                            denial, to: location, date: loop.date, closes: closes)
+                            denial, to: location, closes: closes)
                     } else {
-                        output.appendDenied(denial, date: loop.date, closes: closes)
+                        output.appendDenied(denial, closes: closes)
                     }
                 } catch { return refuse(error, loop: loop, into: output) }
             } else {
-                output.appendDenied(denial, date: loop.date, closes: closes)
+                output.appendDenied(denial, closes: closes)
             }
-        case .unavailable: output.appendUnavailable(date: loop.date, closes: closes)
+        case .unavailable: output.appendUnavailable(closes: closes)
         }
         loop.counters.add(verdict)
         return closes ? .close : .open

@@ -7,10 +7,10 @@ extension AnswerBuffer {
     ///
     /// - Parameter renewal: the value of `Set-Cookie`, when the session is renewed.
     func appendGood(
-        _ claims: borrowing Claims, renewal: [UInt8]?, date: borrowing HTTPDate, closes: Bool
+        _ claims: borrowing Claims, renewal: [UInt8]?, closes: Bool
     ) {
         append("HTTP/1.1 200 OK")
-        appendCommon(date)
+        appendCommonHeaders()
         append("\r\nx-auth-user: ")
         appendUUID(claims.user.value)
         append("\r\nx-auth-username: ")
@@ -34,21 +34,21 @@ extension AnswerBuffer {
     }
 
     /// The option `optional`: nobody, and that is fine.
-    func appendNobody(date: borrowing HTTPDate, closes: Bool) {
+    func appendNobody(closes: Bool) {
         append("HTTP/1.1 200 OK")
-        appendCommon(date)
+        appendCommonHeaders()
         appendNoIdentity()
         appendEnd(closes: closes)
     }
 
     /// No session, or one that is no good (401), or not good enough for what was asked (403).
-    func appendDenied(_ denial: Denial, date: borrowing HTTPDate, closes: Bool) {
+    func appendDenied(_ denial: Denial, closes: Bool) {
         switch denial {
         case .stale, .level: append("HTTP/1.1 403 Forbidden")
         // RFC 9110 section 15.5.2 wants a challenge; browsers ignore this scheme.
         default: append("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Gatehouse")
         }
-        appendCommon(date)
+        appendCommonHeaders()
         appendNoIdentity()
         append(Self.reason(denial))
         appendEnd(closes: closes)
@@ -56,7 +56,7 @@ extension AnswerBuffer {
 
     /// The option `forward`: to the front door, which knows the way back.
     func appendForwarded(
-        _ denial: Denial, to location: SignInLocation, date: borrowing HTTPDate, closes: Bool
+        _ denial: Denial, to location: SignInLocation, closes: Bool
     ) {
         append("HTTP/1.1 302 Found\r\nlocation: ")
         append(location.url.span)
@@ -64,7 +64,7 @@ extension AnswerBuffer {
             append("?return_to=")
             for byte in wayBack { appendPercentEncoded(byte) }
         }
-        appendCommon(date)
+        appendCommonHeaders()
         appendNoIdentity()
         append(Self.reason(denial))
         appendEnd(closes: closes)
@@ -82,28 +82,23 @@ extension AnswerBuffer {
     }
 
     /// This node can't know; a caller may ask again after a second.
-    func appendUnavailable(date: borrowing HTTPDate, closes: Bool) {
+    func appendUnavailable(closes: Bool) {
         append("HTTP/1.1 503 Service Unavailable\r\nretry-after: 1")
-        appendCommon(date)
+        appendCommonHeaders()
         appendNoIdentity()
         appendEnd(closes: closes)
     }
 
     /// Not a request that we accept; the connection closes.
-    func appendRefused(status: Int, date: borrowing HTTPDate) {
+    func appendRefused(status: Int) {
         switch status {
         case 413: append("HTTP/1.1 413 Content Too Large")
         case 431: append("HTTP/1.1 431 Request Header Fields Too Large")
         default: append("HTTP/1.1 400 Bad Request")
         }
-        appendCommon(date)
+        appendCommonHeaders()
         appendNoIdentity()
         appendEnd(closes: true)
-    }
-
-    private func appendCommon(_ date: borrowing HTTPDate) {
-        append("\r\ncontent-length: 0\r\ncache-control: no-store\r\ndate: ")
-        append(date.text.span)
     }
 
     private func appendNoIdentity() {

@@ -1,19 +1,12 @@
-// The date header (RFC 9110 section 5.6.7), made once a second.
+// The date header (RFC 9110 section 5.6.7).
 
 import GatehouseCore
 
-struct HTTPDate {
-    private var made: UnixTime?
+enum HTTPDate {
+    /// The length of every date, in bytes.
+    static let byteCount = 29
+
     /// IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
-    private(set) var text = InlineArray<29, UInt8>(repeating: 0)
-
-    /// Makes it the date of `now`.
-    mutating func advance(to now: UnixTime) {
-        guard made != now else { return }
-        made = now
-        for (index, byte) in Self.format(now).enumerated() { text[index] = byte }
-    }
-
     static func format(_ time: UnixTime) -> [UInt8] {
         let days = time.seconds / 86_400
         let second = time.seconds % 86_400

@@ -4,12 +4,17 @@ package enum Base64URL {
     private static let alphabet = Array(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
-    /// The value of each byte as a base64url digit; 0xFF where it is none.
-    private static let values: [UInt8] = {
-        var values = [UInt8](repeating: 0xFF, count: 256)
-        for (value, digit) in alphabet.enumerated() { values[Int(digit)] = UInt8(value) }
+    /// Set in the value of a byte that is no digit.
+    private static let invalid: UInt32 = 1 << 31
+
+    /// What each byte gives to the 24 bits of its group, for each of the four places that it can have.
+    private static let groupValues: [UInt32] = (0..<4).flatMap { place in
+        var values = [UInt32](repeating: invalid, count: 256)
+        for (value, digit) in alphabet.enumerated() {
+            values[Int(digit)] = UInt32(value) << UInt32(18 - 6 * place)
+        }
         return values
-    }()
+    }
 
     /// The number of characters that `byteCount` bytes take.
     package static func characterCount(byteCount: Int) -> Int { (byteCount * 4 + 2) / 3 }
@@ -44,34 +49,32 @@ package enum Base64URL {
         guard remainder != 1 else { return nil }
         let byteCount = text.count / 4 * 3 + (remainder == 0 ? 0 : remainder - 1)
         guard byteCount <= output.count else { return nil }
-        return unsafe values.withUnsafeBufferPointer { values in
-            // SAFETY: `read` stays below text.count, `written` below byteCount, both checked above,
-            // and the table has an entry for every byte.
+        return unsafe groupValues.withUnsafeBufferPointer { table in
+            // SAFETY: `read` stays below text.count, `written` below byteCount, both checked above, and
+            // the table has 256 entries for each place in a group.
+            guard let table = table.baseAddress else { return nil }
             var read = 0
             var written = 0
             while read + 4 <= text.count {
-                let first = unsafe values[Int(text[read])]
-                let second = unsafe values[Int(text[read + 1])]
-                let third = unsafe values[Int(text[read + 2])]
-                let fourth = unsafe values[Int(text[read + 3])]
-                guard (first | second | third | fourth) & 0xC0 == 0 else { return nil }
-                unsafe output[written] = first << 2 | second >> 4
-                unsafe output[written + 1] = second << 4 | third >> 2
-                unsafe output[written + 2] = third << 6 | fourth
+                let group =
+                    unsafe table[Int(text[read])] | table[256 + Int(text[read + 1])]
+                    | table[512 + Int(text[read + 2])] | table[768 + Int(text[read + 3])]
+                guard group & invalid == 0 else { return nil }
+                unsafe output[written] = UInt8(truncatingIfNeeded: group >> 16)
+                unsafe output[written + 1] = UInt8(truncatingIfNeeded: group >> 8)
+                unsafe output[written + 2] = UInt8(truncatingIfNeeded: group)
                 read += 4
                 written += 3
             }
             if remainder >= 2 {
-                let first = unsafe values[Int(text[read])]
-                let second = unsafe values[Int(text[read + 1])]
-                guard (first | second) & 0xC0 == 0 else { return nil }
-                unsafe output[written] = first << 2 | second >> 4
-                if remainder == 2 {
-                    guard second & 0x0F == 0 else { return nil }
-                } else {
-                    let third = unsafe values[Int(text[read + 2])]
-                    guard third & 0xC0 == 0, third & 0x03 == 0 else { return nil }
-                    unsafe output[written + 1] = second << 4 | third >> 2
+                var group = unsafe table[Int(text[read])] | table[256 + Int(text[read + 1])]
+                if remainder == 3 { group |= unsafe table[512 + Int(text[read + 2])] }
+                // What does not fill a byte is zero.
+                let rest: UInt32 = remainder == 2 ? 0xFFFF : 0xFF
+                guard group & (invalid | rest) == 0 else { return nil }
+                unsafe output[written] = UInt8(truncatingIfNeeded: group >> 16)
+                if remainder == 3 {
+                    unsafe output[written + 1] = UInt8(truncatingIfNeeded: group >> 8)
                 }
             }
             return byteCount

@@ -103,14 +103,13 @@ package struct KeyID: Hashable, Sendable, Comparable {
     package static func < (left: KeyID, right: KeyID) -> Bool { left.rawValue < right.rawValue }
 }
 
-extension FixedWidthInteger where Self: UnsignedInteger {
+extension FixedWidthInteger where Self: UnsignedInteger & BitwiseCopyable {
     /// Reads the integer that stands big endian at `offset`.
     package init(bigEndianBytes bytes: Span<UInt8>, at offset: Int) {
-        var value: Self = 0
-        for index in 0..<(Self.bitWidth / 8) {
-            value = value << 8 | Self(truncatingIfNeeded: bytes[offset + index])
-        }
-        self = value
+        // SAFETY: the load checks the bounds, and any bytes are an integer.
+        self.init(
+            bigEndian: unsafe bytes.bytes.unsafeLoadUnaligned(
+                fromByteOffset: offset, as: Self.self))
     }
 
     package var bigEndianBytes: [UInt8] {

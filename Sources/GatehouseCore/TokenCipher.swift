@@ -10,8 +10,9 @@
         let keyID: UInt32
         let purpose: TokenPurpose
         let cipher: XAES256GCM
-        let cookieData: [UInt8]
-        let bearerData: [UInt8]
+        /// For cookies, then for bearer tokens, in one piece.
+        private let associatedData: [UInt8]
+        private let bearerStart: Int
 
         init(
             _ key: KeyID, _ purpose: TokenPurpose, cipher: XAES256GCM, audience: Audience
@@ -24,12 +25,19 @@
                     audience: audience, purpose: purpose, transport: transport)
                     + TokenFormat.header(key)
             }
-            cookieData = data(.cookie)
-            bearerData = data(.bearer)
+            associatedData = data(.cookie) + data(.bearer)
+            bearerStart = data(.cookie).count
         }
 
-        func associatedData(_ transport: TokenTransport) -> [UInt8] {
-            transport == .cookie ? cookieData : bearerData
+        func withAssociatedData(
+            _ transport: TokenTransport, _ body: (UnsafeBufferPointer<UInt8>) -> Bool
+        ) -> Bool {
+            unsafe associatedData.withUnsafeBufferPointer { both in
+                unsafe body(
+                    UnsafeBufferPointer(
+                        rebasing: transport == .cookie
+                            ? both[..<bearerStart] : both[bearerStart...]))
+            }
         }
     }
 
@@ -97,8 +105,7 @@
 
         let plaintext = unsafe token + Self.plaintextOffset
         let plaintextCount = count - TokenFormat.overheadBytes
-        let associatedData = entries[index].associatedData(transport)
-        let authentic = unsafe associatedData.withUnsafeBufferPointer { associatedData in
+        let authentic = unsafe entries[index].withAssociatedData(transport) { associatedData in
             unsafe entries[index].cipher.open(
                 nonce: token + TokenFormat.nonceOffset,
                 sealed: UnsafeBufferPointer(
@@ -140,7 +147,7 @@
         let done = unsafe token.withUnsafeMutableBufferPointer { out in
             unsafe nonce.withUnsafeBufferPointer { nonce in
                 unsafe content.withUnsafeBufferPointer { plaintext in
-                    unsafe entry.associatedData(transport).withUnsafeBufferPointer { associated in
+                    unsafe entry.withAssociatedData(transport) { associated in
                         guard let output = out.baseAddress, let nonce = nonce.baseAddress else {
                             return false
                         }

@@ -134,6 +134,12 @@ import Testing
                 "check.socket_mode", ["0600", "0660", "0777", "0666"],
                 ["660", "0560", "01777", "0888", "0x1", ""]
             ),
+            ("check.driver", ["auto", "nio"], ["epoll", "AUTO", ""]),
+            ("check.tls", ["true", "false"], ["yes", ""]),
+            ("check.certificate", ["/x"], ["x", ""]), ("check.key", ["/x"], ["x", ""]),
+            ("check.client_ca", ["/x", ""], ["x"]),
+            ("check.trusted_proxies", ["", "10.0.0.1", "::1"], ["localhost", "10.0.0.1:1"]),
+            ("session.reseal", ["1s", "1d"], ["0s", "86401s", "5"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
