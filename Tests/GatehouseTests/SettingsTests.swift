@@ -202,7 +202,9 @@ import Testing
             "log.level", "cookie.domain", "data_dir", "root_key.file", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
-            "registration", "password.threads", "password.queue",
+            "registration", "password.threads", "password.queue", "check.driver", "check.tls",
+            "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
+            "session.reseal",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -242,6 +244,10 @@ import Testing
         #expect(findings("admin.listen: 10.0.0.1:1").count == 1)
         #expect(
             findings("check: {listen: 0.0.0.0:8444, allow_plaintext_network: true}").isEmpty)
+        #expect(findings("check: {listen: 0.0.0.0:8444, tls: true}").isEmpty)
+        #expect(findings("check: {listen: unix:/run/check.sock, tls: true}").count == 1)
+        #expect(findings("check.client_ca: /ca.pem").count == 1, "no TLS")
+        #expect(findings("check: {client_ca: /ca.pem, tls: true}").isEmpty)
     }
 
     @Test func `the cookie's prefix tells whether a domain shares it`() throws {
