@@ -14,6 +14,12 @@ static inline int gatehouse_forbid_dumps(void) { return prctl(PR_SET_DUMPABLE, 0
 /// Gives freed memory back to the kernel. Exists because Swift's Glibc module leaves malloc.h out.
 static inline void gatehouse_trim_memory(void) { malloc_trim(0); }
 
+/// Gives every block of a megabyte or more pages of its own, which the kernel has back as soon as the
+/// block is freed; by default glibc keeps ever larger ones. Returns 1 when done.
+static inline int gatehouse_separate_large_blocks(void) {
+    return mallopt(M_MMAP_THRESHOLD, 1 << 20);
+}
+
 /// Raises the soft limit of open files to the hard one. Exists because glibc's and Swift's types of
 /// the resource differ. Returns the limit, or 0 when it can't be read or set.
 static inline uint64_t gatehouse_raise_open_files(void) {

@@ -19,7 +19,7 @@ package enum RefreshFailure: Error, Equatable {
 package actor Node {
     /// Feed rows read in one go; a million at start are read in a hundred steps.
     static let feedPageRows = 10_000
-    /// Rows that are applied together: each time copies what the index holds.
+    /// Rows that are applied together once anything was published: each time copies what the index holds.
     static let applyRows = 200_000
     /// How often a node with nothing to tell says that it is alive.
     package static let heartbeatSeconds: Int64 = 5
@@ -35,6 +35,7 @@ package actor Node {
     private var index = RevocationIndex()
     private var position: UInt64 = 0
     private var keyring: Keyring?
+    private var hasPublished = false
     /// Whether something was read that the event loops don't have yet.
     private var hasUnpublished = false
     private var isLoading = false
@@ -135,6 +136,7 @@ package actor Node {
         if hasUnpublished {
             // Tried again with the next refresh; until then the lease is not renewed, and the
             // others are not told that this node has loaded anything.
+            hasPublished = true
             guard await publish(CheckSnapshot(keyring: keyring, revocations: index.snapshot)) else {
                 throw .notPublished
             }
@@ -176,6 +178,13 @@ package actor Node {
         var rows = 0
         var unapplied: [FeedEntry] = []
         var reached = position
+        // Numbers have gaps where rows expired: what there is is counted, so that the table fits.
+        var expected =
+            hasPublished || position >= end
+            ? 0
+            : try await attempt { [store, position] () throws(StoreError) in
+                try await store.feedCount(after: position)
+            }
         while position < end {
             let page = try await attempt { [store, reached] () throws(StoreError) in
                 try await store.feed(after: reached, limit: Self.feedPageRows)
@@ -185,6 +194,14 @@ package actor Node {
             // Rows between the last one and the head may have expired and been removed.
             let isLast = page.count < Self.feedPageRows
             reached = isLast ? max(end, page.last?.sequence ?? 0) : page.last?.sequence ?? end
+            guard hasPublished else {
+                index.load(unapplied, expected: expected, at: now)
+                expected = max(0, expected - unapplied.count)
+                hasUnpublished = true
+                unapplied = []
+                position = reached
+                continue
+            }
             guard isLast || reached >= end || unapplied.count >= Self.applyRows else { continue }
             index.apply(unapplied, at: now)
             hasUnpublished = hasUnpublished || !unapplied.isEmpty

@@ -34,6 +34,28 @@ package struct RevocationTable: Sendable {
         count = 0
     }
 
+    /// An empty table that takes `entryCount` entries by ``insert(_:at:)``.
+    package init(roomFor entryCount: Int, hasEpochs: Bool) {
+        self.init(capacity: Self.slotCount(entryCount), hasEpochs: hasEpochs)
+    }
+
+    /// One slot more than entries at least, so that every probe ends at an empty one.
+    private static func slotCount(_ entries: Int) -> Int {
+        entries == 0 ? 0 : entries + entries / 2 + 1
+    }
+
+    /// Whether `more` entries can be inserted.
+    package func hasRoom(for more: Int) -> Bool {
+        Self.slotCount(count + more) <= slots.count
+    }
+
+    /// Adds an entry in place, which copies the table if anyone else holds it; there must be room.
+    package mutating func insert(_ entry: RevocationEntry, at now: UnixTime) {
+        let oldest = Self.stored(now.advanced(bySeconds: -clockSkewSeconds))
+        guard Self.stored(entry.deadline) >= oldest else { return }
+        insert(entry.subject, epoch: entry.minimumEpoch, deadline: Self.stored(entry.deadline))
+    }
+
     /// The entries of `tables` and `entries` whose deadline, and the clocks' skew, has not passed.
     /// Of several entries for one subject the highest epoch and the latest deadline count.
     package init(
@@ -42,9 +64,7 @@ package struct RevocationTable: Sendable {
         let upperBound = tables.reduce(entries.count) { $0 + $1.count }
         let hasEpochs =
             tables.contains { !$0.epochs.isEmpty } || entries.contains { $0.minimumEpoch > 0 }
-        // One slot more than entries at least, so that every probe ends at an empty one.
-        self.init(
-            capacity: upperBound == 0 ? 0 : upperBound + upperBound / 2 + 1, hasEpochs: hasEpochs)
+        self.init(capacity: Self.slotCount(upperBound), hasEpochs: hasEpochs)
         let oldest = Self.stored(now.advanced(bySeconds: -clockSkewSeconds))
         for table in tables {
             for index in table.slots.indices
@@ -74,6 +94,15 @@ package struct RevocationTable: Sendable {
             guard slots[index] != .zero else { return longest }
             let distance = index - start(slots[index])
             return max(longest, distance < 0 ? distance + slots.count : distance)
+        }
+    }
+
+    /// Adds all entries of `other`; there must be room.
+    mutating func insert(all other: RevocationTable) {
+        for index in other.slots.indices where other.slots[index] != .zero {
+            insert(
+                other.slots[index], epoch: other.epochs.isEmpty ? 0 : other.epochs[index],
+                deadline: other.deadlines[index])
         }
     }
 

@@ -57,6 +57,19 @@ package struct RevocationIndex: Sendable {
             }
         }
 
+        /// Adds to the base in place, or to one of twice the size where there is no room.
+        mutating func load(_ entries: [RevocationEntry], expected: Int, at now: UnixTime) {
+            guard !entries.isEmpty else { return }
+            if !base.hasRoom(for: entries.count) {
+                var larger = RevocationTable(
+                    roomFor: max(base.count * 2, base.count + entries.count, expected),
+                    hasEpochs: entries.contains { $0.minimumEpoch > 0 })
+                larger.insert(all: base)
+                base = larger
+            }
+            for entry in entries { base.insert(entry, at: now) }
+        }
+
         mutating func dropExpired(at now: UnixTime) {
             base = RevocationTable(merging: [base, recent], adding: [], at: now)
             recent = .empty
@@ -69,7 +82,25 @@ package struct RevocationIndex: Sendable {
 
     package init() {}
 
+    /// Applies what is read before anything was published: in place, since nobody else holds the tables.
+    ///
+    /// - Parameter expected: how many more entries may come, so that the table is made once.
+    package mutating func load(_ entries: [FeedEntry], expected: Int, at now: UnixTime) {
+        let (sessionEntries, userEntries) = sort(entries)
+        sessions.load(sessionEntries, expected: expected, at: now)
+        users.load(userEntries, expected: 0, at: now)
+    }
+
     package mutating func apply(_ entries: [FeedEntry], at now: UnixTime) {
+        let (sessionEntries, userEntries) = sort(entries)
+        sessions.add(sessionEntries, at: now)
+        users.add(userEntries, at: now)
+    }
+
+    /// What the tables take; the revocation by time is taken up here.
+    private mutating func sort(
+        _ entries: [FeedEntry]
+    ) -> (sessions: [RevocationEntry], users: [RevocationEntry]) {
         var sessionEntries: [RevocationEntry] = []
         var userEntries: [RevocationEntry] = []
         for entry in entries {
@@ -84,8 +115,7 @@ package struct RevocationIndex: Sendable {
             case .authenticatedBefore(let time): floor = max(floor, time)
             }
         }
-        sessions.add(sessionEntries, at: now)
-        users.add(userEntries, at: now)
+        return (sessionEntries, userEntries)
     }
 
     /// Forgets entries that no unexpired token can need, to give their memory back.

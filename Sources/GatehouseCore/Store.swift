@@ -307,6 +307,8 @@ package protocol Store: Sendable {
     /// clock wrote. What a wrong clock removed too early may have held revocations, so the caller
     /// has revoked every key before.
     func acceptClock(at now: UnixTime) async throws(StoreError)
+    /// How many rows the feed has after `position`.
+    func feedCount(after position: UInt64) async throws(StoreError) -> Int
     /// Feed rows after `position`, in order, at most `limit`.
     func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry]
 

@@ -152,6 +152,16 @@ package final class SQLiteStore: Store {
         } catch { throw Self.storeError(error) }
     }
 
+    package func feedCount(after position: UInt64) async throws(StoreError) -> Int {
+        do {
+            return try await follower.read { db in
+                try Int.fetchOne(
+                    db, sql: "SELECT count(*) FROM feed WHERE sequence > ?",
+                    arguments: [Int64(clamping: position)]) ?? 0
+            }
+        } catch { throw Self.storeError(error) }
+    }
+
     package func feed(
         after position: UInt64, limit: Int
     ) async throws(StoreError) -> [FeedEntry] {

@@ -7,6 +7,7 @@ package enum ProcessLimits {
     /// Why the process can't run as it should.
     package enum Refusal: Error, Equatable {
         case cannotForbidDumps(errno: Int32)
+        case cannotSeparateBlocks
         case tooFewFiles(allowed: UInt64, needed: UInt64)
     }
 
@@ -17,8 +18,10 @@ package enum ProcessLimits {
     /// endpoints' connections need.
     package static let reservedFiles = 128
 
-    /// Keeps keys out of core dumps (REQUIREMENTS KEY-6), and makes room for `connections`.
+    /// Keeps keys out of core dumps (REQUIREMENTS KEY-6), makes room for `connections`, and has the memory
+    /// of revocation tables given back when they are replaced.
     package static func apply(connections: Int) throws(Refusal) {
+        guard gatehouse_separate_large_blocks() == 1 else { throw .cannotSeparateBlocks }
         guard gatehouse_forbid_dumps() == 0 else { throw .cannotForbidDumps(errno: errno) }
         let needed = UInt64(connections + reservedFiles)
         let allowed = gatehouse_raise_open_files()

@@ -30,6 +30,11 @@ final class FailingStore: Store {
         return try await store.feed(after: position, limit: limit)
     }
 
+    func feedCount(after position: UInt64) async throws(StoreError) -> Int {
+        try check(.feed)
+        return try await store.feedCount(after: position)
+    }
+
     func beat(
         _ id: NodeID, position: UInt64, keyringVersion: UInt64, at now: UnixTime
     ) async throws(StoreError) -> Bool {
