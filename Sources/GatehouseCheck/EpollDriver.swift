@@ -28,21 +28,29 @@ final class EpollShared: Sendable {
         loads = inboxes.map { _ in Load() }
     }
 
-    /// The loop that has the fewest connections.
-    func leastLoaded() -> Int {
+    /// Gives a connection to the loop that has the fewest.
+    func assign() -> Int {
         var least = 0
         for index in loads.indices where loads[index].value < loads[least].value { least = index }
+        loads[least].add(1)
         return least
     }
 
+    /// A connection of loop `place` has ended, or was never taken up.
+    func leave(_ place: Int) {
+        loads[place].add(-1)
+        connections.leave()
+    }
+
+    /// Connections of one loop, those included that wait in its inbox.
     final class Load: Sendable {
         private let connections = Atomic<Int>(0)
         var value: Int { connections.load(ordering: .relaxed) }
-        func store(_ count: Int) { connections.store(count, ordering: .relaxed) }
+        func add(_ count: Int) { connections.wrappingAdd(count, ordering: .relaxed) }
     }
 }
 
-/// Work for one loop from other threads, done between two batches of events.
+/// The kernel's part of one loop, and work for it from other threads, done between two batches of events.
 final class EpollInbox: Sendable {
     typealias Work = @Sendable (EpollReactor) -> Void
 
@@ -51,16 +59,27 @@ final class EpollInbox: Sendable {
         var isClosed = false
     }
 
+    let epoll: Int32
+    /// Rings at every tick while there are alarms. A time-out of `epoll_wait` would be a timer of the
+    /// kernel set and taken back for every batch.
+    let timer: Int32
     /// Readable when there is work (eventfd).
     let wakeup: Int32
     private let state = Mutex(State())
 
     init() throws(SystemCallFailure) {
+        epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        timer = timerfd_create(CLOCK_BOOTTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
         wakeup = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
-        guard wakeup >= 0 else { throw SystemCallFailure("eventfd", errno: errno) }
+        // Of several that fail the last is told: they fail for one reason, too few descriptors.
+        guard epoll >= 0, timer >= 0, wakeup >= 0 else {
+            throw SystemCallFailure("epoll_create1, timerfd_create, eventfd", errno: errno)
+        }
     }
 
-    deinit { Glibc.close(wakeup) }
+    deinit {
+        for descriptor in [epoll, timer, wakeup] where descriptor >= 0 { Glibc.close(descriptor) }
+    }
 
     /// Hands over `work`, or does `orElse` when the loop has ended.
     func send(_ work: @escaping Work, orElse: () -> Void) {
@@ -109,13 +128,8 @@ final class EpollDriver: CheckDriver {
         socketMode = setup.socketMode
         for place in 0..<setup.loops {
             try startThread { [shared, counters] in
-                // Opening the epoll itself can fail only at the start, for want of descriptors.
-                let reactor: EpollReactor
-                do throws(SystemCallFailure) {
-                    reactor = try EpollReactor(
-                        shared, place: place,
-                        checks: setup.makeLoop(counters: counters[place]))
-                } catch { fatalError("cannot start an event loop: \(error)") }
+                let reactor = EpollReactor(
+                    shared, place: place, checks: setup.makeLoop(counters: counters[place]))
                 unsafe gatehouse_name_thread("check-\(place)")
                 reactor.run()
                 shared.inboxes[place].close(on: reactor)

@@ -70,28 +70,20 @@ import Glibc
     /// Whether listeners are unwatched for a moment, since there was no descriptor for a connection.
     private var isAcceptPaused = false
     private var wheel: DeadlineWheel<(descriptor: Int32, serial: UInt64)>
-    /// Rings at every tick while there are alarms. A time-out of `epoll_wait` would be a timer of the
-    /// kernel set and taken back for every batch.
     private let timer: Int32
     private var isTimerSet = false
     private var now: Instant
     private var isRunning = true
 
-    init(_ driver: EpollShared, place: Int, checks: CheckLoop) throws(SystemCallFailure) {
+    init(_ driver: EpollShared, place: Int, checks: CheckLoop) {
         self.driver = driver
         self.place = place
         self.checks = checks
         limits = checks.settings.limits
         now = driver.clock()
         wheel = DeadlineWheel(at: now.boot)
-        epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-        guard epoll >= 0 else { throw SystemCallFailure("epoll_create1", errno: errno) }
-        timer = timerfd_create(CLOCK_BOOTTIME, Int32(TFD_NONBLOCK) | Int32(TFD_CLOEXEC))
-        guard timer >= 0 else {
-            let number = errno
-            close(epoll)
-            throw SystemCallFailure("timerfd_create", errno: number)
-        }
+        epoll = driver.inboxes[place].epoll
+        timer = driver.inboxes[place].timer
         // SAFETY: both owned by this object and freed in deinit.
         unsafe input = .allocate(byteCount: Self.readBytes, alignment: 16)
         unsafe events = .allocate(capacity: Self.eventsAtOnce)
@@ -102,8 +94,6 @@ import Glibc
 
     deinit {
         for case .some(let peer) in peers { close(peer.descriptor) }
-        close(timer)
-        close(epoll)
         unsafe input.deallocate()
         unsafe events.deallocate()
     }
@@ -234,7 +224,7 @@ import Glibc
                 close(descriptor)
                 continue
             }
-            let target = driver.leastLoaded()
+            let target = driver.assign()
             let isFromTrustedProxy =
                 !listener.isTCP
                 || (!driver.trustedProxies.isEmpty
@@ -253,6 +243,7 @@ import Glibc
                     reactor.adopt(descriptor, isFromTrustedProxy: isFromTrustedProxy)
                 } orElse: {
                     close(descriptor)
+                    driver.leave(target)
                 }
             }
         }
@@ -267,7 +258,6 @@ import Glibc
         while peers.count <= Int(descriptor) { peers.append(nil) }
         peers[Int(descriptor)] = peer
         peerCount += 1
-        driver.loads[place].store(peerCount)
         checks.counters.add(.accepted)
         setAlarm(peer)
         watch(descriptor, Self.reading)
@@ -278,8 +268,7 @@ import Glibc
         close(peer.descriptor)
         peers[Int(peer.descriptor)] = nil
         peerCount -= 1
-        driver.loads[place].store(peerCount)
-        driver.connections.leave()
+        driver.leave(place)
         checks.counters.add(.closed)
     }
 
@@ -363,6 +352,8 @@ import Glibc
     }
 
     func stopListening() {
+        // Those who wait in a queue were told that they are connected.
+        for listener in listeners { accept(listener) }
         if !isAcceptPaused { unwatchListeners() }
         isAcceptPaused = false
         listeners = []
