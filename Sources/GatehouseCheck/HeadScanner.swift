@@ -101,6 +101,9 @@ package struct HeadScanner {
 
     /// Reads on. `bytes` starts with the head's first byte, also when it was given before.
     package mutating func scan(_ bytes: Span<UInt8>) -> Outcome {
+        // What lies past the limit is not looked at: the outcome must not depend on how much of it
+        // has come.
+        let bytes = bytes.extracting(0..<min(bytes.count, limits.maximumBytes))
         while true {
             let end: Int
             switch lineEnd(bytes) {
@@ -111,7 +114,6 @@ package struct HeadScanner {
                 return bytes.count >= limits.maximumBytes ? .refused(.tooLarge) : .incomplete
             }
             let next = end + 2
-            guard next <= limits.maximumBytes else { return .refused(.tooLarge) }
             if lineStart == 0 {
                 if let defect = scanRequestLine(bytes, end: end) { return .refused(defect) }
             } else if lineStart == end {
@@ -209,7 +211,9 @@ package struct HeadScanner {
         case 6 where name.equalsIgnoringCase("cookie"):
             if !head.options.isBearer { scanCookies(bytes, in: value) }
             return nil
-        case 10 where name.equalsIgnoringCase("connection"):
+        case 10 where name.equalsIgnoringCase("connection"),
+            // No standard has it; llhttp takes it for the same.
+            16 where name.equalsIgnoringCase("proxy-connection"):
             if bytes.extracting(value).hasListElement("close") { head.closes = true }
             return nil
         case 13 where name.equalsIgnoringCase("authorization"):
@@ -217,6 +221,10 @@ package struct HeadScanner {
             if head.options.isBearer { scanAuthorization(bytes, in: value) }
             return nil
         case 14 where name.equalsIgnoringCase("content-length"):
+            // llhttp takes spaces after the number, and no tab.
+            for index in value.upperBound..<end where bytes[index] == 0x09 {
+                return .contentLength
+            }
             return scanContentLength(bytes.extracting(value))
         case 17 where name.equalsIgnoringCase("transfer-encoding"):
             return .transferEncoding

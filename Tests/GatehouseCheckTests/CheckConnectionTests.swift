@@ -18,6 +18,8 @@ import Testing
             fixture.request() + fixture.request(headers: ["Content-Length: 5"]),
             fixture.request(headers: ["X-A: b\u{0}"]), fixture.request("GET /checkx HTTP/1.1"),
             "GET /check HTTP/1.1\r\nHost: a\n\r\n",
+            // What is wrong stands past the limit.
+            "GET /check/\(String(repeating: "a", count: 16_384))\nHost: a\r\n\r\n",
         ]
         for request in requests {
             let bytes = Array(request.utf8)
