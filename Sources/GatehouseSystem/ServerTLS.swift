@@ -1,5 +1,6 @@
 // TLS of a listener: certificate, key and client certificates from files, loaded again when they change.
 
+package import GatehouseCore
 import Glibc
 package import NIOSSL
 import Synchronization
@@ -61,6 +62,15 @@ package final class ServerTLS: Sendable {
                 files, protocols: ["http/1.1"], acceptsDevelopment: acceptsDevelopment))
         state.withLock { $0 = State(context: context, stamps: stamps) }
         return true
+    }
+
+    /// When the first of the certificates ends, if all files can be used.
+    package static func lastValidity(
+        _ files: Files, acceptsDevelopment: Bool
+    ) throws -> UnixTime {
+        _ = try ServerTLS(files, acceptsDevelopment: acceptsDevelopment)
+        let ends = try NIOSSLCertificate.fromPEMFile(files.certificate).map(\.notValidAfter)
+        return UnixTime(clamping: Int64(ends.min() ?? 0))
     }
 
     /// TLS 1.2 and later, with authenticated encryption and forward secrecy only (REQUIREMENTS SW-6).

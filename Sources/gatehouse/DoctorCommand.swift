@@ -54,6 +54,7 @@ struct Doctor {
         do { try DataDirectory.check(settings.dataDirectory) } catch {
             return findings + [failed("data directory", error)]
         }
+        findings += certificates(settings)
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
         let rootKey: RootKeyBox?
@@ -99,6 +100,40 @@ struct Doctor {
                 ? "set audience to this deployment's name, so that a copy of the store elsewhere "
                     + "takes none of its cookies" : nil)
     }
+
+    /// Those that the configuration has the endpoints show.
+    private func certificates(_ settings: Settings) -> [Finding] {
+        var inUse: [(name: String, files: ServerTLS.Files)] = []
+        if let files = settings.checkTLSFiles { inUse.append(("check certificate", files)) }
+        if settings.publicOrigin != nil, settings.publicTLS {
+            inUse.append(
+                (
+                    "front door's certificate",
+                    ServerTLS.Files(
+                        certificate: settings.publicCertificatePath, key: settings.publicKeyPath)
+                ))
+        }
+        return inUse.map { name, files in
+            do {
+                let ends = try ServerTLS.lastValidity(files, acceptsDevelopment: false)
+                let days = (ends.seconds - SystemClock.now().wall.seconds) / 86_400
+                let endsSoon = days < Self.minimumCertificateDays
+                return Finding(
+                    check: name, level: endsSoon ? .warning : .ok,
+                    message: "\(files.certificate) is valid for \(days) more day(s)",
+                    hint: endsSoon ? "renew it; the check endpoint takes it up by itself" : nil)
+            } catch {
+                return Finding(
+                    check: name, level: .error,
+                    message: "\(files.certificate) can't be used: \(error)",
+                    hint: "the server does not start with it, or goes on with the one before")
+            }
+        }
+    }
+
+    /// A certificate that ends sooner ought to have been renewed: those of ACME are renewed a month
+    /// before.
+    static let minimumCertificateDays: Int64 = 14
 
     private func directoryMode(_ settings: Settings) -> Finding {
         var status = stat()
