@@ -2,12 +2,23 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build release test check demo integration soak certs clean packages tools browser
+.PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
+.PHONY: packages tools browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
+# Inputs that lead further are kept in .fuzz for the next run, and so is what breaks a rule.
+FUZZ_RUNS ?= 10000000
+# `fuzzer address` also checks memory, at half the speed.
+FUZZ_SANITIZERS ?= fuzzer
+fuzz-options := -artifact_prefix=.fuzz/ -timeout=10 -print_funcs=0 -print_final_stats=1
+fuzz-head := .build-fuzz/release/FuzzHead $(fuzz-options) -max_len=2048 -dict=Tests/Fuzz/head.dict
+fuzz-token := .build-fuzz/release/FuzzToken $(fuzz-options) -max_len=600
+fuzz-form := .build-fuzz/release/FuzzForm $(fuzz-options) -max_len=1024
+# Nothing that differs from run to run: neither hashes nor what depends on addresses and time.
+fuzz-same := -seed=1 -reload=0 -use_cmp=0 -use_memmem=0 -verbosity=0
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: release ## install what is missing, build, and start a development server
 	$(GATEHOUSE) serve --dev
@@ -34,11 +45,28 @@ integration: release browser ## real servers, real nginx, a real browser, kill -
 soak: release browser ## the same with larger numbers (GATEHOUSE_SOAK times, 10 unless set)
 	GATEHOUSE_SOAK=$${GATEHOUSE_SOAK:-10} .build-browser/bin/python3 Tests/Integration/run
 
+fuzz: fuzz-programs ## the check beside llhttp, ten million inputs; then tokens and forms
+	@mkdir -p .fuzz/Fuzz{Head,Token,Form}
+	$(fuzz-head) -runs=$(FUZZ_RUNS) .fuzz/FuzzHead Tests/Fuzz/Corpus/FuzzHead
+	$(fuzz-token) -runs=$(FUZZ_RUNS) .fuzz/FuzzToken Tests/Fuzz/Corpus/FuzzToken
+	$(fuzz-form) -runs=$(FUZZ_RUNS) .fuzz/FuzzForm Tests/Fuzz/Corpus/FuzzForm
+
+fuzz-smoke: export SWIFT_DETERMINISTIC_HASHING := 1
+fuzz-smoke: fuzz-programs ## the same for seconds, from the same seed every time
+	@rm -rf .fuzz/smoke && mkdir -p .fuzz/smoke/Fuzz{Head,Token,Form}
+	$(fuzz-head) $(fuzz-same) -runs=300000 .fuzz/smoke/FuzzHead Tests/Fuzz/Corpus/FuzzHead
+	$(fuzz-token) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzToken Tests/Fuzz/Corpus/FuzzToken
+	$(fuzz-form) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzForm Tests/Fuzz/Corpus/FuzzForm
+
 certs: ## a development CA and a certificate for localhost, in Certs/out
 	Certs/make-certs
 
 clean: ## remove what was built, and the development certificates
-	rm -rf .build .build-browser Certs/out
+	rm -rf .build .build-browser .build-fuzz Certs/out
+
+fuzz-programs: packages
+	swift build -c release --package-path Tests/Fuzz --scratch-path .build-fuzz \
+	    $(addprefix --sanitize ,$(FUZZ_SANITIZERS))
 
 packages:
 	@Deploy/install-packages
