@@ -3,9 +3,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
+.PHONY: bench bench-full bench-counts bench-tools bench-release plots
 .PHONY: packages tools browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
+BENCH := .build/release/gatehouse-bench
+RESULTS := Benchmarks/results
 # Inputs that lead further are kept in .fuzz for the next run, and so is what breaks a rule.
 FUZZ_RUNS ?= 10000000
 # `fuzzer address` also checks memory, at half the speed.
@@ -58,11 +61,52 @@ fuzz-smoke: fuzz-programs ## the same for seconds, from the same seed every time
 	$(fuzz-token) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzToken Tests/Fuzz/Corpus/FuzzToken
 	$(fuzz-form) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzForm Tests/Fuzz/Corpus/FuzzForm
 
+# Short legs: it shows that everything runs and about where the figures are, in under three minutes.
+bench: bench-release ## a short version of every benchmark
+	$(BENCH) token --rounds 9 --save $(RESULTS)/token.json
+	$(BENCH) check --transport tls --mix blend --duration 2 --save $(RESULTS)/check-tls.json
+	$(BENCH) check --slow-clients --pairs 1 --duration 2 --save $(RESULTS)/check-slow.json
+	$(BENCH) revocation --entries 100000 1000000 --pairs 3 --duration 1 --warmup 0.3 --delays 20 \
+	    --save $(RESULTS)/revocation.json
+	$(BENCH) peers --pairs 3 --duration 1 --warmup 0.3 --save $(RESULTS)/peers.json
+	@echo "left out, and run by make bench-full: 10,000,000 revocations, idle connections, 9 rounds of peers"
+
+# Latencies need quiet: legs that other programs disturbed are run again.
+bench-full: bench-release ## every benchmark at full length, half an hour
+	$(BENCH) token --save $(RESULTS)/token.json
+	$(BENCH) check --transport tls --mix blend --retries 5 --save $(RESULTS)/check-tls.json
+	$(BENCH) check --slow-clients --pairs 9 --retries 5 --save $(RESULTS)/check-slow.json
+	$(BENCH) check --transport unix --idle-connections 10000 --pairs 9 --retries 5 \
+	    --save $(RESULTS)/check-idle.json
+	$(BENCH) revocation --pairs 9 --retries 5 --save $(RESULTS)/revocation.json
+	$(BENCH) peers --duration 4 --retries 5 --save $(RESULTS)/peers.json
+
+# A little above what a check takes now; lowered whenever it takes less. The counts are the same on
+# every run with one version of Swift and of libcrypto.
+bench-counts: bench-release ## that checks allocate nothing, and take no more instructions than they did
+	$(BENCH) token --instruction-limit 12500
+
+plots: bench-release ## draw pictures of what the benchmarks have measured
+	$(BENCH) plot $(RESULTS)/*.json --output $(RESULTS)
+
+bench-release: packages release
+	swift build -c release --product gatehouse-bench
+	@mkdir -p $(RESULTS)
+
+# A current Go toolchain in a place of its own: Debian's is old, and the comparison shall be fair.
+bench-tools: ## install what the benchmarks compare with: nginx, Go, valgrind
+	@Deploy/install-packages bench
+	@[ -x .build-bench/bin/go ] || { \
+	    echo "installing Go in .build-bench"; \
+	    python3 -m venv --clear .build-bench \
+	    && .build-bench/bin/pip --quiet --disable-pip-version-check install \
+	        -r Benchmarks/peers/requirements.txt; }
+
 certs: ## a development CA and a certificate for localhost, in Certs/out
 	Certs/make-certs
 
 clean: ## remove what was built, and the development certificates
-	rm -rf .build .build-browser .build-fuzz Certs/out
+	rm -rf .build .build-browser .build-bench .build-fuzz Certs/out
 
 fuzz-programs: packages
 	swift build -c release --package-path Tests/Fuzz --scratch-path .build-fuzz \

@@ -19,7 +19,8 @@ let settings: [SwiftSetting] = [
 let package = Package(
     name: "gatehouse",
     products: [
-        .executable(name: "gatehouse", targets: ["gatehouse"])
+        .executable(name: "gatehouse", targets: ["gatehouse"]),
+        .executable(name: "gatehouse-bench", targets: ["gatehouse-bench"]),
     ],
     dependencies: [
         // Sockets and event loops under the check endpoint.
@@ -44,6 +45,9 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
         // The logging interface; our one-line JSON handler stands behind it.
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        // Latency percentiles of the benchmarks, and of nothing else: every value is kept to three
+        // digits, in constant memory and time.
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", exact: "0.2.0"),
     ],
     targets: [
         .systemLibrary(
@@ -114,6 +118,23 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
+        // What the benchmarks need of C: processes, sockets, TLS, and bare libcrypto to compare with.
+        .target(
+            name: "CBenchmark", path: "Benchmarks/CBenchmark",
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        // Measures what the others do; anyone can run it (Benchmarks/README.md).
+        .executableTarget(
+            name: "gatehouse-bench",
+            dependencies: [
+                "CBenchmark", "CAllocationCount", "GatehouseCheck", "GatehouseCore",
+                "GatehouseSystem",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            path: "Benchmarks",
+            exclude: ["CBenchmark", "README.md", "peers", "results"],
+            swiftSettings: settings),
         // Counts heap allocations for the tests that assert there are none.
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         // Fixtures, vectors and seeded randomness for the tests.
@@ -146,6 +167,12 @@ let package = Package(
             dependencies: [
                 "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
                 "GatehouseTestSupport", "CAllocationCount",
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "GatehouseBenchmarkTests",
+            dependencies: [
+                "gatehouse-bench", .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings),
         .testTarget(

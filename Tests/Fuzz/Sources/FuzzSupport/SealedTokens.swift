@@ -30,6 +30,8 @@ package struct SealedTokens: Sendable {
     package let snapshot: CheckSnapshot
     package let entropy: Entropy
     package let all: [SealedToken]
+    /// Version and key id of what the revoked key sealed.
+    private let revokedHeader: [UInt8]
 
     package init() {
         let entropy = Entropy.repeatable(1)
@@ -108,6 +110,8 @@ package struct SealedTokens: Sendable {
             "future", .made(session: 11, issued: Self.noon + 3600), by: activeCipher,
             worth: .invalid)
         self.all = all
+        guard let oldest else { report("no revoked key", []) }
+        revokedHeader = [1] + oldest.rawValue.bigEndianBytes
 
         var index = RevocationIndex()
         let ended = Claims.made(session: 66)
@@ -129,7 +133,16 @@ package struct SealedTokens: Sendable {
             let travels = token.transport == transport || token.worth == .revoked
             return travels ? (token.worth, token) : (.invalid, nil)
         }
-        return (.invalid, nil)
+        return (namesRevokedKey(Array(text)) ? .revoked : .invalid, nil)
+    }
+
+    /// Whether something that could be a token names the key that is revoked: its secret is gone, so that
+    /// what it sealed can't be told from what it didn't (decision 0009).
+    private func namesRevokedKey(_ text: [UInt8]) -> Bool {
+        guard (TokenFormat.minimumCharacters...TokenFormat.maximumCharacters).contains(text.count),
+            let bytes = ReferenceBase64URL.decode(text)
+        else { return false }
+        return bytes.starts(with: revokedHeader)
     }
 }
 

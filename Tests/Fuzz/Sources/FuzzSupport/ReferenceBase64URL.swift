@@ -1,11 +1,11 @@
 // base64url without padding (RFC 4648 section 5), decoded the long way.
 
-enum ReferenceBase64URL {
+package enum ReferenceBase64URL {
     private static let alphabet = Array(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
     /// The bytes whose one spelling is `text`; nil when there are none.
-    static func decode(_ text: [UInt8]) -> [UInt8]? {
+    package static func decode(_ text: [UInt8]) -> [UInt8]? {
         var bits: [Bool] = []
         for character in text {
             guard let value = alphabet.firstIndex(of: character) else { return nil }

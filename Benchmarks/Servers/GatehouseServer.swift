@@ -1,0 +1,231 @@
+// A Gatehouse server of the benchmark's own, with users, cookies and revocations.
+
+import Foundation
+import GRDB
+import GatehouseCore
+import Glibc
+
+/// How the server that is measured is set up.
+struct GatehouseOptions {
+    /// The `gatehouse` program.
+    var program: String
+    var eventLoops = 1
+    /// The `check.driver` setting; nil leaves it out, for programs that don't know it.
+    var driver: String?
+    var usesTLS = false
+    /// Connections that it must be able to hold.
+    var maximumConnections = 4096
+}
+
+final class GatehouseServer {
+    private let options: GatehouseOptions
+    private let directory: ScratchDirectory
+    private let configuration: String
+    private let port: UInt16
+    private let admin: UInt16
+    private(set) var child: ChildProcess?
+
+    /// Several, with names of one length: every answer then has the same size.
+    private static let userNames = (0..<10).map { "bench-user-\($0)" }
+    private static let revokedUserName = "bench-revoked"
+    /// Cookies made at a time that are to have expired when the load begins.
+    private static let expiredLifetimeSeconds = 1
+    /// Ten million revocations take minutes to load on a slow disk.
+    private static let readySeconds = 900.0
+
+    init(_ options: GatehouseOptions) throws {
+        self.options = options
+        directory = try ScratchDirectory()
+        port = try freePort()
+        admin = try freePort()
+        configuration = directory.file("gatehouse.yaml")
+        if options.usesTLS { try makeCertificates() }
+        try writeConfiguration()
+        // The first start makes store and keys.
+        try start()
+        stop()
+        for name in Self.userNames + [Self.revokedUserName] {
+            _ = try command(["users", "add", name])
+        }
+    }
+
+    deinit { child?.kill() }
+
+    var tcp: Target { .tcp(host: "127.0.0.1", port: port) }
+    var unix: Target { .unix(path: directory.file("check.sock")) }
+    var authorities: String { directory.file("certs/ca.pem") }
+    private var store: String { directory.file("data/gatehouse.sqlite") }
+
+    private func writeConfiguration() throws {
+        var settings: [String: String] = [
+            "check.listen": "[\(quoted("127.0.0.1:\(port)")), \(quoted("unix:\(unixPath)"))]",
+            "check.event_loops": "\(options.eventLoops)",
+            "check.max_connections": "\(options.maximumConnections)",
+            // Idle connections are to stay for as long as anything is measured.
+            "check.idle_timeout": "1h",
+            "admin.listen": quoted("127.0.0.1:\(admin)"),
+            "public.listen": quoted("unix:" + directory.file("front.sock")),
+            "log.level": "warning",
+        ]
+        if let driver = options.driver { settings["check.driver"] = driver }
+        if options.usesTLS {
+            settings["check.tls"] = "true"
+            settings["check.certificate"] = quoted(directory.file("certs/server.pem"))
+            settings["check.key"] = quoted(directory.file("certs/server.key"))
+        }
+        let groups = Dictionary(grouping: settings) { $0.key.split(separator: ".")[0] }
+        let lines = groups.flatMap { group, members in
+            ["\(group):"]
+                + members.map { "  \($0.key.dropFirst(group.count + 1)): \($0.value)" }
+        }
+        _ = try directory.write(lines.joined(separator: "\n") + "\n", to: "gatehouse.yaml")
+    }
+
+    private var unixPath: String { directory.file("check.sock") }
+    private func quoted(_ text: String) -> String { "\"\(text)\"" }
+
+    private func makeCertificates() throws {
+        let script = try SourceTree.path("Certs/make-certs")
+        _ = try ChildProcess.output(of: script, [directory.file("certs")])
+    }
+
+    /// Starts the server, and returns how long it took until it was ready, in seconds.
+    @discardableResult
+    func start(core: Int? = nil) throws -> Double {
+        let log = unsafe open(
+            directory.file("server.log"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        defer { close(log) }
+        let began = monotonicNanoseconds()
+        let child = try ChildProcess(
+            options.program, ["serve", "--dev"] + location, core: core, errors: log)
+        self.child = child
+        let question = Array("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8)
+        try waitUntil("the server is ready", seconds: Self.readySeconds) {
+            guard child.isRunning else {
+                let text = try String(contentsOfFile: directory.file("server.log"), encoding: .utf8)
+                throw BenchmarkFailure("the server ended:\n\(text)")
+            }
+            guard let wire = try? Wire(.tcp(host: "127.0.0.1", port: admin)) else { return false }
+            return try wire.exchange(question).head.status == 200
+        }
+        return Double(monotonicNanoseconds() - began) / 1e9
+    }
+
+    func stop() {
+        child?.stop()
+        child = nil
+    }
+
+    var process: Int32 { child?.process ?? -1 }
+
+    /// Memory of the server.
+    func memory() throws -> ProcessMemory {
+        guard let memory = ProcessMemory.now(of: process) else {
+            throw BenchmarkFailure("the server's memory can't be read")
+        }
+        return memory
+    }
+
+    /// Runs a command of the `gatehouse` program on this server's store.
+    func command(_ arguments: [String], core: Int? = nil) throws -> String {
+        try ChildProcess.output(
+            of: options.program, arguments + location, core: core)
+    }
+
+    /// The same without waiting for it.
+    func startCommand(_ arguments: [String]) throws -> ChildProcess {
+        try ChildProcess(options.program, arguments + location)
+    }
+
+    /// With --dev the data directory comes from the command line alone.
+    private var location: [String] {
+        ["--config", configuration, "--data-dir", directory.file("data")]
+    }
+
+    struct Issued: Decodable {
+        let session: String
+        let token: String
+    }
+
+    private struct IssuedList: Decodable { let sessions: [Issued] }
+
+    /// New sessions of all the users, good ones unless `lifetimeSeconds` is short.
+    func issue(_ count: Int, lifetimeSeconds: Int? = nil) throws -> [Issued] {
+        let users = Self.userNames.count
+        return try Self.userNames.enumerated().flatMap { index, name in
+            // The first ones take what is left over.
+            try issue(
+                count / users + (index < count % users ? 1 : 0), of: name,
+                lifetimeSeconds: lifetimeSeconds)
+        }
+    }
+
+    private func issue(
+        _ count: Int, of name: String, lifetimeSeconds: Int? = nil
+    ) throws -> [Issued] {
+        guard count > 0 else { return [] }
+        let lifetime = lifetimeSeconds.map { ["--ttl", "\($0)"] } ?? []
+        let text = try command(
+            ["sessions", "issue", name, "--count", "\(count)", "--json"] + lifetime)
+        return try JSONDecoder().decode(IssuedList.self, from: Data(text.utf8)).sessions
+    }
+
+    /// The requests of a mix, `count` with different cookies.
+    func questions(_ mix: RequestMix, count: Int) throws -> [Question] {
+        var questions: [Question] = []
+        for (kind, share) in mix.counts(of: count) where share > 0 {
+            switch kind {
+            case .valid:
+                questions += try issue(share).map { Question(token: $0.token, status: 200) }
+            case .absent:
+                questions += Array(repeating: Question(token: nil, status: 401), count: share)
+            case .forged:
+                questions += try issue(share).map {
+                    Question(token: RequestMix.forged($0.token), status: 401)
+                }
+            case .expired:
+                let issued = try issue(share, lifetimeSeconds: Self.expiredLifetimeSeconds)
+                questions += issued.map { Question(token: $0.token, status: 401) }
+                // To the second after the last one's, and one more for the clock's own second.
+                sleep(UInt32(Self.expiredLifetimeSeconds) + 1)
+            case .revoked:
+                let issued = try issue(share, of: Self.revokedUserName)
+                questions += issued.map { Question(token: $0.token, status: 401) }
+                _ = try command(["sessions", "revoke", "--user", Self.revokedUserName])
+            }
+        }
+        return RequestMix.shuffled(questions)
+    }
+
+    /// Puts `count` revoked sessions into the feed, as if as many people had signed out. The server
+    /// must not be running: it loads them when it starts.
+    func revokeInBulk(_ count: Int) throws {
+        precondition(child == nil)
+        let now = Int64(time(nil))
+        let database = try DatabaseQueue(path: store)
+        // The rows that SQLiteStore.appendFeed writes, and the head row as it leaves it.
+        try database.write { db in
+            try db.execute(
+                sql: """
+                    WITH RECURSIVE number (value) AS
+                        (SELECT 1 UNION ALL SELECT value + 1 FROM number WHERE value < :count)
+                    INSERT INTO feed (sequence, time, kind, subject, value, deadline)
+                    SELECT (SELECT sequence FROM head) + value, :now, 1, randomblob(16), 0, :deadline
+                    FROM number
+                    """,
+                arguments: [
+                    "count": count, "now": now, "deadline": now + Self.revocationLifetimeSeconds,
+                ])
+            try db.execute(
+                sql: """
+                    UPDATE head SET sequence = sequence + :count,
+                        latest_time = max(latest_time, :now)
+                    """,
+                arguments: ["count": count, "now": now])
+        }
+        try database.close()
+    }
+
+    /// The default of `session.absolute`: the revocations outlive every benchmark.
+    private static let revocationLifetimeSeconds: Int64 = 24 * 3600
+}
