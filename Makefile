@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
 .PHONY: bench bench-full bench-counts bench-tools bench-release plots
-.PHONY: packages tools browser fuzz-programs
+.PHONY: packages tools counting browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
 BENCH := .build/release/gatehouse-bench
@@ -83,8 +83,8 @@ bench-full: bench-release ## every benchmark at full length, half an hour
 
 # A little above what a check takes now; lowered whenever it takes less. The counts are the same on
 # every run with one version of Swift and of libcrypto.
-bench-counts: bench-release ## that checks allocate nothing, and take no more instructions than they did
-	$(BENCH) token --instruction-limit 12500
+bench-counts: bench-release counting ## that checks allocate nothing, and take no more instructions than they did
+	$(BENCH) token --instruction-limit 12600
 
 plots: bench-release ## draw pictures of what the benchmarks have measured
 	$(BENCH) plot $(RESULTS)/*.json --output $(RESULTS)
@@ -117,6 +117,9 @@ packages:
 
 tools:
 	@Deploy/install-packages integration
+
+counting:
+	@Deploy/install-packages counts
 
 # Selenium, which drives the browser, in a place of its own; made again when its versions change.
 browser: requirements := Tests/Integration/requirements.txt
