@@ -45,7 +45,9 @@ struct SignInLocation {
 extension CheckLoop {
     /// The value of `Set-Cookie` for a session that is to be renewed; nil when it is not due, or when
     /// what asks is no document: a picture or a script must not race the page for the newer cookie.
-    func renewal(of claims: Claims, _ head: RequestHead, _ bytes: Span<UInt8>) -> [UInt8]? {
+    func renewal(
+        of claims: borrowing Claims, _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> [UInt8]? {
         guard !head.options.isBearer else { return nil }
         switch bytes.field("sec-fetch-dest") {
         case .absent: break

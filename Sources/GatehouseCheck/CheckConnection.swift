@@ -165,15 +165,16 @@ package struct CheckConnection {
         into output: AnswerBuffer
     ) -> Disposition {
         let closes = head.closes || loop.judge.isEnding
-        let verdict = Self.verdict(head, bytes: bytes, judge: loop.judge, at: now)
-        switch verdict {
-        case .good(let claims):
+        let verdict = Self.verdict(head, bytes: bytes, judge: loop.judge, at: now) { claims in
             var renewal: [UInt8]?
             if !head.options.isPassive {
                 loop.note(claims, at: now)
                 if head.options.renews { renewal = loop.renewal(of: claims, head, bytes) }
             }
             output.appendGood(claims, renewal: renewal, closes: closes)
+        }
+        switch verdict {
+        case .good: break
         case .denied(let denial):
             if denial.isAboutIdentity, head.options.isOptional {
                 output.appendNobody(closes: closes)
@@ -198,13 +199,14 @@ package struct CheckConnection {
     }
 
     private static func verdict(
-        _ head: borrowing RequestHead, bytes: Span<UInt8>, judge: Judge, at now: Instant
-    ) -> Verdict {
+        _ head: RequestHead, bytes: Span<UInt8>, judge: Judge, at now: Instant,
+        whenGood: (borrowing Claims) -> Void
+    ) -> CheckVerdict {
         if case .one(let range) = head.credential, !range.isEmpty {
             return judge.verdict(
                 on: bytes.extracting(range),
                 transport: head.options.isBearer ? .bearer : .cookie,
-                requirement: head.options.requirement, at: now)
+                requirement: head.options.requirement, at: now, whenGood: whenGood)
         }
         // A node that can't know says so before anything else.
         if let reason = judge.unavailability(at: now) { return .unavailable(reason) }

@@ -27,17 +27,17 @@ package final class CheckCounters: Sendable {
         counts[count.rawValue].load(ordering: .relaxed)
     }
 
-    func add(_ verdict: Verdict) {
+    func add(_ verdict: CheckVerdict) {
         switch verdict {
-        case .good: add(.good)
-        case .unavailable: add(.unavailable)
-        case .denied(.absent): add(.absent)
-        case .denied(.expired): add(.expired)
-        case .denied(.revoked): add(.revoked)
-        case .denied(.stale): add(.stale)
-        case .denied(.level): add(.level)
-        case .denied(.invalid(.ambiguous)): add(.ambiguous)
-        case .denied(.invalid(.issuedInFuture)): add(.future)
+        case .good: add(CheckCount.good)
+        case .unavailable: add(CheckCount.unavailable)
+        case .denied(.absent): add(CheckCount.absent)
+        case .denied(.expired): add(CheckCount.expired)
+        case .denied(.revoked): add(CheckCount.revoked)
+        case .denied(.stale): add(CheckCount.stale)
+        case .denied(.level): add(CheckCount.level)
+        case .denied(.invalid(.ambiguous)): add(CheckCount.ambiguous)
+        case .denied(.invalid(.issuedInFuture)): add(CheckCount.future)
         case .denied(.invalid(.token(let defect))): add(Self.count(defect))
         }
     }

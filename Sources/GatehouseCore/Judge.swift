@@ -52,24 +52,48 @@ package final class Judge {
     }
 
     /// The verdict on a session token, and on whether it is enough.
+    ///
+    /// - Parameter whenGood: is lent the claims of a session that is.
     package func verdict(
         on token: Span<UInt8>, transport: TokenTransport,
-        requirement: SessionRequirement = .none, at now: Instant
-    ) -> Verdict {
+        requirement: SessionRequirement = .none, at now: Instant,
+        whenGood: (borrowing Claims) -> Void
+    ) -> CheckVerdict {
         if let reason = unavailability(at: now) { return .unavailable(reason) }
         guard let cipher else { return .unavailable(.keyringUnusable) }
-        let verdict = GatehouseCore.verdict(
-            on: cipher.openSession(token, transport: transport), at: latestWall,
-            revocations: revocations)
-        guard requirement != .none, case .good(let claims) = verdict,
-            let denial = requirement.denial(of: claims, at: latestWall)
-        else { return verdict }
-        return .denied(denial)
+        let opening: TokenOpening<CheckVerdict> = cipher.open(
+            token, purpose: .session, transport: transport
+        ) { content in
+            guard let claims = Claims(content) else { return nil }
+            let denial =
+                denial(of: claims, at: latestWall, revocations: revocations)
+                ?? requirement.denial(of: claims, at: latestWall)
+            if let denial { return .denied(denial) }
+            whenGood(claims)
+            return .good
+        }
+        switch opening {
+        case .opened(let verdict, _): return verdict
+        case .refused(let defect, _): return .denied(Denial(defect))
+        }
+    }
+
+    /// The same with the claims.
+    package func verdict(
+        on token: Span<UInt8>, transport: TokenTransport, at now: Instant
+    ) -> Verdict {
+        var good: Claims?
+        let verdict = verdict(on: token, transport: transport, at: now) { good = copy $0 }
+        switch verdict {
+        case .good: return good.map { .good($0) } ?? .unavailable(.keyringUnusable)
+        case .denied(let denial): return .denied(denial)
+        case .unavailable(let reason): return .unavailable(reason)
+        }
     }
 
     /// The token of a session that was judged good just now and is due to be renewed, as text; nil when
     /// it is not due, or when nothing may be sealed at the moment, which the next check tries again.
-    package func renewal(of claims: Claims, by rule: RenewalRule) -> [UInt8]? {
+    package func renewal(of claims: borrowing Claims, by rule: RenewalRule) -> [UInt8]? {
         guard let renewed = rule.renewed(claims, at: latestWall) else { return nil }
         return try? cipher?.sealSession(renewed, transport: .cookie, entropy: .system)
     }

@@ -22,13 +22,13 @@ package struct RevocationSnapshot: Sendable {
     }
 
     /// Whether anything revokes the session of `claims`.
-    package func revoke(_ claims: Claims) -> Bool {
+    package func revoke(_ claims: borrowing Claims) -> Bool {
         let session = claims.session.value
         let user = claims.user.value
-        return claims.authenticated < authenticatedFloor
-            || sessionsRecent.contains(session) || sessionsBase.contains(session)
-            || claims.epoch < usersRecent.minimumEpoch(user)
-            || claims.epoch < usersBase.minimumEpoch(user)
+        let epoch = claims.epoch
+        guard claims.authenticated >= authenticatedFloor else { return true }
+        return sessionsRecent.contains(session) || sessionsBase.contains(session)
+            || epoch < usersRecent.minimumEpoch(user) || epoch < usersBase.minimumEpoch(user)
     }
 
     /// The number of entries, sessions and users.

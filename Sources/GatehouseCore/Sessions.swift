@@ -30,7 +30,7 @@ package struct RenewalRule: Sendable, Equatable {
 
     /// What is sealed again: the same session, and never past its absolute deadline; nil when it is not
     /// due.
-    func renewed(_ claims: Claims, at now: UnixTime) -> Claims? {
+    func renewed(_ claims: borrowing Claims, at now: UnixTime) -> Claims? {
         guard now >= claims.issued.advanced(bySeconds: afterSeconds) else { return nil }
         let renewed = claims.renewed(idleSeconds: idleSeconds, at: now)
         return renewed.idleDeadline > claims.idleDeadline ? renewed : nil

@@ -10,6 +10,13 @@ package enum Verdict: Sendable {
     case unavailable(Unavailability)
 }
 
+/// The same without the claims, which are lent while it is found: a check doesn't carry them about.
+package enum CheckVerdict: Sendable, Equatable {
+    case good
+    case denied(Denial)
+    case unavailable(Unavailability)
+}
+
 /// Why a token is no good, as far as callers are told.
 package enum Denial: Sendable, Equatable {
     /// There is none.
@@ -42,7 +49,7 @@ package struct SessionRequirement: Sendable, Equatable {
     }
 
     /// Why a good session is not enough; nil when it is.
-    package func denial(of claims: Claims, at now: UnixTime) -> Denial? {
+    package func denial(of claims: borrowing Claims, at now: UnixTime) -> Denial? {
         guard claims.level.rawValue >= level.rawValue else { return .level }
         guard let freshSeconds else { return nil }
         // Nobody proved anything in a session that was remembered or issued.
@@ -75,27 +82,20 @@ package enum Unavailability: String, CaseIterable, Sendable {
     case keyringUnusable = "keyring_unusable"
 }
 
-/// The rule for an opened token: deadlines, then revocations.
-package func verdict(
-    on claims: Claims, at now: UnixTime, revocations: RevocationSnapshot
-) -> Verdict {
+/// The rule for an opened token: deadlines, then revocations. Nil when it is good.
+package func denial(
+    of claims: borrowing Claims, at now: UnixTime, revocations: borrowing RevocationSnapshot
+) -> Denial? {
     guard claims.issued <= now.advanced(bySeconds: clockSkewSeconds) else {
-        return .denied(.invalid(.issuedInFuture))
+        return .invalid(.issuedInFuture)
     }
-    guard now < claims.idleDeadline, now < claims.absoluteDeadline else {
-        return .denied(.expired)
-    }
-    guard !revocations.revoke(claims) else { return .denied(.revoked) }
-    return .good(claims)
+    guard now < claims.idleDeadline, now < claims.absoluteDeadline else { return .expired }
+    return revocations.revoke(claims) ? .revoked : nil
 }
 
-/// The same for an opening: what a token's defect means for its bearer.
-package func verdict(
-    on opening: TokenOpening<Claims>, at now: UnixTime, revocations: RevocationSnapshot
-) -> Verdict {
-    switch opening {
-    case .opened(let claims, _): verdict(on: claims, at: now, revocations: revocations)
-    case .refused(.revokedKey, _): .denied(.revoked)
-    case .refused(let defect, _): .denied(.invalid(.token(defect)))
+extension Denial {
+    /// What a token's defect means for its bearer.
+    package init(_ defect: TokenDefect) {
+        self = defect == .revokedKey ? .revoked : .invalid(.token(defect))
     }
 }

@@ -134,14 +134,14 @@ struct ExplainCommand: AsyncParsableCommand {
     ) async throws -> (verdict: String, reason: String?) {
         let now = workshop.now()
         let store = workshop.store
-        switch GatehouseCore.verdict(on: claims, at: now, revocations: .empty) {
-        case .denied(.expired):
+        switch GatehouseCore.denial(of: claims, at: now, revocations: .empty) {
+        case .expired:
             return (
                 "expired", now < claims.absoluteDeadline ? "idle_deadline" : "absolute_deadline"
             )
-        case .denied(.invalid(.issuedInFuture)): return ("invalid", "issued_in_future")
-        case .good: break
-        case .denied, .unavailable: return ("invalid", nil)
+        case .invalid(.issuedInFuture): return ("invalid", "issued_in_future")
+        case nil: break
+        default: return ("invalid", nil)
         }
         if claims.authenticated < (try await store.authenticatedFloor()) {
             return ("revoked", "all_sessions_before")

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct VerdictTests {
     private static func verdict(_ claims: Claims, at now: Int64) -> String {
-        name(GatehouseCore.verdict(on: claims, at: time(now), revocations: .empty))
+        denial(of: claims, at: time(now), revocations: .empty).map { name(.denied($0)) } ?? "good"
     }
 
     @Test func `a session ends at its idle deadline`() {
@@ -30,9 +30,7 @@ import Testing
 
     @Test(arguments: TokenDefect.allCases)
     func `a token with a defect is invalid, or revoked with its key`(_ defect: TokenDefect) {
-        let verdict = GatehouseCore.verdict(
-            on: .refused(defect, nil), at: time(noon), revocations: .empty)
-        #expect(name(verdict) == (defect == .revokedKey ? "revoked" : "invalid"))
+        #expect(name(.denied(Denial(defect))) == (defect == .revokedKey ? "revoked" : "invalid"))
     }
 }
 
