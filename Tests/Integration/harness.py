@@ -215,12 +215,13 @@ class Nginx:
     """nginx with the shipped configuration, in front of a site, asking Gatehouse at `check`.
 
     With `front`, the URL of a front door, people who are not signed in are sent there, as in the
-    demo; else they get the page of the other choice, @gatehouse_refused.
+    demo; else they get the page of the other choice, @gatehouse_refused. `changes` are made to
+    gatehouse-check.conf.
     """
 
     SHIPPED = ROOT / "Deploy/nginx"
 
-    def __init__(self, owner, check, site=None, front=None):
+    def __init__(self, owner, check, site=None, front=None, changes=None):
         self.directory = scratch(owner)
         self.address = ("127.0.0.1", free_port())
         if isinstance(check, tuple):
@@ -229,10 +230,10 @@ class Nginx:
         else:
             upstream = self.shipped(
                 "gatehouse-upstream-unix.conf", {"/run/gatehouse/check.sock": check})
-        files = {
+        files = {path.name: path.read_text() for path in self.SHIPPED.glob("gatehouse-*.conf")}
+        files |= {
             "gatehouse-upstream.conf": upstream,
-            "gatehouse-check.conf": self.shipped("gatehouse-check.conf", {}),
-            "gatehouse-protect.conf": self.shipped("gatehouse-protect.conf", {}),
+            "gatehouse-check.conf": self.shipped("gatehouse-check.conf", changes or {}),
             "gatehouse-front.conf": self.shipped("gatehouse-front.conf", {
                 "http://127.0.0.1:8443": front or "http://127.0.0.1:1"}),
             "nginx.conf": self.shipped("demo.conf", {

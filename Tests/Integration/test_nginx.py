@@ -5,7 +5,10 @@ import json
 import unittest
 
 from harness import REVOCATION_SECONDS, Gatehouse, Nginx, after
-from wire import IDENTITY, EchoSite, ScriptedCheck, check_head, cookie, eventually, head
+from visitor import Cookie, Visitor
+from wire import COOKIE, IDENTITY, EchoSite, ScriptedCheck, check_head, cookie, eventually, head
+
+PASSWORD = "a fine day for sailing"
 
 
 class NginxTests:
@@ -87,6 +90,8 @@ class NginxTests:
                 self.assertEqual(response.status, 200)
                 self.assertEqual(response.header("cache-control"), "private, no-store")
                 self.assertIsNone(response.header("expires"))
+                # The cookie is young.
+                self.assertIsNone(response.header("set-cookie"))
 
     # Identity headers.
 
@@ -230,8 +235,33 @@ class NginxBeforeAnyCheck(unittest.TestCase):
             "Authorization: Basic eDp5", "X-Other: 1") + b"body")
         self.assertEqual(response.status, 200)
         [[line, *headers]] = check.heads
-        self.assertEqual(line, "GET /check HTTP/1.1")
+        self.assertEqual(line, "GET /check,renew HTTP/1.1")
         self.assertEqual(sorted(headers), ["Cookie: a=1; b=2", "Host: gatehouse"])
+
+    def test_each_kind_of_page_has_its_own_question(self):
+        _, check = self.through(self.GOOD, *[
+            check_head("t", target=target) for target in ["/", "/settings/", "/public/"]])
+        self.assertEqual([lines[0].split()[1] for lines in check.heads], [
+            "/check,renew", "/check,renew,fresh=300,level=2", "/check,renew,optional"])
+
+    def test_the_check_learns_whether_a_document_is_asked_for_and_no_more(self):
+        said = ["document", "image", "empty", "iframe", "documents", "x" * 5000]
+        _, check = self.through(self.GOOD, *[
+            head("GET / HTTP/1.1", "Host: localhost", f"Sec-Fetch-Dest: {destination}")
+            for destination in said])
+        self.assertEqual(
+            [line for lines in check.heads for line in lines if line.startswith("Sec-")],
+            [f"Sec-Fetch-Dest: {destination}" for destination in ["document"] + ["other"] * 5])
+
+    def test_a_question_that_is_misspelt_asks_nobody_and_is_a_500(self):
+        site, check = EchoSite(), ScriptedCheck(self.GOOD)
+        self.addCleanup(site.stop)
+        self.addCleanup(check.stop)
+        nginx = Nginx(self, ("127.0.0.1", check.port), site=site.address, changes={
+            "location = /_gatehouse/check {": "location = /_gatehouse/chekc {"})
+        with nginx.wire() as wire:
+            self.assertEqual(wire.check("t", target="/").status, 500)
+        self.assertEqual((site.requests, check.heads), (0, []))
 
     def test_any_other_answer_of_the_check_endpoint_is_a_500(self):
         for answer in [b"HTTP/1.1 503 Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n",
@@ -323,6 +353,14 @@ class NginxBeforeTheFrontDoor(unittest.TestCase):
                     self.assertEqual(response.header("cache-control"), "no-store")
         self.assertEqual(self.front.requests + self.site.requests, 0)
 
+    def test_a_403_that_is_not_about_the_session_leads_nowhere(self):
+        self.check.answer = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
+        self.assertEqual(self.ask("GET /settings/ HTTP/1.1", "Host: localhost").status, 403)
+        for reason in [b"stale", b"level"]:
+            self.check.answer = (b"HTTP/1.1 403 Forbidden\r\nx-auth-reason: %s\r\n"
+                                 b"content-length: 0\r\n\r\n" % reason)
+            self.assertEqual(self.ask("GET /settings/ HTTP/1.1", "Host: localhost").status, 302)
+
     def test_others_are_told_401(self):
         for method, lines in [("POST", ["Sec-Fetch-Mode: navigate", "Content-Length: 0"]),
                               ("POST", ["Content-Length: 0"]), ("PUT", ["Content-Length: 0"]),
@@ -334,3 +372,191 @@ class NginxBeforeTheFrontDoor(unittest.TestCase):
                 self.assertEqual(response.header("cache-control"), "no-store")
                 self.assertIsNone(response.header("location"))
         self.assertEqual(self.front.requests + self.site.requests, 0)
+
+
+class Options(unittest.TestCase):
+    """What the shipped configuration makes of the check's options, with the front door beside it."""
+
+    IMAGE = "Sec-Fetch-Dest: image"
+    NAVIGATION = "Sec-Fetch-Mode: navigate"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.gatehouse = Gatehouse(cls, front={"session.reseal": "1s"}).start()
+        cls.gatehouse.add_user("ada")
+        cls.site = EchoSite()
+        after(cls, cls.site.stop)
+        cls.nginx = cls.before_gatehouse()
+        cls.session = cls.gatehouse.issue("ada")
+        cls.token = cls.session["token"]
+        # From here on each document that it is shown for renews it.
+        eventually(lambda: "set-cookie" in dict(
+            cls.ask("/", cookie(cls.token)).headers), within=5)
+
+    @classmethod
+    def before_gatehouse(cls, **options):
+        return Nginx(cls, cls.gatehouse.tcp, site=cls.site.address,
+                     front="http://%s:%d" % cls.gatehouse.front, **options)
+
+    def setUp(self):
+        self.addCleanup(self.site.extra.clear)
+        self.addCleanup(setattr, self.site, "status", 200)
+
+    @classmethod
+    def ask(cls, target, *lines, method="GET", nginx=None):
+        with (nginx or cls.nginx).wire() as wire:
+            wire.send(head(f"{method} {target} HTTP/1.1", "Host: localhost", *lines))
+            return wire.receive(method == "HEAD")
+
+    def seen(self, target, *lines):
+        """The identity headers that the site saw."""
+        response = self.ask(target, *lines)
+        self.assertEqual(response.status, 200, response)
+        seen = {name.lower(): value for name, value in json.loads(response.body)["headers"]}
+        return {name: value for name, value in seen.items() if name in IDENTITY}
+
+    def values(self, response, wanted):
+        return [value for name, value in response.headers if name == wanted]
+
+    def assert_renewed(self, response):
+        """It sets the session's cookie, and no cache keeps it: the new token."""
+        cookies = [Cookie(value) for value in self.values(response, "set-cookie")]
+        [renewed] = [one for one in cookies if one.name == COOKIE]
+        self.assertEqual(self.values(response, "cache-control"), ["private, no-store"], response)
+        self.assertEqual(self.values(response, "expires"), [])
+        return renewed
+
+    # renew
+
+    def test_a_document_brings_another_token_of_the_same_session(self):
+        for lines in [[], ["Sec-Fetch-Dest: document"]]:
+            with self.subTest(lines):
+                renewed = self.assert_renewed(self.ask("/page", cookie(self.token), *lines))
+                self.assertEqual(renewed.attributes, {
+                    "path": "/", "secure": "", "httponly": "", "samesite": "Lax"})
+                self.assertNotEqual(renewed.value, self.token)
+                self.assertEqual(
+                    self.seen("/page", cookie(renewed.value))["x-auth-session"],
+                    self.session["session"])
+                # And the one before goes on being good.
+                self.assertEqual(self.gatehouse.check(self.token).status, 200)
+
+    def test_what_is_no_document_brings_none(self):
+        for destination in ["image", "script", "style", "empty", "iframe", "font"]:
+            with self.subTest(destination):
+                response = self.ask("/a", cookie(self.token), f"Sec-Fetch-Dest: {destination}")
+                self.assertEqual(response.status, 200)
+                self.assertEqual(self.values(response, "set-cookie"), [])
+
+    def test_nobody_brings_none(self):
+        for lines in [[], [cookie("forged")]]:
+            self.assertEqual(self.values(self.ask("/page", *lines), "set-cookie"), [])
+
+    def test_every_answer_that_brings_a_token_is_for_no_cache_and_the_sites_cookies_stay(self):
+        self.site.extra[:] = [
+            ("Cache-Control", "public, max-age=600"), ("Set-Cookie", "theme=dark"),
+            ("Expires", "Tue, 01 Jan 2030 00:00:00 GMT"), ("Set-Cookie", "size=2"),
+            ("ETag", '"1"')]
+        for target in ["/page", "/public/page"]:
+            for status in [200, 201, 206, 301, 304, 403, 404, 500]:
+                for method in ["GET", "HEAD"]:
+                    with self.subTest(target=target, status=status, method=method):
+                        self.site.status = status
+                        response = self.ask(
+                            target, cookie(self.token), 'If-None-Match: "1"', method=method)
+                        self.assertEqual(response.status, status)
+                        self.assert_renewed(response)
+                        names = {Cookie(value).name
+                                 for value in self.values(response, "set-cookie")}
+                        self.assertEqual(names, {COOKIE, "theme", "size"})
+
+    def test_a_revoked_session_is_not_renewed(self):
+        session = self.gatehouse.issue("ada")
+        eventually(lambda: self.values(
+            self.ask("/", cookie(session["token"])), "set-cookie"), within=5)
+        self.gatehouse.ok("sessions", "revoke", session["session"], "--wait")
+        for target in ["/", "/public/", "/settings/"]:
+            response = self.ask(target, cookie(session["token"]))
+            self.assertEqual(self.values(response, "set-cookie"), [], target)
+
+    # optional
+
+    def test_a_public_page_knows_somebody_and_nobody(self):
+        self.assertEqual(self.seen("/public/", cookie(self.token))["x-auth-username"], "ada")
+        other = self.gatehouse.issue("ada")
+        self.gatehouse.ok("sessions", "revoke", other["session"], "--wait")
+        for lines in [[], [cookie("forged")], [cookie(other["token"])],
+                      [cookie(self.token, self.token)]]:
+            forged = [f"{name}: forged" for name in IDENTITY]
+            self.assertEqual(self.seen("/public/", *lines, *forged), {}, lines)
+
+    def test_a_public_page_is_cached_as_the_site_says_when_no_token_goes_with_it(self):
+        for said in [[], [("Cache-Control", "public, max-age=600"),
+                          ("Expires", "Tue, 01 Jan 2030 00:00:00 GMT")],
+                     [("Cache-Control", "max-age=5, must-revalidate")]]:
+            for lines in [[], [cookie("forged")], [cookie(self.token), self.IMAGE]]:
+                for status in [200, 304, 404]:
+                    with self.subTest(said=said, lines=lines, status=status):
+                        self.site.extra[:] = said
+                        self.site.status = status
+                        response = self.ask("/public/", *lines)
+                        self.assertEqual(response.status, status)
+                        for name in ["Cache-Control", "Expires"]:
+                            self.assertEqual(self.values(response, name.lower()),
+                                             [v for n, v in said if n == name])
+
+    # fresh and level
+
+    def assert_sent_to_sign_in(self, response, target):
+        self.assertEqual(response.status, 302, response)
+        self.assertEqual(response.header("location"), f"/auth/login?return_to={target}")
+        self.assertEqual(response.header("cache-control"), "no-store")
+
+    def test_a_sensitive_page_takes_a_password(self):
+        before = self.site.requests
+        self.assert_sent_to_sign_in(
+            self.ask("/settings/mail?x=1", cookie(self.token), self.NAVIGATION),
+            "/settings/mail?x=1")
+        self.assert_sent_to_sign_in(self.ask("/settings/"), "/settings/")
+        for method, lines in [("GET", ["Sec-Fetch-Mode: cors"]), ("POST", ["Content-Length: 0"]),
+                              ("POST", ["Content-Length: 0", self.NAVIGATION])]:
+            response = self.ask("/settings/", cookie(self.token), *lines, method=method)
+            self.assertEqual(response.status, 403, response)
+            self.assertIsNone(response.header("location"))
+        self.assertEqual(self.site.requests, before, "the site was asked")
+
+        visitor = Visitor(self.nginx.address[1])
+        visitor.register("grace", PASSWORD)
+        visitor.open("/settings/mail?x=1")
+        visitor.submit(username="grace", password=PASSWORD)
+        self.assertEqual(visitor.response.status, 200)
+        seen = json.loads(visitor.response.body)
+        self.assertEqual(seen["target"], "/settings/mail?x=1")
+        self.assertEqual(dict(seen["headers"])["X-Auth-Level"], "2")
+
+    def test_a_sensitive_page_takes_a_fresh_password(self):
+        nginx = self.before_gatehouse(changes={"fresh=300": "fresh=1"})
+        visitor = Visitor(nginx.address[1])
+        visitor.register("alan", PASSWORD)
+        visitor.sign_in("alan", PASSWORD, target="/auth/login?return_to=/settings/")
+        stale = visitor.token
+        eventually(lambda: self.ask(
+            "/settings/", cookie(stale), nginx=nginx).status == 302, within=5)
+        # Good everywhere else, and good enough where five minutes are.
+        self.assertEqual(self.ask("/page", cookie(stale), nginx=nginx).status, 200)
+        self.assertEqual(self.ask("/settings/", cookie(stale)).status, 200)
+        # The way there and back.
+        visitor.open("/settings/")
+        self.assertEqual(visitor.target, "/auth/login?return_to=/settings/")
+        visitor.submit(username="alan", password=PASSWORD)
+        self.assertEqual(visitor.response.status, 200)
+        self.assertEqual(visitor.target, "/settings/")
+        self.assertEqual(self.gatehouse.check(stale).status, 401)
+
+    def test_the_sites_own_403_is_the_sites(self):
+        self.site.status = 403
+        visitor = Visitor(self.nginx.address[1])
+        visitor.register("mary", PASSWORD)
+        visitor.sign_in("mary", PASSWORD, target="/auth/login?return_to=/settings/")
+        self.assertEqual(visitor.response.status, 403)
+        self.assertEqual(json.loads(visitor.response.body)["target"], "/settings/")

@@ -135,6 +135,7 @@ class EchoSite:
 
     def __init__(self):
         self.requests = 0
+        self.status = 200
         self.extra = []  # headers that it adds to its answers
         site = self
 
@@ -145,14 +146,16 @@ class EchoSite:
                 body = json.dumps({
                     "method": self.command, "target": self.path, "headers": self.headers.items(),
                     "body": self.rfile.read(length).decode()}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_response(site.status)
+                if site.status != 304:
+                    self.send_header("Content-Length", str(len(body)))
                 for name, value in site.extra:
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                if site.status != 304 and self.command != "HEAD":
+                    self.wfile.write(body)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
 
             def log_message(self, *_):
                 pass
