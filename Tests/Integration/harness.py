@@ -63,8 +63,11 @@ def free_port():
 class Gatehouse:
     """A data directory, the commands over it, and a server process while one is running."""
 
-    def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None):
-        """With `front` the front door is open to nginx: settings beside those of FRONT."""
+    def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None,
+                 settings=None):
+        """What `settings` says stands in the configuration file. With `front` the front door is open
+        to nginx: settings beside those of FRONT.
+        """
         self.directory = scratch(owner)
         self.data = data or self.directory / "data"
         self.tcp = ("127.0.0.1", free_port())
@@ -76,10 +79,11 @@ class Gatehouse:
         self.dev = dev
         self.arguments = [str(argument) for argument in arguments]
         self.options = []  # of the server and of every command
-        if front is not None:
+        if front is not None or settings is not None:
             configuration = self.directory / "gatehouse.yaml"
             # JSON is YAML.
-            configuration.write_text(json.dumps(FRONT | front))
+            configuration.write_text(json.dumps(
+                ({} if front is None else FRONT | front) | (settings or {})))
             self.options = ["--config", str(configuration)]
         if dev:
             self.arguments += ["--public", "%s:%d" % self.front]
@@ -159,6 +163,11 @@ class Gatehouse:
         with Wire(self.tcp) as wire:
             return wire.check(token)
 
+    def spent(self):
+        """Seconds of processor time that the server has had."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     # The commands.
 
     def popen(self, *arguments, stdin=subprocess.DEVNULL):
@@ -204,6 +213,12 @@ def certificates():
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     subprocess.run([ROOT / "Certs/make-certs", directory], check=True, stdout=subprocess.DEVNULL)
     return directory
+
+
+def check_tls():
+    """Settings of a check endpoint that speaks TLS, for development."""
+    return {"check.tls": True, "check.certificate": str(certificates() / "server.pem"),
+            "check.key": str(certificates() / "server.key")}
 
 
 @functools.cache
