@@ -65,8 +65,8 @@ class Gatehouse:
 
     def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None,
                  settings=None):
-        """What `settings` says stands in the configuration file. With `front` the front door is open
-        to nginx: settings beside those of FRONT.
+        """What `settings` says stands in the configuration file. With `front` the front door is
+        open to nginx: settings beside those of FRONT.
         """
         self.directory = scratch(owner)
         self.data = data or self.directory / "data"
@@ -165,7 +165,8 @@ class Gatehouse:
 
     def spent(self):
         """Seconds of processor time that the server has had."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     # The commands.
