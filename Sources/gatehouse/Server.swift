@@ -52,8 +52,10 @@ struct Server {
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
             source: status.report)
-        let check = CheckService(
-            server: checks, addresses: settings.checkAddresses, lease: lease)
+        let endpoints = Endpoints(
+            check: CheckService(
+                server: checks, addresses: settings.checkAddresses, lease: lease),
+            front: front, lease: lease)
         let follower = Follower(
             node: node, store: store, checks: checks, checkTLS: tls,
             idleSeconds: settings.sessionIdleSeconds, logger: logger)
@@ -70,7 +72,7 @@ struct Server {
         }
         ProcessLimits.trimMemory()
         lease.enter(.serving)
-        try await check.listen()
+        try await endpoints.check.listen()
         logger.info(
             "started",
             metadata: [
@@ -86,8 +88,8 @@ struct Server {
 
         var configuration = ServiceGroupConfiguration(
             services: [
-                .init(service: follower), .init(service: admin), .init(service: check),
-            ] + (front.map { [.init(service: $0)] } ?? []),
+                .init(service: follower), .init(service: admin), .init(service: endpoints),
+            ],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "gatehouse.services"))
         configuration.maximumGracefulShutdownDuration = Duration.seconds(15)
@@ -272,6 +274,23 @@ final class CheckService: Service {
         lease.enter(.draining)
         await server.stopListening()
         await server.drain(seconds: Self.drainSeconds)
+    }
+}
+
+/// Check endpoint and front door as one service, so that both stop taking connections at the same time:
+/// one after the other, a client that dawdles at the front door would keep the check endpoint open.
+struct Endpoints: Service {
+    let check: CheckService
+    let front: FrontServer?
+    let lease: Lease
+
+    func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await check.run() }
+            if let front { group.addTask { try await front.run() } }
+            try await group.waitForAll()
+        }
+        // Only now: sign-ins in flight still seal, and what is still open gets its answers.
         lease.enter(.stopping)
     }
 }
