@@ -116,7 +116,6 @@ final class EpollInbox: Sendable {
 final class EpollDriver: CheckDriver {
     let counters: [CheckCounters]
     private let shared: EpollShared
-    private let listeners = Mutex<[Int32]>([])
     private let socketMode: UInt16
 
     /// Starts the threads.
@@ -163,18 +162,11 @@ final class EpollDriver: CheckDriver {
 
     func listen(on address: ListenAddress) async throws -> Int? {
         let listener = try ListeningSocket(address, mode: socketMode)
-        listeners.withLock { $0.append(listener.descriptor) }
         _ = await onEveryReactor { $0.listen(on: listener) }
         return listener.port
     }
 
-    func stopListening() async {
-        _ = await onEveryReactor { $0.stopListening() }
-        for descriptor in listeners.withLock({ listeners in
-            defer { listeners = [] }
-            return listeners
-        }) { close(descriptor) }
-    }
+    func stopListening() async { _ = await onEveryReactor { $0.stopListening() } }
 
     func endIdle() async -> Int {
         await onEveryReactor { $0.endIdle() }.reduce(0) { $0 + ($1 ?? 0) }

@@ -207,8 +207,9 @@ import Glibc
 
     // MARK: Connections
 
-    /// Takes connections until there are none, each for the loop that has the fewest.
-    private func accept(_ listener: ListeningSocket) {
+    /// Takes connections, each for the loop that has the fewest; says whether there may be more.
+    @discardableResult
+    private func accept(_ listener: ListeningSocket) -> Bool {
         for _ in 0..<Self.acceptsAtOnce {
             let descriptor = gatehouse_accept(listener.descriptor)
             guard descriptor >= 0 else {
@@ -217,7 +218,7 @@ import Glibc
                 // Taken by another loop, or reset by the peer before we came (accept(2)).
                 default: break
                 }
-                return
+                return false
             }
             guard driver.connections.enter(maximum: limits.maximumConnections) else {
                 checks.counters.add(.overLimit)
@@ -247,6 +248,7 @@ import Glibc
                 }
             }
         }
+        return true
     }
 
     private func adopt(_ descriptor: Int32, isFromTrustedProxy: Bool) {
@@ -351,12 +353,16 @@ import Glibc
         watch(listener.descriptor, EPOLLIN.rawValue | EPOLLEXCLUSIVE.rawValue)
     }
 
+    /// Loops do so in turn, and the last one closes the listeners.
     func stopListening() {
-        // Those who wait in a queue were told that they are connected.
-        for listener in listeners { accept(listener) }
         if !isAcceptPaused { unwatchListeners() }
-        isAcceptPaused = false
+        let stopped = listeners
         listeners = []
+        for listener in stopped where place == driver.inboxes.count - 1 {
+            // Those who wait in the queue were told that they are connected, until the very end.
+            while accept(listener) {}
+            close(listener.descriptor)
+        }
     }
 
     private func unwatchListeners() {
