@@ -74,6 +74,13 @@ final class NIODriver: CheckDriver {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { [self] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let box = box(of: channel) else { throw ChannelError.unknownLocalAddress }
+                    try channel.pipeline.syncOperations.addHandler(
+                        AcceptPause(counters: box.checks.value.counters))
+                }
+            }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: address.isTCP ? 1 : 0)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.maxMessagesPerRead, value: 1)
@@ -82,8 +89,7 @@ final class NIODriver: CheckDriver {
             )
             .childChannelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
-                    guard let box = boxes.first(where: { $0.eventLoop === channel.eventLoop })
-                    else { throw ChannelError.unknownLocalAddress }
+                    guard let box = box(of: channel) else { throw ChannelError.unknownLocalAddress }
                     if let tls {
                         try channel.pipeline.syncOperations.addHandler(
                             NIOSSLServerHandler(context: tls.context))
@@ -117,6 +123,10 @@ final class NIODriver: CheckDriver {
         return channel.localAddress?.port
     }
 
+    private func box(of channel: any Channel) -> Box? {
+        boxes.first { $0.eventLoop === channel.eventLoop }
+    }
+
     func stopListening() async {
         for channel in listeners.withLock({ listeners in
             defer { listeners = [] }
@@ -136,6 +146,30 @@ final class NIODriver: CheckDriver {
         await stopListening()
         // Also closes what is still open.
         try? await group.shutdownGracefully()
+    }
+}
+
+/// Leaves a listener alone for a moment when there is no descriptor for a connection. SwiftNIO waits
+/// before it reads again, but goes on watching, and the loop would wake at once, over and over.
+private final class AcceptPause: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
+    private static let milliseconds: Int64 = 250
+    private let counters: CheckCounters
+
+    init(counters: CheckCounters) { self.counters = counters }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // Anything else is one connection's, or the end of the listener.
+        guard let number = (error as? IOError)?.errnoCode,
+            [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(number)
+        else { return }
+        counters.add(.acceptPaused)
+        let channel = context.channel
+        channel.setOption(.autoRead, value: false).whenFailure { _ in }
+        channel.eventLoop.scheduleTask(in: .milliseconds(Self.milliseconds)) {
+            channel.setOption(.autoRead, value: true).whenFailure { _ in }
+        }
     }
 }
 
