@@ -66,6 +66,7 @@ let package = Package(
             name: "GatehouseSystem",
             dependencies: [
                 "CDevelopmentCertificate", "CLinux", "GatehouseCore",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
             swiftSettings: settings),

@@ -2,6 +2,7 @@
 
 package import GatehouseCore
 import Glibc
+import NIOCore
 package import NIOSSL
 import Synchronization
 
@@ -92,6 +93,8 @@ package final class ServerTLS: Sendable {
             .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
         ]
+        // How long a closed connection waits for its peer's goodbye; it keeps its place until then.
+        tls.shutdownTimeout = .seconds(1)
         tls.applicationProtocols = protocols
         if let authority = files.clientAuthority {
             tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(authority))
