@@ -1,4 +1,4 @@
-# The options of a check on a real server: over TCP and a Unix socket, by both drivers, and over TLS.
+# The options of a check on a real server: TCP and Unix sockets, both drivers, and TLS.
 
 import json
 import time
@@ -313,7 +313,7 @@ class StrangersForward(unittest.TestCase):
 
 
 class Activity(unittest.TestCase):
-    """What is used lives longer in the store. Both drivers at once: the notes are written rarely."""
+    """What is used lives longer in the store. Both drivers at once: notes are written rarely."""
 
     IDLE_SECONDS = 60
     # The store takes no smaller steps: a twentieth of the limit.
