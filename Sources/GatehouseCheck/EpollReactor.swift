@@ -359,8 +359,12 @@ import Glibc
         let stopped = listeners
         listeners = []
         for listener in stopped where place == driver.inboxes.count - 1 {
-            // Those who wait in the queue were told that they are connected, until the very end.
-            while accept(listener) {}
+            // Those who wait in the queue were told that they are connected, until the very end; more than
+            // the queue holds came later.
+            var taken = 0
+            while taken < ListeningSocket.backlog, accept(listener) {
+                taken += Int32(Self.acceptsAtOnce)
+            }
             close(listener.descriptor)
         }
     }
