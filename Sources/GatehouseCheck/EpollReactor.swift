@@ -362,8 +362,8 @@ import Glibc
             // Those who wait in the queue were told that they are connected, until the very end; more than
             // the queue holds came later.
             var taken = 0
-            while taken < ListeningSocket.backlog, accept(listener) {
-                taken += Int32(Self.acceptsAtOnce)
+            while taken < Int(ListeningSocket.backlog), accept(listener) {
+                taken += Self.acceptsAtOnce
             }
             close(listener.descriptor)
         }
