@@ -177,7 +177,7 @@ struct PeerField {
         }
         let upstream = try SourceTree.text("Deploy/nginx/gatehouse-upstream-unix.conf")
             .replacing("/run/gatehouse/check.sock", with: gatehouse.unix.address.name)
-        let shipped = ["gatehouse-check.conf", "gatehouse-protect.conf"]
+        let shipped = ["maps", "check", "ask", "protect", "identity"].map { "gatehouse-\($0).conf" }
         var files = ["gatehouse-upstream.conf": upstream]
         for name in shipped { files[name] = try SourceTree.text("Deploy/nginx/\(name)") }
         let front = try NginxServer("nginx-auth-request.conf", files: files, core: core)
