@@ -6,6 +6,7 @@ import GatehouseCore
 import GatehouseSystem
 import GatehouseTestSupport
 import Glibc
+import Synchronization
 
 /// Keys, tokens and a snapshot that every check test starts from.
 struct CheckFixture {
@@ -13,7 +14,7 @@ struct CheckFixture {
 
     let lease: Lease
     let ring: Keyring
-    let snapshot: CheckSnapshot
+    var snapshot: CheckSnapshot
     /// A good session's token, as text.
     let token: String
     let bearerToken: String
@@ -34,16 +35,36 @@ struct CheckFixture {
                     deadline: time(noon + 86_400))
             ], at: time(noon))
         snapshot = CheckSnapshot(keyring: ring, revocations: index.snapshot)
+        token = try Self.sealed(.sample(name: "zoë"), ring)
+        bearerToken = try Self.sealed(.sample(), ring, .bearer)
+        revokedToken = try Self.sealed(.sample(session: 66), ring)
+        expiredToken = try Self.sealed(.sample(idle: noon), ring)
+    }
+
+    private static func sealed(
+        _ claims: Claims, _ ring: Keyring, _ transport: TokenTransport = .cookie
+    ) throws -> String {
         let cipher = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
-        func seal(_ claims: Claims, _ transport: TokenTransport = .cookie) throws -> String {
-            String(
-                decoding: try cipher.sealSession(claims, transport: transport, entropy: .system),
-                as: UTF8.self)
-        }
-        token = try seal(.sample(name: "zoë"))
-        bearerToken = try seal(.sample(), .bearer)
-        revokedToken = try seal(.sample(session: 66))
-        expiredToken = try seal(.sample(idle: noon))
+        return String(
+            decoding: try cipher.sealSession(claims, transport: transport, entropy: .system),
+            as: UTF8.self)
+    }
+
+    /// The header field with a session of these claims.
+    func cookie(_ claims: Claims) throws -> String { try cookie(Self.sealed(claims, ring)) }
+
+    func cookie(_ token: String) -> String { "Cookie: \(Self.cookieName)=\(token)" }
+
+    func bearer(_ claims: Claims) throws -> String {
+        try "Authorization: Bearer \(Self.sealed(claims, ring, .bearer))"
+    }
+
+    /// What a session cookie's token says; nil when it doesn't open.
+    func opened(_ token: String) throws -> Claims? {
+        let cipher = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
+        let opening = cipher.openSession(Array(token.utf8).span, transport: .cookie)
+        guard case .opened(let claims, _) = opening else { return nil }
+        return claims
     }
 
     /// What a check endpoint of the tests is told.
@@ -55,11 +76,13 @@ struct CheckFixture {
         return settings
     }
 
-    func loop(limits: CheckLimits = CheckLimits(), hasSnapshot: Bool = true) -> CheckLoop {
+    func loop(limits: CheckLimits = CheckLimits()) -> CheckLoop { loop(settings(limits: limits)) }
+
+    func loop(_ settings: CheckSettings) -> CheckLoop {
         let loop = CheckLoop(
             judge: Judge(audience: audience(), lease: lease), counters: CheckCounters(),
-            settings: settings(limits: limits))
-        if hasSnapshot { _ = loop.adopt(snapshot) }
+            settings: settings)
+        _ = loop.adopt(snapshot)
         return loop
     }
 
@@ -121,16 +144,60 @@ protocol CheckHarness: Sendable {
     func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool)
     /// Sends `request` as all there is, and gives every answer.
     func answers(_ request: String) async throws -> [CheckAnswer]
+    /// Takes the notes of which sessions were used.
+    func takeActivity() async -> Set<SessionID>
+}
+
+extension CheckHarness {
+    /// The answer to `request`, which is one.
+    func answer(_ request: String) async throws -> CheckAnswer {
+        let answers = try await answers(request)
+        guard let answer = answers.first, answers.count == 1 else {
+            throw UnexpectedAnswers(answers: answers)
+        }
+        return answer
+    }
+}
+
+struct UnexpectedAnswers: Error {
+    let answers: [CheckAnswer]
 }
 
 /// The connection as a value.
 struct InProcessHarness: CheckHarness {
     let fixture: CheckFixture
-    var limits = CheckLimits()
+    let settings: CheckSettings
+    let isFromTrustedProxy: Bool
+    private let activity = Activity()
+
+    /// What the loops of the exchanges have noted.
+    private final class Activity: Sendable {
+        let sessions = Mutex<Set<SessionID>>([])
+    }
+
+    init(
+        fixture: CheckFixture, settings: CheckSettings? = nil, isFromTrustedProxy: Bool = false
+    ) {
+        self.fixture = fixture
+        self.settings = settings ?? fixture.settings()
+        self.isFromTrustedProxy = isFromTrustedProxy
+    }
+
+    func takeActivity() async -> Set<SessionID> {
+        activity.sessions.withLock { sessions in
+            defer { sessions = [] }
+            return sessions
+        }
+    }
 
     func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {
-        let loop = fixture.loop(limits: limits)
-        var connection = CheckConnection(loop: loop, at: instant(noon).boot)
+        let loop = fixture.loop(settings)
+        defer {
+            let used = loop.takeActivity(leaving: ActivityNotes()).all.map(\.session)
+            activity.sessions.withLock { $0.formUnion(used) }
+        }
+        var connection = CheckConnection(
+            loop: loop, isFromTrustedProxy: isFromTrustedProxy, at: instant(noon).boot)
         let output = AnswerBuffer()
         for chunk in chunks {
             let disposition = connection.receive(
@@ -159,6 +226,17 @@ extension AnswerBuffer {
     var bytes: [UInt8] { unsafe withBytes { unsafe Array($0) } }
 }
 
+/// Noon on the wall for as long as a test runs, so that a session's time limits are met to the second;
+/// the clock of deadlines goes on as in reality.
+func noonClock() -> @Sendable () -> Instant {
+    let start = SystemClock.now().boot.nanoseconds
+    return {
+        let elapsed = SystemClock.now().boot.nanoseconds - start
+        return Instant(
+            wall: time(noon), boot: BootTime(nanoseconds: noon * 1_000_000_000 + elapsed))
+    }
+}
+
 /// The same through a kernel's sockets and one of the drivers.
 final class SocketHarness: CheckHarness {
     enum Kind: CaseIterable {
@@ -174,15 +252,17 @@ final class SocketHarness: CheckHarness {
     private let kind: Kind
 
     init(
-        _ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits(), loops: Int = 1
+        _ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits(),
+        settings: CheckSettings? = nil, trustedProxies: [String] = [], loops: Int = 1
     ) async throws {
         self.kind = kind
         var setup = CheckSetup(audience: audience(), lease: fixture.lease)
-        setup.settings = fixture.settings(limits: limits)
+        setup.settings = settings ?? fixture.settings(limits: limits)
         setup.driver = kind.driver
+        setup.trustedProxies = trustedProxies
         setup.loops = loops
         setup.socketMode = 0o600
-        setup.clock = Self.clock()
+        setup.clock = noonClock()
         server = try CheckServer(setup)
         guard await server.publish(fixture.snapshot) else { throw RawSocket.Failure() }
         port = try await server.listen(
@@ -190,15 +270,8 @@ final class SocketHarness: CheckHarness {
                 ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock"))
     }
 
-    /// Noon now, and from then on as fast as real time.
-    private static func clock() -> @Sendable () -> Instant {
-        let start = SystemClock.now().boot.nanoseconds
-        return {
-            let elapsed = SystemClock.now().boot.nanoseconds - start
-            return Instant(
-                wall: time(noon + elapsed / 1_000_000_000),
-                boot: BootTime(nanoseconds: noon * 1_000_000_000 + elapsed))
-        }
+    func takeActivity() async -> Set<SessionID> {
+        Set(await server.takeActivity().flatMap(\.all).map(\.session))
     }
 
     var socketPath: String { directory.path + "/check.sock" }
@@ -244,6 +317,21 @@ final class SocketHarness: CheckHarness {
 final class RawSocket: Sendable {
     struct Failure: Error {}
     private let descriptor: Int32
+
+    init(port: UInt16, isIPv6: Bool) throws {
+        precondition(isIPv6)
+        descriptor = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in6()
+        address.sin6_family = sa_family_t(AF_INET6)
+        address.sin6_port = port.bigEndian
+        address.sin6_addr = in6addr_loopback
+        let done = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+            }
+        }
+        guard done == 0 else { throw Failure() }
+    }
 
     init(port: UInt16) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
@@ -293,13 +381,17 @@ final class RawSocket: Sendable {
     /// Ends our side.
     func shutdownWrites() { shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// Appends what comes until the peer closes (false) or nothing came for `seconds` (true).
-    /// Waits on a thread of its own: the tests' own threads are few.
-    func receive(into bytes: inout [UInt8], seconds: Double) async -> Bool {
+    /// Appends what comes until the peer closes (false), `isEnough` of it is here or nothing came for
+    /// `seconds` (true). Waits on a thread of its own: the tests' own threads are few.
+    func receive(
+        into bytes: inout [UInt8], seconds: Double,
+        until isEnough: @escaping @Sendable ([UInt8]) -> Bool = { _ in false }
+    ) async -> Bool {
         let (received, isIdle) = await withCheckedContinuation { continuation in
             Thread.detachNewThread {
                 var received: [UInt8] = []
-                let isIdle = self.receiveNow(into: &received, seconds: seconds)
+                let isIdle = self.receiveNow(
+                    into: &received, seconds: seconds, until: isEnough)
                 continuation.resume(returning: (received, isIdle))
             }
         }
@@ -307,7 +399,18 @@ final class RawSocket: Sendable {
         return isIdle
     }
 
-    private func receiveNow(into bytes: inout [UInt8], seconds: Double) -> Bool {
+    /// Sends one request, and gives its answer; nil when there is none within five seconds.
+    func ask(_ request: String) async throws -> CheckAnswer? {
+        send(Array(request.utf8))
+        var received: [UInt8] = []
+        _ = await receive(into: &received, seconds: 5) { $0.suffix(4) == [13, 10, 13, 10] }
+        return try InProcessHarness.parsed(received).first
+    }
+
+    func receiveNow(
+        into bytes: inout [UInt8], seconds: Double,
+        until isEnough: ([UInt8]) -> Bool = { _ in false }
+    ) -> Bool {
         var wait = timeval(
             tv_sec: Int(seconds), tv_usec: Int((seconds - seconds.rounded(.down)) * 1e6))
         unsafe setsockopt(
@@ -319,6 +422,7 @@ final class RawSocket: Sendable {
             }
             if count > 0 {
                 bytes += buffer[..<count]
+                if isEnough(bytes) { return true }
             } else {
                 return count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)
             }

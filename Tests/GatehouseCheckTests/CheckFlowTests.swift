@@ -23,15 +23,24 @@ enum HarnessKind: CaseIterable {
         }
     }
 
+    /// Whether peers count as listed proxies without being listed.
+    var isUnix: Bool { self == .unix || self == .nioUnix }
+
     /// Runs `body` against an endpoint of this kind.
+    ///
+    /// - Parameter trustsPeer: whether the peer is listed as a proxy whose forwarded fields are believed.
     func run(
-        _ fixture: CheckFixture, limits: CheckLimits = CheckLimits(),
+        _ fixture: CheckFixture, settings: CheckSettings? = nil, trustsPeer: Bool = false,
         _ body: (any CheckHarness) async throws -> Void
     ) async throws {
         guard let socketKind else {
-            return try await body(InProcessHarness(fixture: fixture, limits: limits))
+            return try await body(
+                InProcessHarness(
+                    fixture: fixture, settings: settings, isFromTrustedProxy: trustsPeer))
         }
-        let harness = try await SocketHarness(socketKind, fixture: fixture, limits: limits)
+        let harness = try await SocketHarness(
+            socketKind, fixture: fixture, settings: settings,
+            trustedProxies: trustsPeer ? ["127.0.0.1"] : [])
         try await body(harness)
         try await harness.stop()
     }
@@ -43,9 +52,7 @@ enum HarnessKind: CaseIterable {
     init() throws { fixture = try CheckFixture() }
 
     private func one(_ harness: any CheckHarness, _ request: String) async throws -> CheckAnswer {
-        let answers = try await harness.answers(request)
-        try #require(answers.count == 1, "\(answers.count) answers to \(request)")
-        return answers[0]
+        try await harness.answer(request)
     }
 
     @Test(arguments: HarnessKind.allCases)
