@@ -70,6 +70,19 @@ private func name(_ verdict: Verdict) -> String {
         #expect(lease.unavailability(at: instant(noon)) == .stopping)
     }
 
+    @Test func `a draining node answers, and ends connections`() {
+        let lease = Self.serving()
+        lease.renew(started: instant(noon).boot, storeLatest: time(noon))
+        lease.enter(.draining)
+        #expect(lease.unavailability(at: instant(noon)) == nil)
+        #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired)
+        let isEnding = [Lease.Phase.starting, .serving, .draining, .stopping].map { phase in
+            lease.enter(phase)
+            return lease.isEnding
+        }
+        #expect(isEnding == [false, false, true, true])
+    }
+
     @Test func `it holds for less than its length from the refresh's start`() {
         let lease = Self.serving()
         lease.renew(started: instant(noon).boot, storeLatest: time(noon))
@@ -171,6 +184,40 @@ private func name(_ verdict: Verdict) -> String {
         #expect(verdict(judge, at: steppedBack(1)) == "expired")
         #expect(verdict(judge, at: steppedBack(clockSkewSeconds)) == "expired")
         #expect(verdict(judge, at: steppedBack(clockSkewSeconds + 1)) == "clock_behind")
+    }
+
+    /// The wall clock of checks is a few milliseconds late: they may see a second that has ended.
+    @Test func `a token of this second is good to a clock that is a second behind`() throws {
+        let text = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
+            .sealSession(
+                .sample(issued: noon + 1, authenticated: noon + 1), transport: .cookie,
+                entropy: .system)
+        #expect(verdict(judge(), text: text) == "good")
+        let fresh = judge().verdict(
+            on: text.span, transport: .cookie, requirement: SessionRequirement(freshSeconds: 1),
+            at: instant(noon))
+        #expect(name(fresh) == "good")
+    }
+
+    @Test func `what was asked is judged after all else`() throws {
+        let cipher = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
+        func verdict(_ claims: Claims, _ requirement: SessionRequirement) throws -> String {
+            let text = try cipher.sealSession(claims, transport: .cookie, entropy: .system)
+            return name(
+                judge([
+                    FeedEntry(
+                        sequence: 1, change: .session(Claims.sample(session: 99).session),
+                        deadline: time(noon + 86_400))
+                ]).verdict(
+                    on: text.span, transport: .cookie, requirement: requirement, at: instant(noon)))
+        }
+        let strict = SessionRequirement(freshSeconds: 60, level: .secondFactor)
+        #expect(try verdict(.sample(), strict) == "level")
+        #expect(try verdict(.sample(session: 99), strict) == "revoked")
+        #expect(try verdict(.sample(idle: noon), strict) == "expired")
+        let old = Claims.sample(authenticated: noon - 61)
+        #expect(try verdict(old, SessionRequirement(freshSeconds: 60)) == "stale")
+        #expect(try verdict(old, SessionRequirement(freshSeconds: 61)) == "good")
     }
 
     @Test func `judging allocates nothing`() {

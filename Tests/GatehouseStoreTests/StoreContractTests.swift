@@ -229,6 +229,91 @@ extension Store {
     }
 
     @Test(arguments: Backend.allCases)
+    func `a use moves the idle deadline forward, in steps, and never past the absolute one`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let limits = try #require(SessionLimits(idleSeconds: 3600, absoluteSeconds: 10_000))
+        let session = try SessionRecord(
+            for: user, at: time(noon), floor: .zero, limits: limits, methods: .password,
+            level: .password, entropy: .system)
+        _ = try await store.create([session])
+        /// The idle deadline in seconds from noon after a use at `used`.
+        func deadline(afterUseAt used: Int64) async throws -> Int64? {
+            try await store.noteActivity(
+                [(session.id, time(noon + used))], idleSeconds: 3600, at: time(noon + used + 5))
+            return try await store.session(session.id).map { $0.idleDeadline.seconds - noon }
+        }
+        #expect(try await deadline(afterUseAt: 60) == 3600, "it hardly moves")
+        #expect(try await deadline(afterUseAt: 61) == 3661)
+        #expect(try await deadline(afterUseAt: 121) == 3661)
+        #expect(try await deadline(afterUseAt: 122) == 3722)
+        #expect(try await deadline(afterUseAt: 10) == 3722, "an older use moves nothing back")
+        #expect(try await deadline(afterUseAt: 6390) == 9990)
+        #expect(try await deadline(afterUseAt: 6401) == 9990)
+        #expect(try await deadline(afterUseAt: 9000) == 10_000)
+        #expect(try await deadline(afterUseAt: 9500) == 10_000)
+        let stored = try #require(try await store.session(session.id))
+        #expect(stored.absoluteDeadline == time(noon + 10_000))
+        #expect(stored.authenticated == session.authenticated)
+        #expect(stored.revoked == nil)
+        #expect(try await store.feed(after: 0, limit: 10).isEmpty, "nobody needs to know")
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a short idle limit moves in finer steps`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        for (idle, step) in [(100, 5), (10, 0), (1200, 60), (1199, 59)] as [(Int64, Int64)] {
+            let limits = try #require(SessionLimits(idleSeconds: idle, absoluteSeconds: 10_000))
+            let session = try SessionRecord(
+                for: user, at: time(noon), floor: .zero, limits: limits, methods: .password,
+                level: .password, entropy: .system)
+            _ = try await store.create([session])
+            for used in [step, step + 1] {
+                try await store.noteActivity(
+                    [(session.id, time(noon + used))], idleSeconds: idle, at: time(noon + used))
+                #expect(
+                    try await store.session(session.id)?.idleDeadline
+                        == time(noon + idle + (used > step ? used : 0)), "idle \(idle)")
+            }
+        }
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a late use revives no session that has ended, and the others are noted`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let user = try await store.makeUser("ada")
+        let limits = try #require(SessionLimits(idleSeconds: 3600, absoluteSeconds: 10_000))
+        var sessions: [SessionRecord] = []
+        for _ in 0..<3 {
+            sessions.append(
+                try SessionRecord(
+                    for: user, at: time(noon), floor: .zero, limits: limits, methods: .password,
+                    level: .password, entropy: .system))
+        }
+        _ = try await store.create(sessions)
+        _ = try await store.revoke(sessions[1], at: noon + 100)
+        let unknown = SessionID(try Identifier.random(from: .system))
+        try await store.noteActivity(
+            [
+                (unknown, time(noon + 200)), (sessions[1].id, time(noon + 200)),
+                (sessions[2].id, time(noon + 300)),
+            ], idleSeconds: 3600, at: time(noon + 400))
+        #expect(try await store.session(unknown) == nil)
+        let revoked = try #require(try await store.session(sessions[1].id))
+        #expect(revoked.revoked == time(noon + 100))
+        #expect(revoked.idleDeadline == time(noon + 3600))
+        #expect(try await store.session(sessions[2].id)?.idleDeadline == time(noon + 3900))
+        #expect(try await store.session(sessions[0].id)?.idleDeadline == time(noon + 3600))
+        // Nothing to note is no trouble.
+        try await store.noteActivity([], idleSeconds: 3600, at: time(noon + 400))
+    }
+
+    @Test(arguments: Backend.allCases)
     func `a session is revoked once and for good`(_ backend: Backend) async throws {
         let store = try backend.open(directory)
         let user = try await store.makeUser("ada")
