@@ -25,6 +25,7 @@ final class NIODriver: CheckDriver {
     private let setup: CheckSetup
     private let connections: ConnectionCount
     private let listeners = Mutex<[any Channel]>([])
+    private let hasEnded = Mutex(false)
 
     /// What belongs to one event loop and is touched on it only.
     private struct Box: Sendable {
@@ -65,7 +66,13 @@ final class NIODriver: CheckDriver {
         _ body: @escaping @Sendable (Box) -> Value
     ) async -> [Value?] {
         var values: [Value?] = []
-        for box in boxes { values.append(try? await box.eventLoop.submit { body(box) }.get()) }
+        for box in boxes {
+            // A loop that has ended would drop the work and never say so.
+            let value = hasEnded.withLock { hasEnded in
+                hasEnded ? nil : box.eventLoop.submit { body(box) }
+            }
+            values.append(try? await value?.get())
+        }
         return values
     }
 
@@ -144,6 +151,7 @@ final class NIODriver: CheckDriver {
 
     func shutdown() async {
         await stopListening()
+        hasEnded.withLock { $0 = true }
         // Also closes what is still open.
         try? await group.shutdownGracefully()
     }
