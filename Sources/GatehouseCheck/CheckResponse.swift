@@ -153,16 +153,17 @@ extension AnswerBuffer {
 
     /// RFC 8176 names, and `remember` for a session that a remember cookie gave.
     private func appendMethods(_ claims: borrowing Claims) {
-        var separator: StaticString = ""
-        func append(_ name: StaticString) {
-            self.append(separator)
-            self.append(name)
-            separator = ","
-        }
-        if claims.methods.contains(.password) { append("pwd") }
-        if claims.methods.contains(.oneTimeCode) { append("otp") }
-        if claims.methods.contains(.hardwareKey) { append("hwk") }
-        if claims.isRemembered { append("remember") }
+        let start = count
+        if claims.methods.contains(.password) { appendElement("pwd", since: start) }
+        if claims.methods.contains(.oneTimeCode) { appendElement("otp", since: start) }
+        if claims.methods.contains(.hardwareKey) { appendElement("hwk", since: start) }
+        if claims.isRemembered { appendElement("remember", since: start) }
+    }
+
+    /// An element of a list that began at `start`.
+    private func appendElement(_ name: StaticString, since start: Int) {
+        if count > start { append(UInt8(ascii: ",")) }
+        append(name)
     }
 }
 
