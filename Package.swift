@@ -161,7 +161,12 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseCheckTests",
-            dependencies: ["GatehouseCheck", "GatehouseSystem", "GatehouseTestSupport"],
+            dependencies: [
+                "GatehouseCheck", "GatehouseSystem", "GatehouseTestSupport", "CAllocationCount",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "GatehouseWebTests",
