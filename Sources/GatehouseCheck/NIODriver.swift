@@ -288,7 +288,12 @@ final class CheckHandler: ChannelInboundHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case TLSUserEvent.handshakeCompleted = event { handshakeDeadline = nil }
+        if case TLSUserEvent.handshakeCompleted = event, !isEnding {
+            handshakeDeadline = nil
+            // The deadline may have come nearer.
+            timer?.cancel()
+            armTimer(context)
+        }
         if case ChannelEvent.inputClosed = event {
             // The client has sent all it will; what was answered goes out before the end.
             context.writeAndFlush(wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete {
