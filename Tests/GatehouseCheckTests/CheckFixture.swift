@@ -6,6 +6,7 @@ import GatehouseCore
 import GatehouseSystem
 import GatehouseTestSupport
 import Glibc
+import NIOSSL
 import Synchronization
 
 /// Keys, tokens and a snapshot that every check test starts from.
@@ -240,9 +241,11 @@ func noonClock() -> @Sendable () -> Instant {
 /// The same through a kernel's sockets and one of the drivers.
 final class SocketHarness: CheckHarness {
     enum Kind: CaseIterable {
-        case tcp, unix, nioTCP, nioUnix
+        case tcp, unix, nioTCP, nioUnix, nioTLS
 
-        var isTCP: Bool { self == .tcp || self == .nioTCP }
+        static let plain: [Kind] = [.tcp, .unix, .nioTCP, .nioUnix]
+
+        var isTCP: Bool { self == .tcp || self == .nioTCP || self == .nioTLS }
         var driver: CheckDriverKind { self == .tcp || self == .unix ? .automatic : .nio }
     }
 
@@ -250,6 +253,8 @@ final class SocketHarness: CheckHarness {
     private let port: Int?
     let server: CheckServer
     private let kind: Kind
+    /// What makes TLS of the client's plain bytes.
+    private let tunnel: TLSTunnel?
 
     init(
         _ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits(),
@@ -263,11 +268,18 @@ final class SocketHarness: CheckHarness {
         setup.loops = loops
         setup.socketMode = 0o600
         setup.clock = noonClock()
+        let certificate = kind == .nioTLS ? try ServerCertificate.shared.get() : nil
+        setup.tls = try certificate.map { try ServerTLS($0.files, acceptsDevelopment: false) }
         server = try CheckServer(setup)
         guard await server.publish(fixture.snapshot) else { throw RawSocket.Failure() }
         port = try await server.listen(
             on: kind.isTCP
                 ? .tcp(host: "127.0.0.1", port: 0) : .unix(path: directory.path + "/check.sock"))
+        guard let certificate, let port else {
+            tunnel = nil
+            return
+        }
+        tunnel = try await TLSTunnel(port: port, .client(trusting: certificate.authority))
     }
 
     func takeActivity() async -> Set<SessionID> {
@@ -278,9 +290,16 @@ final class SocketHarness: CheckHarness {
 
     func stop() async throws {
         await server.shutdown()
+        try await tunnel?.stop()
     }
 
     func connect() throws -> RawSocket {
+        if let tunnel { return try RawSocket(path: tunnel.path) }
+        return try connectPlainly()
+    }
+
+    /// Without TLS, also where the server expects it.
+    func connectPlainly() throws -> RawSocket {
         guard kind.isTCP else { return try RawSocket(path: directory.path + "/check.sock") }
         guard let port else { throw RawSocket.Failure() }
         return try RawSocket(port: UInt16(port))
