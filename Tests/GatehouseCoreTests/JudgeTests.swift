@@ -195,21 +195,29 @@ private func name(_ verdict: Verdict) -> String {
         #expect(verdict(judge(), text: text) == "good")
         let fresh = judge().verdict(
             on: text.span, transport: .cookie, requirement: SessionRequirement(freshSeconds: 1),
-            at: instant(noon))
-        #expect(name(fresh) == "good")
+            at: instant(noon)
+        ) { _ in }
+        #expect(fresh == .good)
     }
 
     @Test func `what was asked is judged after all else`() throws {
         let cipher = try TokenCipher(keyring: ring, audience: audience(), purposes: [.session])
         func verdict(_ claims: Claims, _ requirement: SessionRequirement) throws -> String {
             let text = try cipher.sealSession(claims, transport: .cookie, entropy: .system)
-            return name(
-                judge([
-                    FeedEntry(
-                        sequence: 1, change: .session(Claims.sample(session: 99).session),
-                        deadline: time(noon + 86_400))
-                ]).verdict(
-                    on: text.span, transport: .cookie, requirement: requirement, at: instant(noon)))
+            var lent = false
+            let verdict = judge([
+                FeedEntry(
+                    sequence: 1, change: .session(Claims.sample(session: 99).session),
+                    deadline: time(noon + 86_400))
+            ]).verdict(
+                on: text.span, transport: .cookie, requirement: requirement, at: instant(noon)
+            ) { _ in lent = true }
+            #expect(lent == (verdict == .good))
+            switch verdict {
+            case .good: return "good"
+            case .denied(let denial): return name(.denied(denial))
+            case .unavailable(let reason): return reason.rawValue
+            }
         }
         let strict = SessionRequirement(freshSeconds: 60, level: .secondFactor)
         #expect(try verdict(.sample(), strict) == "level")
