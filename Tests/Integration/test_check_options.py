@@ -1,12 +1,11 @@
 # The options of a check on a real server: TCP and Unix sockets, both drivers, and TLS.
 
 import json
-import time
 import unittest
 
 from harness import Gatehouse, check_tls, tls
 from visitor import Cookie, call
-from wire import COOKIE, IDENTITY, Wire, check_head, cookie, eventually, head
+from wire import COOKIE, IDENTITY, Wire, cookie, eventually, head
 
 PASSWORD = "a fine day for sailing"
 NAVIGATION = "Sec-Fetch-Mode: navigate"
@@ -310,42 +309,3 @@ class StrangersForward(unittest.TestCase):
                                     *FORWARDED * 2))
                                 self.assertEqual(response.status, 302)
                 gatehouse.kill()
-
-
-class Activity(unittest.TestCase):
-    """What is used lives longer in the store. Both drivers at once: notes are written rarely."""
-
-    IDLE_SECONDS = 60
-    # The store takes no smaller steps: a twentieth of the limit.
-    STEP_SECONDS = 3
-
-    def test_a_check_moves_the_idle_deadline_and_a_passive_one_does_not(self):
-        gatehouse = Gatehouse(self, settings={
-            **check_tls(), "session.idle": f"{self.IDLE_SECONDS}s"}).start()
-        gatehouse.add_user("ada")
-        names = ["epoll", "epoll passive", "tls", "tls passive", "refused", "unused"]
-        sessions = {name: gatehouse.issue("ada") for name in names}
-
-        def deadlines():
-            rows = gatehouse.json("sessions", "list", "ada")["sessions"]
-            ends = {row["session"]: row["idle_deadline"] for row in rows}
-            return {name: ends[session["session"]] for name, session in sessions.items()}
-
-        before = deadlines()
-        time.sleep(self.STEP_SECONDS + 1)
-        used = int(time.time())
-        with Wire(gatehouse.unix) as plain, Wire(gatehouse.tcp, tls=tls()) as secure:
-            for wire, name, options in [
-                    (plain, "epoll", ""), (plain, "epoll passive", ",passive"),
-                    (secure, "tls", ""), (secure, "tls passive", ",passive,renew")]:
-                response = wire.check(sessions[name]["token"], target=f"/check{options}")
-                self.assertEqual(response.status, 200)
-            plain.check(sessions["refused"]["token"] + "x")
-        eventually(lambda: deadlines()["tls"] > before["tls"], within=12, every=0.1)
-        after = deadlines()
-        for name in names:
-            if name in ["epoll", "tls"]:
-                self.assertGreaterEqual(after[name], used + self.IDLE_SECONDS, name)
-                self.assertLessEqual(after[name], used + self.IDLE_SECONDS + 2, name)
-            else:
-                self.assertEqual(after[name], before[name], name)

@@ -1,77 +1,19 @@
-# TLS on the check endpoint: what it speaks, whom it lets in, and certificates that change under it.
+# TLS on the check endpoint: what it speaks, whom it lets in, and what production takes.
 
 import os
 import ssl
 import subprocess
 import unittest
 
-from harness import Gatehouse, certificates, check_tls, scratch, tls
-from wire import Wire, check_head, eventually, head
-
-# What DESIGN promises: certificates are looked at every ten seconds.
-RELOAD_SECONDS = 12
+from authority import Authority, settings
+from harness import Gatehouse, certificates, check_tls, tls
+from wire import Wire, check_head, head
 
 AEAD = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
         "ECDHE-ECDSA-CHACHA20-POLY1305"]
 OTHERS = ["ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-SHA256",
           "ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-CCM", "ECDHE-ECDSA-NULL-SHA",
           "AECDH-AES128-SHA"]
-
-
-class Authority:
-    """A certificate authority without the mark of those for development, made with openssl."""
-
-    def __init__(self, owner):
-        self.directory = scratch(owner)
-        (self.directory / "empty").write_text("[req]\ndistinguished_name = name\n[name]\n")
-        self.certificate, self.key = self._make(
-            "ca", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
-
-    def issue(self, name):
-        """The paths of a new certificate for this machine and its key."""
-        return self._make(name, "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                          "extendedKeyUsage=serverAuth,clientAuth",
-                          "-CA", self.certificate, "-CAkey", self.key)
-
-    def expired(self, key):
-        """A certificate for this key that ended before it began."""
-        request, path = key.with_suffix(".csr"), key.with_suffix(".expired")
-        subprocess.run(["openssl", "req", "-new", "-config", self.directory / "empty", "-key", key,
-                        "-subj", "/CN=late", "-out", request], check=True, capture_output=True)
-        subprocess.run(["openssl", "x509", "-req", "-in", request, "-days", "-1", "-set_serial", "1",
-                        "-CA", self.certificate, "-CAkey", self.key, "-out", path],
-                       check=True, capture_output=True)
-        return path
-
-    def _make(self, name, *extensions):
-        paths = [self.directory / f"{name}.pem", self.directory / f"{name}.key"]
-        options = [part for one in extensions for part in
-                   (["-addext", one] if "=" in str(one) else [one])]
-        subprocess.run(
-            ["openssl", "req", "-x509", "-config", self.directory / "empty", "-noenc", "-newkey",
-             "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-subj", f"/CN={name}", "-days", "2",
-             "-out", paths[0], "-keyout", paths[1], *options], check=True, capture_output=True)
-        return paths
-
-    def client(self, pair=None):
-        """A client that trusts this authority and shows a certificate, if there is one."""
-        context = ssl.create_default_context(cafile=self.certificate)
-        if pair:
-            context.load_cert_chain(*pair)
-        return context
-
-
-def settings(pair, **more):
-    certificate, key = pair
-    return {"check.tls": True, "check.certificate": str(certificate), "check.key": str(key), **more}
-
-
-def replace(new, old):
-    """Puts a file in another's place at once, as certificate tools do."""
-    copy = old.with_suffix(".new")
-    copy.write_bytes(new if isinstance(new, bytes) else new.read_bytes())
-    copy.chmod(0o600)
-    os.replace(copy, old)
 
 
 class Speaks(unittest.TestCase):
@@ -253,75 +195,3 @@ class Clients(unittest.TestCase):
     def test_the_unix_socket_asks_for_none(self):
         with Wire(self.gatehouse.unix) as wire:
             self.assertEqual(wire.check(self.token).status, 200)
-
-
-class Reload(unittest.TestCase):
-    """Files that change under a server; several servers at once, since each looks rarely."""
-
-    def setUp(self):
-        self.authority = Authority(self)
-        self.old = self.authority.issue("old")
-        self.new = self.authority.issue("new")
-
-    def server(self, **more):
-        """A server with copies of the old files, which it may lose."""
-        directory = scratch(self)
-        pair = [directory / "server.pem", directory / "server.key"]
-        for source, target in zip(self.old, pair):
-            replace(source, target)
-        gatehouse = Gatehouse(self, dev=False, settings=settings(pair, **more))
-        gatehouse.ok("keys", "init")
-        return gatehouse.start(), pair
-
-    def shown(self, gatehouse):
-        """The name in the certificate that a new connection sees."""
-        with Wire(gatehouse.tcp, tls=self.authority.client()) as wire:
-            self.assertEqual(wire.check().status, 401)
-            [[[_, name]]] = wire.socket.getpeercert()["subject"]
-        return name
-
-    def test_new_files_are_taken_up_and_bad_ones_are_not(self):
-        clients, successor = Authority(self), Authority(self)
-        authority_file = scratch(self) / "clients.pem"
-        replace(clients.certificate, authority_file)
-        good, good_pair = self.server()
-        garbage, garbage_pair = self.server()
-        mixed, mixed_pair = self.server()
-        development, development_pair = self.server()
-        asking, _ = self.server(**{"check.client_ca": str(authority_file)})
-        first, second = clients.issue("proxy"), successor.issue("proxy")
-
-        def lets_in(pair):
-            try:
-                with Wire(asking.tcp, tls=self.authority.client(pair)) as wire:
-                    return wire.check().status == 401
-            except ssl.SSLError:
-                return False
-
-        before = Wire(good.tcp, tls=self.authority.client())
-        inside = Wire(asking.tcp, tls=self.authority.client(first))
-        for wire in [before, inside]:
-            self.addCleanup(wire.socket.close)
-            self.assertEqual(wire.check().status, 401)
-        self.assertEqual((lets_in(first), lets_in(second)), (True, False))
-
-        for source, target in zip(self.new, good_pair):
-            replace(source, target)
-        replace(b"garbage", garbage_pair[0])
-        replace(self.new[1], mixed_pair[1])
-        replace(certificates() / "server.pem", development_pair[0])
-        replace(certificates() / "server.key", development_pair[1])
-        replace(successor.certificate, authority_file)
-
-        eventually(lambda: self.shown(good) == "new", within=RELOAD_SECONDS, every=0.1)
-        eventually(lambda: lets_in(second), within=RELOAD_SECONDS, every=0.1)
-        self.assertFalse(lets_in(first))
-        # Who was connected stays so.
-        for wire in [before, inside]:
-            self.assertEqual(wire.check().status, 401)
-        for server in [garbage, mixed, development]:
-            eventually(lambda: "new certificates can't be used" in server.logged(),
-                       within=RELOAD_SECONDS, every=0.1)
-            self.assertIn('"level":"error"', server.logged())
-            self.assertEqual(self.shown(server), "old")
-        self.assertIn("loaded again", good.logged())
