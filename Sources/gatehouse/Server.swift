@@ -315,6 +315,7 @@ struct Follower: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var failure: RefreshFailure?
+            var certificateFailure: String?
             var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
             var nextActivity = SystemClock.now().boot.advanced(bySeconds: Self.activitySeconds)
             var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
@@ -335,7 +336,7 @@ struct Follower: Service {
                 }
                 if now.boot >= nextActivity {
                     await writeActivity()
-                    reloadCertificates()
+                    certificateFailure = reloadCertificates(after: certificateFailure)
                     nextActivity = now.boot.advanced(bySeconds: Self.activitySeconds)
                 }
                 if now.boot >= nextUpkeep {
@@ -381,15 +382,20 @@ struct Follower: Service {
         }
     }
 
-    private func reloadCertificates() {
+    /// Gives what is wrong with new files, which is said once.
+    private func reloadCertificates(after failure: String?) -> String? {
         do {
             if try checkTLS?.reloadIfChanged() == true {
                 logger.notice("certificates of the check endpoint loaded again")
             }
+            return nil
         } catch {
-            logger.error(
-                "new certificates can't be used; the old ones stay",
-                metadata: ["failure": "\(error)"])
+            if failure != "\(error)" {
+                logger.error(
+                    "new certificates can't be used; the old ones stay",
+                    metadata: ["failure": "\(error)"])
+            }
+            return "\(error)"
         }
     }
 

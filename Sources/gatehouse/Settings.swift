@@ -4,6 +4,7 @@ import GatehouseCheck
 import GatehouseCore
 import GatehouseSystem
 import GatehouseWeb
+import Glibc
 import Logging
 
 /// All settings, valid and of their own types.
@@ -427,12 +428,17 @@ struct Setting: Sendable {
         text == "true" ? true : text == "false" ? false : nil
     }
 
+    private static func isIPAddress(_ text: String) -> Bool {
+        var address = in6_addr()
+        // SAFETY: an IPv6 address is the larger of the two.
+        return unsafe inet_pton(AF_INET, text, &address) == 1
+            || inet_pton(AF_INET6, text, &address) == 1
+    }
+
     private static func addresses(_ texts: [String], _ take: ([String]) -> Void) -> String? {
         var proxies: [String] = []
         for text in texts where !text.isEmpty {
-            let isAddress =
-                ListenAddress("\(text):0") != nil || ListenAddress("[\(text)]:0") != nil
-            guard isAddress else { return "“\(text)” is no IP address" }
+            guard isIPAddress(text) else { return "“\(text)” is no IP address" }
             proxies.append(text)
         }
         guard proxies.count <= 64 else { return "takes at most 64 addresses" }

@@ -138,7 +138,10 @@ import Testing
             ("check.tls", ["true", "false"], ["yes", ""]),
             ("check.certificate", ["/x"], ["x", ""]), ("check.key", ["/x"], ["x", ""]),
             ("check.client_ca", ["/x", ""], ["x"]),
-            ("check.trusted_proxies", ["", "10.0.0.1", "::1"], ["localhost", "10.0.0.0/8"]),
+            (
+                "check.trusted_proxies", ["", "10.0.0.1", "::1"],
+                ["localhost", "10.0.0.0/8", "10.0.0.1:1", "1.2.3", "::1%lo", "[::1]"]
+            ),
             ("session.reseal", ["1s", "1d"], ["0s", "86401s", "5"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
