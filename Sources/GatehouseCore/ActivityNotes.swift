@@ -1,7 +1,7 @@
 // Which sessions were used, as one event loop notes it until it is written.
 
-/// The latest use of each session since the notes were last taken. Noting allocates nothing, takes no
-/// lock, and many uses of one session are one note.
+/// The sessions that were used since the notes were last taken, each with its first use in that time.
+/// Noting allocates nothing, takes no lock, and many uses of one session are one note.
 package struct ActivityNotes: Sendable {
     /// Room for the sessions that are used on one event loop in the seconds between two takings; 768 KiB,
     /// a power of two.
@@ -14,20 +14,31 @@ package struct ActivityNotes: Sendable {
         var seconds: Int64 = 0
     }
 
+    /// Half a session's id, in the slot's place: small enough to stay in the processor's cache, so that
+    /// noting a session again, which is nearly every time, waits for no memory.
+    private var tags: [UInt32]
     private var slots: [Slot]
     /// Whether there is any note.
     package private(set) var isEmpty = true
 
-    package init() { slots = Array(repeating: Slot(), count: Self.slotCount) }
+    package init() {
+        tags = Array(repeating: 0, count: Self.slotCount)
+        slots = Array(repeating: Slot(), count: Self.slotCount)
+    }
 
-    /// Notes that `session` was used at `now`. Where there is no room the session's next use is noted: a
-    /// note that is lost can end a session sooner, never later.
+    /// Notes that `session` was used at `now`. Where there is no room, or by chance another session has the
+    /// same tag, the note is lost: that can end a session sooner, never later.
     package mutating func note(_ session: SessionID, at now: UnixTime) {
-        isEmpty = false
+        // Zero is an empty slot.
+        let tag = max(
+            1, UInt32(truncatingIfNeeded: session.value.low ^ session.value.high >> 15))
         var index = Int(truncatingIfNeeded: session.value.high) & (Self.slotCount - 1)
         for _ in 0..<Self.probes {
-            let held = slots[index].session
-            if held == session.value || held == .zero {
+            let held = tags[index]
+            if held == tag { return }
+            if held == 0 {
+                isEmpty = false
+                tags[index] = tag
                 slots[index] = Slot(session: session.value, seconds: now.seconds)
                 return
             }
