@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 
 // Declared here, since glibc shows it only to programs that ask for GNU extensions.
@@ -16,6 +17,18 @@ extern int accept4(int descriptor, struct sockaddr *address, socklen_t *size, in
 /// of another type in each release of glibc. Returns the descriptor, or -1 with errno.
 static inline int gatehouse_accept(int listener) {
     return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+extern long syscall(long number, ...);
+
+/// recv(2) and send(2) without glibc's cancellation points, which take four atomic operations for each
+/// request in a program with threads; the threads here are never cancelled. A peer that is gone is an
+/// error, not a signal. Both return what the system call does, or -1 with errno.
+static inline long gatehouse_receive(int socket, void *buffer, size_t size) {
+    return syscall(SYS_recvfrom, socket, buffer, size, 0, NULL, NULL);
+}
+static inline long gatehouse_send(int socket, const void *buffer, size_t size) {
+    return syscall(SYS_sendto, socket, buffer, size, MSG_NOSIGNAL, NULL, 0);
 }
 
 /// Makes a timer ring every `nanoseconds` (less than a second), or never again when 0. Exists because

@@ -142,7 +142,8 @@ import Glibc
 
     private func serve(_ peer: EpollPeer, _ events: UInt32) {
         if !peer.unsent.isEmpty, !sendUnsent(peer) { return }
-        let received = unsafe recv(peer.descriptor, input.baseAddress, Self.readBytes, 0)
+        let received = unsafe gatehouse_receive(
+            peer.descriptor, input.baseAddress, Self.readBytes)
         guard received > 0 else {
             let isOpen = received < 0 && (errno == EAGAIN || errno == EINTR)
             // An interrupted read has lost its edge.
@@ -166,7 +167,7 @@ import Glibc
         peer.isAnswered = disposition == .close
         guard !output.isEmpty else { return true }
         let sent = unsafe output.withBytes { bytes in
-            unsafe send(peer.descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+            unsafe gatehouse_send(peer.descriptor, bytes.baseAddress, bytes.count)
         }
         if sent == output.count { return peer.isAnswered ? endOutput(peer) : true }
         guard sent >= 0 || errno == EAGAIN || errno == EINTR else {
@@ -181,7 +182,7 @@ import Glibc
     /// Sends on; says whether all is sent and the connection can be read.
     private func sendUnsent(_ peer: EpollPeer) -> Bool {
         let sent = unsafe peer.unsent.withUnsafeBytes { bytes in
-            unsafe send(peer.descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+            unsafe gatehouse_send(peer.descriptor, bytes.baseAddress, bytes.count)
         }
         guard sent >= 0 || errno == EAGAIN || errno == EINTR else {
             end(peer)

@@ -122,6 +122,11 @@ package struct Claims: Sendable {
         return bytes
     }
 
+    /// The session that the bytes name, before anything else is read; nil when they are too few.
+    static func session(_ bytes: Span<UInt8>) -> Identifier? {
+        bytes.count > fixedBytes ? Identifier(bytes, at: 1) : nil
+    }
+
     /// Reads the layout; nil for anything else. The bytes were sealed by us, and are still treated
     /// as a stranger's (REQUIREMENTS CK-14). Allocates nothing.
     package init?(_ bytes: Span<UInt8>) {

@@ -64,9 +64,12 @@ package final class Judge {
         let opening: TokenOpening<CheckVerdict> = cipher.open(
             token, purpose: .session, transport: transport
         ) { content in
+            guard let session = Claims.session(content) else { return nil }
+            // Asked for now and looked at last: reading the claims takes as long as memory does.
+            let absence = revocations.absence(session)
             guard let claims = Claims(content) else { return nil }
             let denial =
-                denial(of: claims, at: latestWall, revocations: revocations)
+                denial(of: claims, at: latestWall, revocations: revocations, absence: absence)
                 ?? requirement.denial(of: claims, at: latestWall)
             if let denial { return .denied(denial) }
             whenGood(claims)

@@ -105,6 +105,12 @@ package struct RevocationTable: Sendable {
         1 << (subject.low & 63) | 1 << (subject.low >> 6 & 63)
     }
 
+    /// Reads the filter ahead of time: zero when `subject` may be here. Whoever asks before other work finds
+    /// that memory has answered in the meantime.
+    func absence(_ subject: Identifier) -> UInt64 {
+        filterBits(subject) & ~filter[filterWord(subject)]
+    }
+
     /// Where probing for `subject` starts: its first word scaled to the number of slots.
     private func start(_ subject: Identifier) -> Int {
         Int(truncatingIfNeeded: subject.high.multipliedFullWidth(by: UInt64(slots.count)).high)
@@ -144,8 +150,7 @@ package struct RevocationTable: Sendable {
 
     private func find(_ subject: Identifier) -> Int? {
         guard count > 0 else { return nil }
-        let bits = filterBits(subject)
-        guard filter[filterWord(subject)] & bits == bits else { return nil }
+        guard absence(subject) == 0 else { return nil }
         var index = start(subject)
         while true {
             let slot = slots[index]

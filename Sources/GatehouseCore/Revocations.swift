@@ -21,13 +21,19 @@ package struct RevocationSnapshot: Sendable {
         authenticatedFloor = floor
     }
 
+    /// What the large table says of `session` at first sight, for ``revoke(_:absence:)``.
+    func absence(_ session: Identifier) -> UInt64 { sessionsBase.absence(session) }
+
     /// Whether anything revokes the session of `claims`.
-    package func revoke(_ claims: borrowing Claims) -> Bool {
+    ///
+    /// - Parameter absence: of this very session; zero when it was not asked for.
+    package func revoke(_ claims: borrowing Claims, absence: UInt64 = 0) -> Bool {
         let session = claims.session.value
         let user = claims.user.value
         let epoch = claims.epoch
         guard claims.authenticated >= authenticatedFloor else { return true }
-        return sessionsRecent.contains(session) || sessionsBase.contains(session)
+        return sessionsRecent.contains(session)
+            || absence == 0 && sessionsBase.contains(session)
             || epoch < usersRecent.minimumEpoch(user) || epoch < usersBase.minimumEpoch(user)
     }
 

@@ -83,14 +83,17 @@ package enum Unavailability: String, CaseIterable, Sendable {
 }
 
 /// The rule for an opened token: deadlines, then revocations. Nil when it is good.
+///
+/// - Parameter absence: what the revocations said of the session ahead of time, or zero.
 package func denial(
-    of claims: borrowing Claims, at now: UnixTime, revocations: borrowing RevocationSnapshot
+    of claims: borrowing Claims, at now: UnixTime, revocations: borrowing RevocationSnapshot,
+    absence: UInt64 = 0
 ) -> Denial? {
     guard claims.issued <= now.advanced(bySeconds: clockSkewSeconds) else {
         return .invalid(.issuedInFuture)
     }
     guard now < claims.idleDeadline, now < claims.absoluteDeadline else { return .expired }
-    return revocations.revoke(claims) ? .revoked : nil
+    return revocations.revoke(claims, absence: absence) ? .revoked : nil
 }
 
 extension Denial {
