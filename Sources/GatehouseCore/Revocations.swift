@@ -64,12 +64,14 @@ package struct RevocationIndex: Sendable {
         }
 
         /// Adds to the base in place, or to one of twice the size where there is no room.
-        mutating func load(_ entries: [RevocationEntry], expected: Int, at now: UnixTime) {
+        mutating func load(
+            _ entries: [RevocationEntry], expected: Int, hasEpochs: Bool, at now: UnixTime
+        ) {
             guard !entries.isEmpty else { return }
             if !base.hasRoom(for: entries.count) {
                 var larger = RevocationTable(
                     roomFor: max(base.count * 2, base.count + entries.count, expected),
-                    hasEpochs: entries.contains { $0.minimumEpoch > 0 })
+                    hasEpochs: hasEpochs)
                 larger.insert(all: base)
                 base = larger
             }
@@ -93,8 +95,8 @@ package struct RevocationIndex: Sendable {
     /// - Parameter expected: how many more entries may come, so that the table is made once.
     package mutating func load(_ entries: [FeedEntry], expected: Int, at now: UnixTime) {
         let (sessionEntries, userEntries) = sort(entries)
-        sessions.load(sessionEntries, expected: expected, at: now)
-        users.load(userEntries, expected: 0, at: now)
+        sessions.load(sessionEntries, expected: expected, hasEpochs: false, at: now)
+        users.load(userEntries, expected: 0, hasEpochs: true, at: now)
     }
 
     package mutating func apply(_ entries: [FeedEntry], at now: UnixTime) {

@@ -123,6 +123,54 @@ import Testing
         #expect(snapshot.counts.users >= epochs.count)
     }
 
+    /// At start entries are put in place; what comes of it is what applying them gives, whatever sizes
+    /// they come in and however many were expected.
+    @Test(arguments: [0, 1, 100, 5000])
+    func `loading gives what applying gives`(_ expected: Int) {
+        var generator = SeededGenerator()
+        func random() -> Identifier {
+            Identifier(
+                high: .random(in: 1 ... .max, using: &generator),
+                low: .random(in: 0 ... .max, using: &generator))
+        }
+        var loaded = RevocationIndex()
+        var applied = RevocationIndex()
+        var sessions: [Identifier] = []
+        var users: [(id: Identifier, epoch: UInt32)] = []
+        for size in [1, 2, 7, 300, 2000] {
+            var batch: [FeedEntry] = []
+            for _ in 0..<size {
+                sessions.append(random())
+                users.append((random(), .random(in: 1...5, using: &generator)))
+                batch.append(Self.entry(.session(SessionID(sessions[sessions.count - 1]))))
+                batch.append(
+                    Self.entry(
+                        .user(
+                            UserID(users[users.count - 1].id),
+                            minimumEpoch: users[users.count - 1].epoch)))
+            }
+            loaded.load(batch, expected: expected, at: time(noon))
+            applied.apply(batch, at: time(noon))
+        }
+        #expect(loaded.snapshot.counts == applied.snapshot.counts)
+        #expect(loaded.snapshot.counts == (sessions.count, users.count))
+        func claims(_ session: Identifier, _ user: Identifier, epoch: UInt32) -> Claims {
+            Claims(
+                session: SessionID(session), user: UserID(user),
+                username: GatehouseTestSupport.username("ada"), epoch: epoch, issued: time(noon),
+                authenticated: time(noon), idleDeadline: time(noon + 60),
+                absoluteDeadline: time(noon + 60), methods: .password, level: .password,
+                isRemembered: false)
+        }
+        for (session, user) in zip(sessions, users) {
+            for snapshot in [loaded.snapshot, applied.snapshot] {
+                #expect(snapshot.revoke(claims(session, random(), epoch: 9)))
+                #expect(snapshot.revoke(claims(random(), user.id, epoch: user.epoch - 1)))
+                #expect(!snapshot.revoke(claims(random(), user.id, epoch: user.epoch)))
+            }
+        }
+    }
+
     @Test func `users and sessions spread over the table`() throws {
         // A UUID's second word starts with fixed bits; as a hash it would make one long run.
         let count = 20_000
