@@ -112,6 +112,27 @@ import GatehouseCore
         unsafe UnsafeMutableRawPointer(claim(4)).storeBytes(of: digits.bigEndian, as: UInt32.self)
     }
 
+    /// Percent-encoded outside RFC 3986's unreserved characters.
+    func appendPercentEncoded(_ bytes: Span<UInt8>) {
+        // SAFETY: three bytes for each at most are written, which `claim` made room for; the rest of it is
+        // given back.
+        let place = unsafe claim(bytes.count * 3)
+        var written = 0
+        for index in bytes.indices {
+            let byte = bytes[index]
+            if isUnreserved(byte) {
+                unsafe place[written] = byte
+                written += 1
+            } else {
+                unsafe place[written] = UInt8(ascii: "%")
+                unsafe place[written + 1] = upperHexDigit(byte >> 4)
+                unsafe place[written + 2] = upperHexDigit(byte)
+                written += 3
+            }
+        }
+        length -= bytes.count * 3 - written
+    }
+
     func appendDecimal(_ value: Int64) {
         var rest = UInt64(clamping: value)
         var digits = 1
@@ -128,6 +149,11 @@ import GatehouseCore
             rest /= 10
         }
     }
+}
+
+private func upperHexDigit(_ value: UInt8) -> UInt8 {
+    let nibble = value & 0x0F
+    return nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "A") + (nibble - 10)
 }
 
 /// The eight hex digits of a number as characters, the highest digit in the highest byte: the nibbles

@@ -109,11 +109,19 @@ extension Span<UInt8> {
 /// ``!#$%&'*+-.^_`|~``.
 @inline(__always)
 func isTokenByte(_ byte: UInt8) -> Bool {
-    // One bit a byte, for the bytes 0 to 63 and 64 to 127.
-    let low: UInt64 = 0x03FF_6CFA_0000_0000
-    let high: UInt64 = 0x57FF_FFFF_C7FF_FFFE
-    guard byte < 128 else { return false }
-    return (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1
+    isIn(byte, low: 0x03FF_6CFA_0000_0000, high: 0x57FF_FFFF_C7FF_FFFE)
+}
+
+/// Whether a byte needs no percent-encoding (RFC 3986 section 2.3): letters, digits and `-._~`.
+@inline(__always)
+func isUnreserved(_ byte: UInt8) -> Bool {
+    isIn(byte, low: 0x03FF_6000_0000_0000, high: 0x47FF_FFFE_87FF_FFFE)
+}
+
+/// Whether a byte is in a set with one bit a byte, for the bytes 0 to 63 and 64 to 127.
+@inline(__always)
+private func isIn(_ byte: UInt8, low: UInt64, high: UInt64) -> Bool {
+    byte < 128 && (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1
 }
 
 /// The methods that llhttp 9 knows for HTTP, but for CONNECT, whose target is no path. A proxy

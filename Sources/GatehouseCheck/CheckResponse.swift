@@ -14,7 +14,8 @@ extension AnswerBuffer {
         append("\r\nx-auth-user: ")
         appendUUID(claims.user.value)
         append("\r\nx-auth-username: ")
-        appendPercentEncodedUsername(claims)
+        // A header is ASCII.
+        claims.withUsername { appendPercentEncoded($0) }
         append("\r\nx-auth-session: ")
         appendHex(claims.session.value.high)
         appendHex(claims.session.value.low)
@@ -62,7 +63,7 @@ extension AnswerBuffer {
         append(location.url.span)
         if let wayBack = location.wayBack {
             append("?return_to=")
-            for byte in wayBack { appendPercentEncoded(byte) }
+            appendPercentEncoded(wayBack.span)
         }
         appendCommonHeaders()
         appendNoIdentity()
@@ -131,26 +132,6 @@ extension AnswerBuffer {
         appendHex(UInt32(truncatingIfNeeded: identifier.low))
     }
 
-    /// The username, percent-encoded outside RFC 3986's unreserved characters: a header is ASCII.
-    private func appendPercentEncodedUsername(_ claims: borrowing Claims) {
-        for index in 0..<claims.usernameLength {
-            appendPercentEncoded(claims.usernameByte(index))
-        }
-    }
-
-    private func appendPercentEncoded(_ byte: UInt8) {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
-            UInt8(ascii: "_"), UInt8(ascii: "~"):
-            append(byte)
-        default:
-            append(UInt8(ascii: "%"))
-            append(upperHexDigit(byte >> 4))
-            append(upperHexDigit(byte))
-        }
-    }
-
     /// RFC 8176 names, and `remember` for a session that a remember cookie gave.
     private func appendMethods(_ claims: borrowing Claims) {
         let start = count
@@ -165,9 +146,4 @@ extension AnswerBuffer {
         if count > start { append(UInt8(ascii: ",")) }
         append(name)
     }
-}
-
-private func upperHexDigit(_ value: UInt8) -> UInt8 {
-    let nibble = value & 0x0F
-    return nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "A") + (nibble - 10)
 }

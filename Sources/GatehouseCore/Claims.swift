@@ -101,8 +101,10 @@ package struct Claims: Sendable {
     /// The number of bytes of the username.
     package var usernameLength: Int { Int(usernameCount) }
 
-    /// A byte of the username; `index` is below ``usernameLength``.
-    package func usernameByte(_ index: Int) -> UInt8 { usernameBytes[index] }
+    /// Lends the bytes of the username.
+    package func withUsername(_ body: (Span<UInt8>) -> Void) {
+        body(usernameBytes.span.extracting(0..<usernameLength))
+    }
 
     /// The username as a value of its own, which allocates.
     package var username: Username? {
