@@ -80,14 +80,14 @@ private func equalsIgnoringCase(_ text: String) -> Bool {
         for byte in UInt8.min ... .max {
             #expect(isTokenByte(byte) == allowed.contains(byte), "\(byte)")
         }
+    }
 
-        /// RFC 3986 section 2.3.
-        @Test func `an unreserved byte is a letter, a digit or one of four signs`() {
-            let unreserved = Set(
-                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~".utf8)
-            for byte in UInt8.min ... .max {
-                #expect(isUnreserved(byte) == unreserved.contains(byte), "\(byte)")
-            }
+    /// RFC 3986 section 2.3.
+    @Test func `an unreserved byte is a letter, a digit or one of four signs`() {
+        let unreserved = Set(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~".utf8)
+        for byte in UInt8.min ... .max {
+            #expect(isUnreserved(byte) == unreserved.contains(byte), "\(byte)")
         }
     }
 
