@@ -69,6 +69,9 @@ import Glibc
     private var listeners: [ListeningSocket] = []
     /// Whether listeners are unwatched for a moment, since there was no descriptor for a connection.
     private var isAcceptPaused = false
+    private var acceptResumes = BootTime(nanoseconds: 0)
+    /// How long that moment is.
+    private static let acceptPauseNanoseconds: Int64 = 250_000_000
     private var wheel: DeadlineWheel<(descriptor: Int32, serial: UInt64)>
     private let timer: Int32
     private var isTimerSet = false
@@ -299,8 +302,8 @@ import Glibc
         // Empty when the timer was set anew in the meantime.
         unsafe read(timer, &rings, MemoryLayout<UInt64>.size)
         for alarm in wheel.takeDue(at: now.boot) { wake(alarm.descriptor, alarm.serial) }
-        if isAcceptPaused { resumeAccepting() }
-        if wheel.count == 0 { setTimer(false) }
+        if isAcceptPaused, now.boot >= acceptResumes { resumeAccepting() }
+        if wheel.count == 0, !isAcceptPaused { setTimer(false) }
     }
 
     private func setTimer(_ isSet: Bool) {
@@ -379,6 +382,8 @@ import Glibc
         guard !isAcceptPaused else { return }
         checks.counters.add(CheckCount.acceptPaused)
         isAcceptPaused = true
+        acceptResumes = BootTime(
+            nanoseconds: now.boot.nanoseconds + Self.acceptPauseNanoseconds)
         unwatchListeners()
         setTimer(true)
     }
