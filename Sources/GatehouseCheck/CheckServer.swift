@@ -109,7 +109,7 @@ package final class CheckServer: Sendable {
     package func takeActivity() async -> [ActivityNotes] {
         var notes: [ActivityNotes] = []
         for driver in drivers {
-            // Made here and read here: the loop only exchanges one for the other.
+            // The loop makes fresh notes and gives the old ones away; they are read elsewhere.
             notes += await driver.onEveryLoop { $0.takeActivity(leaving: ActivityNotes()) }
                 .compactMap { $0 }
         }

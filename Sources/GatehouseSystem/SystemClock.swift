@@ -5,7 +5,7 @@ import Glibc
 
 package enum SystemClock {
     /// Wall clock and the clock that counts suspended time. Whole seconds need no exact wall clock: the
-    /// coarse one, a few milliseconds late, costs a fifth.
+    /// coarse one, a few milliseconds late, costs less.
     package static func now() -> Instant {
         Instant(
             wall: UnixTime(clamping: read(CLOCK_REALTIME_COARSE) / 1_000_000_000),

@@ -101,7 +101,7 @@ import Testing
         let directory = TemporaryDirectory()
         var setup = CheckSetup(audience: audience(), lease: fixture.lease)
         setup.settings = fixture.settings()
-        // Time stands still: what the timer does four times a second is no part of a check.
+        // Time stands still: what the timer does at its ticks is no part of a check.
         setup.clock = { instant(noon) }
         let driver = try EpollDriver(setup, connections: ConnectionCount())
         let snapshot = fixture.snapshot
