@@ -23,12 +23,8 @@ package final class CheckLoop {
     /// keyring could not be made ready.
     package func adopt(_ snapshot: CheckSnapshot) -> RevocationSnapshot? { judge.adopt(snapshot) }
 
-    /// Takes the notes of which sessions were used, and leaves `fresh` ones.
-    package func takeActivity(leaving fresh: ActivityNotes) -> ActivityNotes {
-        var taken = fresh
-        swap(&taken, &activity)
-        return taken
-    }
+    /// Gives the notes of which sessions were used in exchange for empty ones.
+    package func exchangeActivity(_ notes: inout ActivityNotes) { swap(&notes, &activity) }
 
     fileprivate func note(_ claims: borrowing Claims, at now: Instant) {
         activity.note(claims.session, at: now.wall)

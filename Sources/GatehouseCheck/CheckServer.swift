@@ -107,13 +107,18 @@ package final class CheckServer: Sendable {
 
     /// Takes every loop's notes of which sessions were used.
     package func takeActivity() async -> [ActivityNotes] {
-        var notes: [ActivityNotes] = []
+        // Empty notes are made here, and exchanged for the loops' own: making them takes a loop longer than
+        // many checks. One owner each, or the loop would copy them.
+        let fresh = Mutex((0..<loopCount).map { _ in ActivityNotes() })
+        let taken = Mutex<[ActivityNotes]>([])
         for driver in drivers {
-            // The loop makes fresh notes and gives the old ones away; they are read elsewhere.
-            notes += await driver.onEveryLoop { $0.takeActivity(leaving: ActivityNotes()) }
-                .compactMap { $0 }
+            _ = await driver.onEveryLoop { loop in
+                guard var notes = fresh.withLock({ $0.popLast() }) else { return }
+                loop.exchangeActivity(&notes)
+                taken.withLock { $0.append(notes) }
+            }
         }
-        return notes
+        return taken.withLock { $0 }
     }
 
     /// The sum over all event loops.

@@ -21,6 +21,10 @@ package struct ActivityNotes: Sendable {
     /// Whether there is any note.
     package private(set) var isEmpty = true
 
+    /// How much later a session's deadline must be to be written, in seconds: a minute, or less where
+    /// sessions are short.
+    package static func stepSeconds(idleSeconds: Int64) -> Int64 { min(60, idleSeconds / 20) }
+
     package init() {
         tags = Array(repeating: 0, count: Self.slotCount)
         slots = Array(repeating: Slot(), count: Self.slotCount)

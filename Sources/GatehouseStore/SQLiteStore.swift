@@ -608,12 +608,6 @@ package final class SQLiteStore: Store {
         }
     }
 
-    /// How much later a deadline must be to be written, in seconds: a minute, or less where sessions are
-    /// short.
-    private static func activityGranularity(idleSeconds: Int64) -> Int64 {
-        min(60, idleSeconds / 20)
-    }
-
     package func noteActivity(
         _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
     ) async throws(StoreError) {
@@ -623,13 +617,13 @@ package final class SQLiteStore: Store {
                 sql: """
                     UPDATE sessions SET idle_deadline = min(:deadline, absolute_deadline)
                     WHERE id = :id AND revoked IS NULL
-                        AND idle_deadline < min(:deadline - :granularity, absolute_deadline)
+                        AND idle_deadline < min(:deadline - :step, absolute_deadline)
                     """)
             for (session, used) in uses {
                 try update.execute(arguments: [
                     "id": session.value.data,
                     "deadline": used.advanced(bySeconds: idleSeconds).seconds,
-                    "granularity": Self.activityGranularity(idleSeconds: idleSeconds),
+                    "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
                 ])
             }
         }

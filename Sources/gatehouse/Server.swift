@@ -56,9 +56,9 @@ struct Server {
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
             front: front, lease: lease)
-        let follower = Follower(
-            node: node, store: store, checks: checks, checkTLS: tls,
-            idleSeconds: settings.sessionIdleSeconds, logger: logger)
+        let follower = Follower(node: node, store: store, checkTLS: tls, logger: logger)
+        let activity = ActivityWriter(
+            checks: checks, store: store, idleSeconds: settings.sessionIdleSeconds, logger: logger)
 
         for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
             guard case .unix(let path) = address else { continue }
@@ -88,7 +88,8 @@ struct Server {
 
         var configuration = ServiceGroupConfiguration(
             services: [
-                .init(service: follower), .init(service: admin), .init(service: endpoints),
+                .init(service: follower), .init(service: activity), .init(service: admin),
+                .init(service: endpoints),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "gatehouse.services"))
@@ -292,131 +293,6 @@ struct Endpoints: Service {
         }
         // Only now: sign-ins in flight still seal, and what is still open gets its answers.
         lease.enter(.stopping)
-    }
-}
-
-/// Follows the store: refreshes ten times a second, and cleans up now and then.
-struct Follower: Service {
-    static let refreshMilliseconds = 100
-    static let upkeepSeconds: Int64 = 60
-    /// How often the loops' notes of which sessions were used are written, and certificates are looked at.
-    static let activitySeconds: Int64 = 10
-    /// Rows removed in one transaction; no writer waits long.
-    static let upkeepBatch = 1000
-    static let longUpkeepSeconds: Int64 = 3600
-
-    let node: Node
-    let store: any Store
-    let checks: CheckServer
-    let checkTLS: ServerTLS?
-    let idleSeconds: Int64
-    let logger: Logger
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            var failure: RefreshFailure?
-            var certificateFailure: String?
-            var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
-            var nextActivity = SystemClock.now().boot.advanced(bySeconds: Self.activitySeconds)
-            var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
-            while !Task.isCancelled {
-                do {
-                    try await Task.sleep(for: .milliseconds(Self.refreshMilliseconds))
-                } catch { return }
-                let now = SystemClock.now()
-                do throws(RefreshFailure) {
-                    log(try await node.refresh(at: now), recoveredFrom: failure)
-                    failure = nil
-                } catch {
-                    // Said once, not ten times a second; /readyz and metrics go on saying it.
-                    if failure != error {
-                        logger.error("refresh failed", metadata: ["failure": "\(error)"])
-                    }
-                    failure = error
-                }
-                if now.boot >= nextActivity {
-                    await writeActivity()
-                    certificateFailure = reloadCertificates(after: certificateFailure)
-                    nextActivity = now.boot.advanced(bySeconds: Self.activitySeconds)
-                }
-                if now.boot >= nextUpkeep {
-                    // One step between two refreshes; while there is more, the next one follows.
-                    if await !cleanUp(at: now.wall) {
-                        nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
-                    }
-                }
-                if now.boot >= nextLongUpkeep {
-                    await node.dropExpired(at: now.wall)
-                    ProcessLimits.trimMemory()
-                    await destroyKeys(at: now.wall)
-                    nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
-                }
-            }
-        }
-    }
-
-    private func log(_ report: RefreshReport, recoveredFrom failure: RefreshFailure?) {
-        if failure != nil { logger.notice("refresh works again") }
-        if report.keyringChanged { logger.info("keyring loaded") }
-        if report.feedRows > 0 {
-            logger.info("revocations applied", metadata: ["rows": "\(report.feedRows)"])
-        }
-        if let key = report.activated {
-            logger.notice("key activated", metadata: ["key": "\(key.text)"])
-        }
-    }
-
-    /// Writes which sessions were used. The store takes them in pieces, so that no writer waits long.
-    private func writeActivity() async {
-        let notes = await checks.takeActivity().flatMap(\.all)
-        guard !notes.isEmpty else { return }
-        do {
-            for start in stride(from: 0, to: notes.count, by: Self.upkeepBatch) {
-                try await store.noteActivity(
-                    Array(notes[start..<min(start + Self.upkeepBatch, notes.count)]),
-                    idleSeconds: idleSeconds, at: SystemClock.now().wall)
-            }
-        } catch {
-            // What was not written is lost: such a session may count as idle sooner, never longer.
-            logger.error("writing activity failed", metadata: ["failure": "\(error)"])
-        }
-    }
-
-    /// Gives what is wrong with new files, which is said once.
-    private func reloadCertificates(after failure: String?) -> String? {
-        do {
-            if try checkTLS?.reloadIfChanged() == true {
-                logger.notice("certificates of the check endpoint loaded again")
-            }
-            return nil
-        } catch {
-            if failure != "\(error)" {
-                logger.error(
-                    "new certificates can't be used; the old ones stay",
-                    metadata: ["failure": "\(error)"])
-            }
-            return "\(error)"
-        }
-    }
-
-    /// Removes some of what has expired; says whether there may be more.
-    private func cleanUp(at now: UnixTime) async -> Bool {
-        do {
-            return try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch
-        } catch {
-            logger.error("upkeep failed", metadata: ["failure": "\(error)"])
-            return false
-        }
-    }
-
-    private func destroyKeys(at now: UnixTime) async {
-        do {
-            for key in try await node.destroyExpiredKeys(at: now) {
-                logger.notice("key destroyed", metadata: ["key": "\(key.text)"])
-            }
-        } catch {
-            logger.error("destroying keys failed", metadata: ["failure": "\(error)"])
-        }
     }
 }
 

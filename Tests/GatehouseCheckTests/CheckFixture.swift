@@ -194,8 +194,9 @@ struct InProcessHarness: CheckHarness {
     func exchange(_ chunks: [[UInt8]]) async throws -> (answers: [CheckAnswer], isClosed: Bool) {
         let loop = fixture.loop(settings)
         defer {
-            let used = loop.takeActivity(leaving: ActivityNotes()).all.map(\.session)
-            activity.sessions.withLock { $0.formUnion(used) }
+            var notes = ActivityNotes()
+            loop.exchangeActivity(&notes)
+            activity.sessions.withLock { $0.formUnion(notes.all.map(\.session)) }
         }
         var connection = CheckConnection(
             loop: loop, isFromTrustedProxy: isFromTrustedProxy, at: instant(noon).boot)

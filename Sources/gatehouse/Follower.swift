@@ -1,0 +1,169 @@
+// What a server does beside answering: it follows the store, cleans up, and writes which sessions were used.
+
+import GatehouseCheck
+import GatehouseCore
+import GatehouseSystem
+import Logging
+import ServiceLifecycle
+
+/// Follows the store: refreshes ten times a second, and cleans up now and then.
+struct Follower: Service {
+    static let refreshMilliseconds = 100
+    static let upkeepSeconds: Int64 = 60
+    /// How often certificates are looked at.
+    static let certificateSeconds: Int64 = 10
+    /// Rows removed in one transaction; no writer waits long.
+    static let upkeepBatch = 1000
+    static let longUpkeepSeconds: Int64 = 3600
+
+    let node: Node
+    let store: any Store
+    let checkTLS: ServerTLS?
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var failure: RefreshFailure?
+            var certificateFailure: String?
+            var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
+            var nextCertificates = SystemClock.now().boot.advanced(bySeconds: Self.certificateSeconds)
+            var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
+            while !Task.isCancelled {
+                do {
+                    try await Task.sleep(for: .milliseconds(Self.refreshMilliseconds))
+                } catch { return }
+                let now = SystemClock.now()
+                do throws(RefreshFailure) {
+                    log(try await node.refresh(at: now), recoveredFrom: failure)
+                    failure = nil
+                } catch {
+                    // Said once, not ten times a second; /readyz and metrics go on saying it.
+                    if failure != error {
+                        logger.error("refresh failed", metadata: ["failure": "\(error)"])
+                    }
+                    failure = error
+                }
+                if now.boot >= nextCertificates {
+                    certificateFailure = reloadCertificates(after: certificateFailure)
+                    nextCertificates = now.boot.advanced(bySeconds: Self.certificateSeconds)
+                }
+                if now.boot >= nextUpkeep {
+                    // One step between two refreshes; while there is more, the next one follows.
+                    if await !cleanUp(at: now.wall) {
+                        nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
+                    }
+                }
+                if now.boot >= nextLongUpkeep {
+                    await node.dropExpired(at: now.wall)
+                    ProcessLimits.trimMemory()
+                    await destroyKeys(at: now.wall)
+                    nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
+                }
+            }
+        }
+    }
+
+    private func log(_ report: RefreshReport, recoveredFrom failure: RefreshFailure?) {
+        if failure != nil { logger.notice("refresh works again") }
+        if report.keyringChanged { logger.info("keyring loaded") }
+        if report.feedRows > 0 {
+            logger.info("revocations applied", metadata: ["rows": "\(report.feedRows)"])
+        }
+        if let key = report.activated {
+            logger.notice("key activated", metadata: ["key": "\(key.text)"])
+        }
+    }
+
+    /// Gives what is wrong with new files, which is said once.
+    private func reloadCertificates(after failure: String?) -> String? {
+        do {
+            if try checkTLS?.reloadIfChanged() == true {
+                logger.notice("certificates of the check endpoint loaded again")
+            }
+            return nil
+        } catch {
+            if failure != "\(error)" {
+                logger.error(
+                    "new certificates can't be used; the old ones stay",
+                    metadata: ["failure": "\(error)"])
+            }
+            return "\(error)"
+        }
+    }
+
+    /// Removes some of what has expired; says whether there may be more.
+    private func cleanUp(at now: UnixTime) async -> Bool {
+        do {
+            return try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch
+        } catch {
+            logger.error("upkeep failed", metadata: ["failure": "\(error)"])
+            return false
+        }
+    }
+
+    private func destroyKeys(at now: UnixTime) async {
+        do {
+            for key in try await node.destroyExpiredKeys(at: now) {
+                logger.notice("key destroyed", metadata: ["key": "\(key.text)"])
+            }
+        } catch {
+            logger.error("destroying keys failed", metadata: ["failure": "\(error)"])
+        }
+    }
+}
+
+/// Writes which sessions were used, in the background.
+struct ActivityWriter: Service {
+    /// How often the loops' notes are taken.
+    static let seconds: Int64 = 10
+    /// Sessions written in one transaction, and the pause after it: a transaction takes about a
+    /// millisecond, so that neither the store's other writers nor checks on the same core wait long.
+    static let batch = 100
+    static let pauseMilliseconds = 10
+    /// Sessions whose last writing is remembered; beyond it some are written more often than they must be.
+    static let maximumRemembered = 262_144
+
+    let checks: CheckServer
+    let store: any Store
+    let idleSeconds: Int64
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            // Nothing is written twice within the step that the store notes, though it is used all the time.
+            var written: [SessionID: UnixTime] = [:]
+            while !Task.isCancelled {
+                do { try await Task.sleep(for: .seconds(Self.seconds)) } catch { return }
+                await write(&written)
+            }
+        }
+    }
+
+    private func write(_ written: inout [SessionID: UnixTime]) async {
+        let step = ActivityNotes.stepSeconds(idleSeconds: idleSeconds)
+        var due: [(session: SessionID, used: UnixTime)] = []
+        var latest: UnixTime?
+        for note in await checks.takeActivity().flatMap(\.all) {
+            latest = max(latest ?? note.used, note.used)
+            if let last = written[note.session], note.used.seconds - last.seconds <= step { continue }
+            due.append(note)
+        }
+        do {
+            for start in stride(from: 0, to: due.count, by: Self.batch) {
+                let batch = Array(due[start..<min(start + Self.batch, due.count)])
+                try await store.noteActivity(
+                    batch, idleSeconds: idleSeconds, at: SystemClock.now().wall)
+                for note in batch { written[note.session] = note.used }
+                // Cut short when the server ends; the rest is written at once.
+                try? await Task.sleep(for: .milliseconds(Self.pauseMilliseconds))
+            }
+        } catch {
+            // What was not written is lost: such a session may count as idle sooner, never longer.
+            logger.error("writing activity failed", metadata: ["failure": "\(error)"])
+        }
+        if written.count > Self.maximumRemembered { written = [:] }
+        if let latest {
+            written = written.filter { latest.seconds - $0.value.seconds <= step }
+        }
+    }
+}
