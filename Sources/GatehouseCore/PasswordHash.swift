@@ -147,7 +147,7 @@ package struct PasswordHash: Sendable {
     }
 
     /// Whether `computed` is this hash's output, in constant time.
-    package func matches(_ computed: Span<UInt8>) -> Bool {
+    package func isOutput(_ computed: Span<UInt8>) -> Bool {
         constantTimeEqual(output.span, computed)
     }
 

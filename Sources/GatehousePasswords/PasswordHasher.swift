@@ -53,7 +53,9 @@ package final class PasswordHasher: Sendable {
         return try await run(password) { password throws(PasswordHasherError) in
             let salt: [UInt8]
             do { salt = try entropy.bytes(PasswordHash.saltBytes) } catch { throw .entropy }
-            let output = try Self.output(of: password, salt: salt, parameters: parameters)
+            let output = try password.withSpan { bytes throws(PasswordHasherError) in
+                try argon2idOutput(of: bytes, salt: salt, parameters: parameters)
+            }
             return output.withSpan {
                 PasswordHash(parameters: parameters, salt: salt, output: $0)
             }
@@ -62,12 +64,12 @@ package final class PasswordHasher: Sendable {
 
     /// Whether `password` is the one that `hash` was made of.
     package func verify(
-        _ password: consuming Password, against hash: PasswordHash
+        _ password: consuming Password, against hash: some VerifiableHash
     ) async throws(PasswordHasherError) -> Bool {
         try await run(password) { password throws(PasswordHasherError) in
-            let output = try Self.output(
-                of: password, salt: hash.salt, parameters: hash.parameters)
-            return output.withSpan { hash.matches($0) }
+            try password.withSpan { bytes throws(PasswordHasherError) in
+                try hash.matches(bytes)
+            }
         }
     }
 
@@ -82,19 +84,6 @@ package final class PasswordHasher: Sendable {
         for job in dropped { job.refuse(.shutDown) }
         // It fails only for pools that are made never to stop.
         try? await threads.shutdownGracefully()
-    }
-
-    private static func output(
-        of password: borrowing Password, salt: [UInt8], parameters: Argon2Parameters
-    ) throws(PasswordHasherError) -> SecretBytes {
-        try password.withSpan { bytes throws(PasswordHasherError) in
-            do throws(Argon2Failure) {
-                return try argon2id(
-                    password: bytes, salt: salt.span, memoryKiB: parameters.memoryKiB,
-                    iterations: parameters.iterations, lanes: parameters.lanes,
-                    outputBytes: PasswordHash.outputBytes)
-            } catch { throw .argon2(code: error.code) }
-        }
     }
 }
 

@@ -283,5 +283,5 @@ private let golden = "$argon2id$v=19$m=12288,t=3,p=1$\(salt)$\(output)"
 }
 
 private func matches(_ hash: PasswordHash, _ output: [UInt8]) -> Bool {
-    hash.matches(output.span)
+    hash.isOutput(output.span)
 }
