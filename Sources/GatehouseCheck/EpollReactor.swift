@@ -52,8 +52,12 @@ import Glibc
     private static let lingerSeconds: Int64 = 1
     /// Events taken from the kernel at once.
     private static let eventsAtOnce = 256
-    /// Connections taken from a listener before others have their turn.
-    private static let acceptsAtOnce = 64
+    /// Connections taken from a listener, and alarms looked at, before others have their turn: each takes
+    /// as long as several checks, and a thousand slow clients come and go in a second.
+    private static let acceptsAtOnce = 8
+    private static let alarmsAtOnce = 8
+
+    private typealias Alarm = (descriptor: Int32, serial: UInt64)
 
     private let driver: EpollShared
     private let place: Int
@@ -72,7 +76,9 @@ import Glibc
     private var acceptResumes = BootTime(nanoseconds: 0)
     /// How long that moment is.
     private static let acceptPauseNanoseconds: Int64 = 250_000_000
-    private var wheel: DeadlineWheel<(descriptor: Int32, serial: UInt64)>
+    private var wheel: DeadlineWheel<Alarm>
+    /// Alarms that are due and were not looked at yet.
+    private var due: [Alarm] = []
     private let timer: Int32
     private var isTimerSet = false
     private var now: Instant
@@ -107,7 +113,7 @@ import Glibc
     func run() {
         while isRunning {
             let count = unsafe epoll_wait(
-                epoll, events.baseAddress, Int32(Self.eventsAtOnce), -1)
+                epoll, events.baseAddress, Int32(Self.eventsAtOnce), due.isEmpty ? -1 : 0)
             // All but EINTR would be a mistake in this file.
             precondition(count >= 0 || errno == EINTR, "epoll_wait: \(errno)")
             now = driver.clock()
@@ -115,6 +121,9 @@ import Glibc
                 // SAFETY: the kernel filled `count` events.
                 let event = unsafe events[index]
                 unsafe take(descriptor: event.data.fd, events: event.events)
+            }
+            for _ in 0..<min(Self.alarmsAtOnce, due.count) {
+                if let alarm = due.popLast() { wake(alarm.descriptor, alarm.serial) }
             }
         }
     }
@@ -301,9 +310,9 @@ import Glibc
         var rings: UInt64 = 0
         // Empty when the timer was set anew in the meantime.
         unsafe read(timer, &rings, MemoryLayout<UInt64>.size)
-        for alarm in wheel.takeDue(at: now.boot) { wake(alarm.descriptor, alarm.serial) }
+        due += wheel.takeDue(at: now.boot)
         if isAcceptPaused, now.boot >= acceptResumes { resumeAccepting() }
-        if wheel.count == 0, !isAcceptPaused { setTimer(false) }
+        if wheel.count == 0, due.isEmpty, !isAcceptPaused { setTimer(false) }
     }
 
     private func setTimer(_ isSet: Bool) {
