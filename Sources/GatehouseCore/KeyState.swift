@@ -22,7 +22,7 @@ package enum KeyState: UInt8, CaseIterable, Sendable {
 }
 
 /// The secret of a token key; shared by the ring's copies, wiped with the last of them.
-package final class TokenKeySecret: Sendable {
+package final class KeySecret: Sendable {
     package static let byteCount = 32
     private let bytes: SecretBytes
 
@@ -32,9 +32,9 @@ package final class TokenKeySecret: Sendable {
     }
 
     /// A new one, nil when the operating system gives no random bytes.
-    static func random(from entropy: Entropy) -> TokenKeySecret? {
+    static func random(from entropy: Entropy) -> KeySecret? {
         guard let bytes = try? entropy.secret(byteCount) else { return nil }
-        return TokenKeySecret(bytes)
+        return KeySecret(bytes)
     }
 
     package func withSpan<Result: ~Copyable, E: Error>(
@@ -65,11 +65,11 @@ package struct TokenKey: Sendable {
     /// When another key took over or it was revoked.
     package internal(set) var ended: UnixTime?
     /// Nil exactly when revoked.
-    package internal(set) var secret: TokenKeySecret?
+    package internal(set) var secret: KeySecret?
 
     package init(
         id: KeyID, state: KeyState, created: UnixTime, activated: UnixTime?, ended: UnixTime?,
-        secret: TokenKeySecret?
+        secret: KeySecret?
     ) {
         self.id = id
         self.state = state

@@ -1,7 +1,7 @@
 // The keyring: which token keys there are, what each may do, and the only ways that changes.
 
-/// All token keys at one version. A value that exists keeps the rules: ids differ, at most one key
-/// is active, at most one is pending, and a key has a secret unless it is revoked.
+/// All keys at one version. A value that exists keeps the rules: ids differ, at most one token key
+/// is active, at most one is pending, and a token key has a secret unless it is revoked.
 package struct Keyring: Sendable {
     /// With 30 days between rotations and a day's tokens a ring holds three; enough for a burst of
     /// rotations, few enough that finding a key by id stays a short scan. It limits rotation only:
@@ -10,13 +10,23 @@ package struct Keyring: Sendable {
     /// What the stored layout can count.
     static let maximumStoredKeys = 255
 
+    /// One of each purpose, and a pepper more for each of its rotations that some user has slept through.
+    package static let maximumDataKeys = 64
+
     /// Grows by one with every change; a lower one is an old copy.
     package let version: UInt64
+    /// The token keys.
     package let keys: [TokenKey]
+    package let dataKeys: [DataKey]
 
-    package init(version: UInt64, keys: [TokenKey]) throws(KeyringDefect) {
-        guard keys.count <= Self.maximumStoredKeys else { throw .tooManyKeys }
-        guard Set(keys.map(\.id)).count == keys.count else { throw .duplicateKeyID }
+    package init(
+        version: UInt64, keys: [TokenKey], dataKeys: [DataKey] = []
+    ) throws(KeyringDefect) {
+        guard keys.count <= Self.maximumStoredKeys, dataKeys.count <= Self.maximumDataKeys else {
+            throw .tooManyKeys
+        }
+        let ids = keys.map(\.id) + dataKeys.map(\.id)
+        guard Set(ids).count == ids.count else { throw .duplicateKeyID }
         guard keys.count(where: { $0.state == .active }) <= 1 else { throw .severalActiveKeys }
         guard keys.count(where: { $0.state == .pending }) <= 1 else { throw .severalPendingKeys }
         for key in keys where (key.secret == nil) != (key.state == .revoked) {
@@ -24,14 +34,18 @@ package struct Keyring: Sendable {
         }
         self.version = version
         self.keys = keys
+        self.dataKeys = dataKeys
     }
 
-    /// The first ring of a store: one key, active at once because no node can hold an older ring.
+    /// The first ring of a store: one token key and one data key of each purpose, active at once because
+    /// no node can hold an older ring.
     package static func first(at now: UnixTime, entropy: Entropy) throws(KeyringDefect) -> Keyring {
-        var key = try newKey(at: now, unlike: [], entropy: entropy)
-        key.state = .active
-        key.activated = now
-        return try Keyring(version: 1, keys: [key])
+        var ring = try Keyring(version: 0, keys: [])
+        let key = try ring.newKey(at: now, entropy: entropy)
+        ring = try Keyring(version: 0, keys: [key])
+        ring = try ring.activatingPendingKeys(at: now)
+        let complete = try ring.completingDataKeys(at: now, entropy: entropy) ?? ring
+        return try Keyring(version: 1, keys: complete.keys, dataKeys: complete.dataKeys)
     }
 
     /// The one key that seals; none between an emergency revocation and the next activation.
@@ -45,23 +59,29 @@ package struct Keyring: Sendable {
         at now: UnixTime, entropy: Entropy
     ) throws(KeyringDefect) -> Keyring {
         guard keys.count < Self.maximumKeys else { throw .tooManyKeys }
-        let key = try Self.newKey(at: now, unlike: keys, entropy: entropy)
-        return try Keyring(version: version + 1, keys: keys + [key])
+        let key = try newKey(at: now, entropy: entropy)
+        return try Keyring(version: version + 1, keys: keys + [key], dataKeys: dataKeys)
     }
 
-    /// Makes the pending key the active one and retires the one before. The caller has made sure
-    /// that every live node has loaded it.
-    package func activatingPendingKey(at now: UnixTime) throws(KeyringDefect) -> Keyring {
-        guard let pending else { throw .noPendingKey }
-        return try changing { key in
-            if key.state == .active {
-                key.state = .retiring
-                key.ended = now
-            } else if key.id == pending.id {
+    /// Makes the pending token key the active one and retires the one before, and activates data keys.
+    /// The caller has made sure that every live node has loaded them.
+    package func activatingPendingKeys(at now: UnixTime) throws(KeyringDefect) -> Keyring {
+        guard pending != nil || !pendingDataKeys.isEmpty else { throw .noPendingKey }
+        let pending = pending?.id
+        let changed = try changing { key in
+            if key.id == pending {
                 key.state = .active
                 key.activated = now
+            } else if pending != nil, key.state == .active {
+                key.state = .retiring
+                key.ended = now
             }
         }
+        var dataKeys = dataKeys
+        for index in dataKeys.indices where dataKeys[index].activated == nil {
+            dataKeys[index].activated = now
+        }
+        return try Keyring(version: changed.version, keys: changed.keys, dataKeys: dataKeys)
     }
 
     /// Revokes the keys that `selects`, and adds a pending one if that leaves none to seal with and
@@ -81,9 +101,10 @@ package struct Keyring: Sendable {
         }
         if changed.active == nil && changed.pending == nil,
             keys.count < Self.maximumStoredKeys,
-            let key = try? Self.newKey(at: now, unlike: keys, entropy: entropy)
+            let key = try? newKey(at: now, entropy: entropy)
         {
-            changed = try Keyring(version: changed.version, keys: changed.keys + [key])
+            changed = try Keyring(
+                version: changed.version, keys: changed.keys + [key], dataKeys: dataKeys)
         }
         return (changed, revoked)
     }
@@ -106,26 +127,37 @@ package struct Keyring: Sendable {
         }.map(\.id)
         guard !destroyed.isEmpty else { return nil }
         let rest = keys.filter { !destroyed.contains($0.id) }
-        return (try Keyring(version: version + 1, keys: rest), destroyed)
+        return (try Keyring(version: version + 1, keys: rest, dataKeys: dataKeys), destroyed)
     }
 
     private func changing(_ change: (inout TokenKey) -> Void) throws(KeyringDefect) -> Keyring {
         var keys = keys
         for index in keys.indices { change(&keys[index]) }
-        return try Keyring(version: version + 1, keys: keys)
+        return try Keyring(version: version + 1, keys: keys, dataKeys: dataKeys)
     }
 
-    private static func newKey(
-        at now: UnixTime, unlike others: [TokenKey], entropy: Entropy
+    private func newKey(
+        at now: UnixTime, entropy: Entropy
     ) throws(KeyringDefect) -> TokenKey {
-        var id: KeyID?
-        while id == nil || others.contains(where: { $0.id == id }) {
+        TokenKey(
+            id: try newKeyID(entropy), state: .pending, created: now, activated: nil, ended: nil,
+            secret: try Self.newSecret(entropy))
+    }
+
+    /// An id that no key of the ring has.
+    func newKeyID(_ entropy: Entropy) throws(KeyringDefect) -> KeyID {
+        while true {
             guard let bytes = try? entropy.bytes(4) else { throw .entropy }
-            id = KeyID(rawValue: UInt32(bigEndianBytes: bytes.span, at: 0))
+            guard let id = KeyID(rawValue: UInt32(bigEndianBytes: bytes.span, at: 0)),
+                !keys.contains(where: { $0.id == id }), !dataKeys.contains(where: { $0.id == id })
+            else { continue }
+            return id
         }
-        guard let id, let secret = TokenKeySecret.random(from: entropy) else { throw .entropy }
-        return TokenKey(
-            id: id, state: .pending, created: now, activated: nil, ended: nil, secret: secret)
+    }
+
+    static func newSecret(_ entropy: Entropy) throws(KeyringDefect) -> KeySecret {
+        guard let secret = KeySecret.random(from: entropy) else { throw .entropy }
+        return secret
     }
 }
 

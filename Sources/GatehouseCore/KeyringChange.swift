@@ -2,6 +2,7 @@
 
 package enum KeyringChange {
     package enum Activation: Sendable, Equatable {
+        /// The token key, or the first data key.
         case activated(KeyID)
         case noPendingKey
         case waitingForNodes([NodeID])
@@ -9,20 +10,21 @@ package enum KeyringChange {
         case conflict
     }
 
-    /// Makes the pending key of `ring` active if every live node has loaded `ring`.
+    /// Makes the pending keys of `ring` active if every live node has loaded `ring`.
     package static func activatePending(
         in ring: Keyring, store: any Store, rootKey: borrowing RootKey,
         by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
     ) async throws(RefreshFailure) -> Activation {
-        guard let pending = ring.pending else { return .noPendingKey }
+        let pending = (ring.pending.map { [$0.id] } ?? []) + ring.pendingDataKeys.map(\.id)
+        guard let first = pending.first else { return .noPendingKey }
         let next: Keyring
-        do { next = try ring.activatingPendingKey(at: now) } catch { return .noPendingKey }
+        do { next = try ring.activatingPendingKeys(at: now) } catch { return .noPendingKey }
         let outcome = try await replace(
             with: next, onlyWhenLoaded: true,
-            audit: [AuditEvent(.keyActivated, by: actor, key: pending.id)], store: store,
+            audit: pending.map { AuditEvent(.keyActivated, by: actor, key: $0) }, store: store,
             rootKey: rootKey, at: now, entropy: entropy)
         switch outcome {
-        case .replaced: return .activated(pending.id)
+        case .replaced: return .activated(first)
         case .versionConflict: return .conflict
         case .waitingForNodes(let nodes): return .waitingForNodes(nodes)
         }

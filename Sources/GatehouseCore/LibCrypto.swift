@@ -1,4 +1,4 @@
-// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, SHA-256, comparison and wiping.
+// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, HMAC, SHA-256, comparison, wiping.
 
 import COpenSSL
 
@@ -38,6 +38,25 @@ package func sha256(_ input: Span<UInt8>) throws(LibCryptoError) -> [UInt8] {
     }
     guard done == 1 else { throw LibCryptoError(operation: "EVP_Digest") }
     return digest
+}
+
+/// HMAC-SHA-256 of `message` (FIPS 198-1), 32 bytes.
+package func hmacSHA256(
+    key: Span<UInt8>, message: Span<UInt8>
+) throws(LibCryptoError) -> SecretBytes {
+    try SecretBytes(count: 32) { output throws(LibCryptoError) in
+        let done = unsafe key.withUnsafeBytes { key in
+            unsafe message.withUnsafeBufferPointer { message in
+                unsafe output.withUnsafeMutableBufferPointer { output in
+                    // SAFETY: 32 bytes are what SHA-256's HMAC writes; keys are short.
+                    unsafe HMAC(
+                        EVP_sha256(), key.baseAddress, Int32(key.count), message.baseAddress,
+                        message.count, output.baseAddress, nil) != nil
+                }
+            }
+        }
+        guard done else { throw LibCryptoError(operation: "HMAC") }
+    }
 }
 
 /// HKDF-SHA-256 (RFC 5869), extract and expand.

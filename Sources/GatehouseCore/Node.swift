@@ -64,6 +64,9 @@ package actor Node {
         keyring?.keys.map { ($0.id, $0.state) } ?? []
     }
 
+    /// The ring that is loaded.
+    package var loadedKeyring: Keyring? { keyring }
+
     package var revocationCounts: (sessions: Int, users: Int) { index.snapshot.counts }
 
     /// Reads feed and keyring up to their heads, publishes what is new, and renews the lease.
@@ -83,7 +86,7 @@ package actor Node {
         guard let keyring else { throw .noKeyring }
         try await tell(keyringVersion: keyring.version, at: now)
         lease.renew(started: now.boot, storeLatest: head.latestTime)
-        if keyring.pending != nil {
+        if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
             report.activated = try await activatePendingKey(of: keyring, at: now.wall)
         }
         return report

@@ -82,8 +82,9 @@ package enum Argon2ParametersRefusal: Error, Hashable, CaseIterable, Sendable {
 /// | `$argon2id` | the only algorithm |
 /// | `$v=19` | version 1.3, the only one |
 /// | `$m=65536,t=3,p=1` | memory in KiB, iterations, lanes: decimal, no leading zeros |
+/// | `,keyid=` ids | the peppers over the output (``Peppers``), first one first: 4 bytes each, as base64; absent when there is none |
 /// | `$` salt | standard base64, no padding, unused bits zero |
-/// | `$` output | the same, 32 bytes |
+/// | `$` output | the same, 32 bytes: Argon2id's, under its peppers |
 ///
 /// Anyone who has a hash can try passwords against it, so printing one shows its cost only.
 package struct PasswordHash: Sendable {
@@ -95,18 +96,27 @@ package struct PasswordHash: Sendable {
     /// in use has.
     package static let acceptedSaltBytes = 8...64
 
+    /// The most peppers over one output: for users who sleep through rotations for years.
+    package static let maximumLayers = 16
+
     package let parameters: Argon2Parameters
     package let salt: [UInt8]
+    /// The peppers over Argon2's output, in the order in which they were laid.
+    package let layers: [KeyID]
     private let output: [UInt8]
 
     /// - Parameters:
     ///   - salt: `acceptedSaltBytes`; `saltBytes` for a new hash.
-    ///   - output: `outputBytes` of Argon2id.
-    package init(parameters: Argon2Parameters, salt: [UInt8], output: Span<UInt8>) {
+    ///   - layers: at most `maximumLayers`.
+    ///   - output: `outputBytes` of Argon2id, under those.
+    package init(
+        parameters: Argon2Parameters, salt: [UInt8], layers: [KeyID] = [], output: Span<UInt8>
+    ) {
         precondition(Self.acceptedSaltBytes.contains(salt.count))
-        precondition(output.count == Self.outputBytes)
+        precondition(output.count == Self.outputBytes && layers.count <= Self.maximumLayers)
         self.parameters = parameters
         self.salt = salt
+        self.layers = layers
         self.output = output.indices.map { output[$0] }
     }
 
@@ -123,6 +133,7 @@ package struct PasswordHash: Sendable {
         let iterations = try reader.number(in: bytes)
         guard reader.skip(",p=", in: bytes) else { throw .malformed }
         let lanes = try reader.number(in: bytes)
+        layers = reader.skip(",keyid=", in: bytes) ? try reader.keyIDs(in: bytes) : []
         guard reader.skip("$", in: bytes) else { throw .malformed }
         do {
             parameters = try Argon2Parameters(
@@ -142,8 +153,19 @@ package struct PasswordHash: Sendable {
 
     /// The PHC string.
     package var text: String {
-        "$argon2id$v=19$m=\(parameters.memoryKiB),t=\(parameters.iterations),p=\(parameters.lanes)$"
-            + unpaddedBase64(salt) + "$" + unpaddedBase64(output)
+        let peppers =
+            layers.isEmpty
+            ? "" : ",keyid=" + unpaddedBase64(layers.flatMap(\.rawValue.bigEndianBytes))
+        return "$argon2id$v=19$m=\(parameters.memoryKiB),t=\(parameters.iterations),"
+            + "p=\(parameters.lanes)\(peppers)$" + unpaddedBase64(salt) + "$"
+            + unpaddedBase64(output)
+    }
+
+    /// Lends the output to `body`, to lay a pepper over it.
+    func withOutput<Result: ~Copyable, E: Error>(
+        _ body: (Span<UInt8>) throws(E) -> Result
+    ) throws(E) -> Result {
+        try body(output.span)
     }
 
     /// Whether `computed` is this hash's output, in constant time.
@@ -151,11 +173,11 @@ package struct PasswordHash: Sendable {
         constantTimeEqual(output.span, computed)
     }
 
-    /// Whether the hash is weaker than a new one under `policy`, so that a password which has just
-    /// been verified should be hashed again. Lanes make it neither weaker nor stronger.
-    package func isBelow(_ policy: Argon2Parameters) -> Bool {
+    /// Whether the hash is weaker than a new one under `policy` and `pepper`, so that a password which
+    /// has just been verified should be hashed again. Lanes make it neither weaker nor stronger.
+    package func isBelow(_ policy: Argon2Parameters, pepper: KeyID?) -> Bool {
         parameters.memoryKiB < policy.memoryKiB || parameters.iterations < policy.iterations
-            || salt.count < Self.saltBytes
+            || salt.count < Self.saltBytes || layers != (pepper.map { [$0] } ?? [])
     }
 }
 
@@ -176,6 +198,8 @@ package enum PasswordHashRefusal: Error, Hashable, Sendable {
     /// Not version 19 (1.3).
     case version
     case parameters(Argon2ParametersRefusal)
+    /// Not canonical base64 of 1 to 16 key ids.
+    case layers
     /// Not canonical base64, or too short or too long.
     case salt
     /// Not canonical base64, or not 32 bytes.
@@ -216,6 +240,21 @@ private struct PHCReader {
         let digits = position - start
         guard digits > 0, digits == 1 || bytes[start] != 0x30 else { throw .malformed }
         return value
+    }
+
+    /// The ids of peppers.
+    mutating func keyIDs(in bytes: Span<UInt8>) throws(PasswordHashRefusal) -> [KeyID] {
+        guard let packed = base64(atMost: PasswordHash.maximumLayers * 4, in: bytes),
+            !packed.isEmpty, packed.count.isMultiple(of: 4)
+        else { throw .layers }
+        var ids: [KeyID] = []
+        for offset in stride(from: 0, to: packed.count, by: 4) {
+            guard let id = KeyID(rawValue: UInt32(bigEndianBytes: packed.span, at: offset)) else {
+                throw .layers
+            }
+            ids.append(id)
+        }
+        return ids
     }
 
     /// Canonical unpadded base64 (RFC 4648 section 4, with 3.2 and 3.5) up to the next `$` or the

@@ -172,20 +172,29 @@ package enum KeyringWrapFailure: Error, Equatable {
 
 /// ```
 /// offset  size  field
-/// 0       1     layout version, 0x01
-/// 1       1     number of keys, each:
+/// 0       1     layout version, 0x02
+/// 1       1     number of token keys
+/// 2       1     number of data keys; not in version 0x01, which has none
+///               each token key:
 /// +0      4     key id
 /// +4      1     state
 /// +5      8     created, Unix seconds
 /// +13     8     activated, 0 when never
 /// +21     8     ended, 0 when not
 /// +29     32    secret, zeros when revoked
+///               each data key:
+/// +0      4     key id
+/// +4      1     purpose
+/// +5      8     created, Unix seconds
+/// +13     8     activated, 0 when not yet
+/// +21     32    secret
 /// ```
 /// All big endian. Associated data: "gatehouse/v1/keyring" 0x00, ring version (8), root key id (8).
 enum KeyringLayout {
-    private static let version: UInt8 = 1
-    private static let headerBytes = 2
-    private static let keyBytes = 61
+    private static let version: UInt8 = 2
+    private static let versionWithoutDataKeys: UInt8 = 1
+    private static let tokenKeyBytes = 61
+    private static let dataKeyBytes = 53
 
     static func associatedData(version: UInt64, root: RootKey.Identifier64) -> [UInt8] {
         Array("gatehouse/v1/keyring".utf8) + [0] + version.bigEndianBytes
@@ -193,52 +202,85 @@ enum KeyringLayout {
     }
 
     static func encode(_ ring: Keyring) -> SecretBytes {
-        SecretBytes(count: headerBytes + ring.keys.count * keyBytes) { output in
-            output[0] = version
-            output[1] = UInt8(ring.keys.count)
-            for (position, key) in ring.keys.enumerated() {
-                let offset = headerBytes + position * keyBytes
-                let fields =
-                    key.id.rawValue.bigEndianBytes + [key.state.rawValue]
-                    + [key.created, key.activated, key.ended].flatMap {
-                        UInt64($0?.seconds ?? 0).bigEndianBytes
-                    }
-                for (index, byte) in fields.enumerated() { output[offset + index] = byte }
-                guard let secret = key.secret else { continue }
-                for index in 0..<TokenKeySecret.byteCount {
-                    output[offset + 29 + index] = secret.withSpan { $0[index] }
+        let count =
+            3 + ring.keys.count * tokenKeyBytes + ring.dataKeys.count * dataKeyBytes
+        return SecretBytes(count: count) { output in
+            var offset = 0
+            func append(_ bytes: [UInt8]) {
+                for byte in bytes {
+                    output[offset] = byte
+                    offset += 1
                 }
+            }
+            func append(_ times: [UnixTime?]) {
+                append(times.flatMap { UInt64($0?.seconds ?? 0).bigEndianBytes })
+            }
+            func append(_ secret: KeySecret?) {
+                for index in 0..<KeySecret.byteCount {
+                    output[offset] = secret?.withSpan { $0[index] } ?? 0
+                    offset += 1
+                }
+            }
+            append([version, UInt8(ring.keys.count), UInt8(ring.dataKeys.count)])
+            for key in ring.keys {
+                append(key.id.rawValue.bigEndianBytes + [key.state.rawValue])
+                append([key.created, key.activated, key.ended])
+                append(key.secret)
+            }
+            for key in ring.dataKeys {
+                append(key.id.rawValue.bigEndianBytes + [key.purpose.rawValue])
+                append([key.created, key.activated])
+                append(key.secret)
             }
         }
     }
 
     static func decode(_ bytes: Span<UInt8>, version ringVersion: UInt64) -> Keyring? {
-        guard bytes.count >= headerBytes, bytes[0] == version,
-            bytes.count == headerBytes + Int(bytes[1]) * keyBytes
+        guard bytes.count >= 2 else { return nil }
+        let hasDataKeys = bytes[0] == version
+        guard hasDataKeys || bytes[0] == versionWithoutDataKeys,
+            !hasDataKeys || bytes.count >= 3
         else { return nil }
+        let header = hasDataKeys ? 3 : 2
+        let tokenKeyCount = Int(bytes[1])
+        let dataKeyCount = hasDataKeys ? Int(bytes[2]) : 0
+        let dataStart = header + tokenKeyCount * tokenKeyBytes
+        guard bytes.count == dataStart + dataKeyCount * dataKeyBytes else { return nil }
+        func time(_ offset: Int) -> UnixTime?? {
+            let seconds = UInt64(bigEndianBytes: bytes, at: offset)
+            guard seconds != 0 else { return .some(nil) }
+            guard seconds <= UInt64(UnixTime.maximumSeconds) else { return nil }
+            return UnixTime(seconds: Int64(seconds))
+        }
+        func secret(_ offset: Int) -> KeySecret {
+            KeySecret(
+                SecretBytes(copying: bytes.extracting(offset..<(offset + KeySecret.byteCount))))
+        }
         var keys: [TokenKey] = []
-        for position in 0..<Int(bytes[1]) {
-            let offset = headerBytes + position * keyBytes
-            func time(_ field: Int) -> UnixTime?? {
-                let seconds = UInt64(bigEndianBytes: bytes, at: offset + field)
-                guard seconds != 0 else { return .some(nil) }
-                guard seconds <= UInt64(UnixTime.maximumSeconds) else { return nil }
-                return UnixTime(seconds: Int64(seconds))
-            }
+        for position in 0..<tokenKeyCount {
+            let offset = header + position * tokenKeyBytes
             guard let id = KeyID(rawValue: UInt32(bigEndianBytes: bytes, at: offset)),
                 let state = KeyState(rawValue: bytes[offset + 4]),
-                let created = time(5), let activated = time(13), let ended = time(21)
+                let created = time(offset + 5), let activated = time(offset + 13),
+                let ended = time(offset + 21)
             else { return nil }
-            let secret =
-                state == .revoked
-                ? nil
-                : TokenKeySecret(
-                    SecretBytes(copying: bytes.extracting((offset + 29)..<(offset + 61))))
             keys.append(
                 TokenKey(
                     id: id, state: state, created: created ?? .zero, activated: activated,
-                    ended: ended, secret: secret))
+                    ended: ended, secret: state == .revoked ? nil : secret(offset + 29)))
         }
-        return try? Keyring(version: ringVersion, keys: keys)
+        var dataKeys: [DataKey] = []
+        for position in 0..<dataKeyCount {
+            let offset = dataStart + position * dataKeyBytes
+            guard let id = KeyID(rawValue: UInt32(bigEndianBytes: bytes, at: offset)),
+                let purpose = DataKeyPurpose(rawValue: bytes[offset + 4]),
+                let created = time(offset + 5), let activated = time(offset + 13)
+            else { return nil }
+            dataKeys.append(
+                DataKey(
+                    id: id, purpose: purpose, created: created ?? .zero, activated: activated,
+                    secret: secret(offset + 21)))
+        }
+        return try? Keyring(version: ringVersion, keys: keys, dataKeys: dataKeys)
     }
 }

@@ -40,6 +40,16 @@ package struct User: Sendable, Equatable {
     }
 }
 
+/// A user's password hash as stored.
+package struct StoredPasswordHash: Sendable, Equatable {
+    package let user: UserID
+    package let text: String
+    package init(user: UserID, text: String) {
+        self.user = user
+        self.text = text
+    }
+}
+
 /// A session as the store holds it.
 package struct SessionRecord: Sendable, Equatable {
     package let id: SessionID
@@ -136,6 +146,11 @@ package struct AuditEvent: Sendable, Equatable {
         case userInvited = "user_invited"
         case userRecoveryIssued = "user_recovery_issued"
         case passwordRecovered = "password_recovered"
+        case passwordAttemptsExhausted = "password_attempts_exhausted"
+        case passwordAttemptsReset = "password_attempts_reset"
+        /// The stored hash can't be one that this service wrote, or names a pepper that there isn't.
+        case passwordHashRefused = "password_hash_refused"
+        case pepperLayered = "pepper_layered"
         case signedIn = "signed_in"
         case signedOut = "signed_out"
         case sessionCreated = "session_created"
@@ -254,10 +269,12 @@ package struct SessionCreation: Sendable {
     package let passwordHash: String?
     /// Sessions that the browser presented, which end in the same transaction.
     package let ending: [SessionID]
+    /// The counter that the right password clears.
+    package let clearing: AttemptKey?
 
     package init(
         sessions: [SessionRecord], key: KeyID, keyringVersion: UInt64, passwordHash: String? = nil,
-        ending: [SessionID] = []
+        ending: [SessionID] = [], clearing: AttemptKey? = nil
     ) {
         precondition(
             sessions.allSatisfy {
@@ -268,6 +285,7 @@ package struct SessionCreation: Sendable {
         self.keyringVersion = keyringVersion
         self.passwordHash = passwordHash
         self.ending = ending
+        self.clearing = clearing
     }
 }
 
@@ -363,11 +381,37 @@ package protocol Store: Sendable {
     func addLink(_ link: Link, audit: AuditEvent, at now: UnixTime) async throws(StoreError)
     /// The link if it has not been used and has not expired.
     func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link?
-    /// Sets the password of the link's user if enabled, uses every recovery link of the user up, and
-    /// ends every session of theirs.
+    /// Sets the password of the link's user if enabled, uses every recovery link of the user up, ends
+    /// every session of theirs, and clears the counter of failed tries.
     func setPassword(
-        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+        _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
+        audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome
+
+    // MARK: Passwords
+
+    /// Charges a try as a failure before it is made, unless its counter says to wait: of any number that
+    /// come at once, no more are admitted than the rule allows (REQUIREMENTS PW-11).
+    func chargeAttempt(
+        _ key: AttemptKey, user: UserID?, at now: UnixTime
+    ) async throws(StoreError) -> AttemptOutcome
+    /// Takes back the charge of a try that was admitted and not made: the hasher was full, or the client
+    /// has gone.
+    func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError)
+    /// Forgets the failures, as the owner or an operator wants.
+    func clearAttempts(
+        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError)
+    /// Nil when there was no failure since the counter was cleared.
+    func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount?
+    /// In the order of the users' ids.
+    func passwordHashes(
+        after user: UserID?, limit: Int
+    ) async throws(StoreError) -> [StoredPasswordHash]
+    /// Replaces those hashes that are still what was read; says how many. `audit` is written if any was.
+    func replacePasswordHashes(
+        _ changes: [(old: StoredPasswordHash, new: String)], audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> Int
 
     // MARK: Sessions
 
@@ -408,6 +452,8 @@ package protocol Store: Sendable {
     // MARK: The audit trail and upkeep
 
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord]
+    /// Writes an event that no other change goes with.
+    func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError)
     /// Removes sessions and feed rows whose deadlines, and the clocks' skew, have passed; at most
     /// `limit` of each, so that no transaction is long. Says how many it removed.
     func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int

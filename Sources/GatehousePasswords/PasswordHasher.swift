@@ -98,6 +98,8 @@ package enum PasswordHasherError: Error, Hashable, Sendable {
     case entropy
     /// libargon2 gave up, most likely for want of memory.
     case argon2(code: Int32)
+    /// A pepper that the hash names is not in the ring.
+    case pepper(PepperFailure)
 }
 
 // MARK: - The queue

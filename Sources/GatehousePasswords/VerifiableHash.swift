@@ -1,6 +1,6 @@
 // What a hashing thread can verify a password against.
 
-package import GatehouseCore
+import GatehouseCore
 
 /// A stored hash, of whatever scheme, that a password can be verified against on a hashing thread.
 package protocol VerifiableHash: Sendable {
@@ -9,15 +9,6 @@ package protocol VerifiableHash: Sendable {
     /// Whether `password`, as UTF-8 in NFC, is the one that the hash was made of; compares in constant
     /// time. Takes as long as the scheme does: it runs on a hashing thread.
     func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool
-}
-
-extension PasswordHash: VerifiableHash {
-    package var memoryKiB: Int { parameters.memoryKiB }
-
-    package func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
-        let output = try argon2idOutput(of: password, salt: salt, parameters: parameters)
-        return output.withSpan { isOutput($0) }
-    }
 }
 
 /// Argon2id with the output's length that we store, on the calling thread.

@@ -69,14 +69,14 @@ package final class SQLiteStore: Store {
         try Schema.migrator.migrate(pool)
     }
 
-    private func read<Value: Sendable>(
+    func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do { return try await pool.read(body) } catch { throw Self.storeError(error) }
     }
 
     /// One immediate transaction that also notes the time.
-    private func write<Value: Sendable>(
+    func write<Value: Sendable>(
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do {
@@ -423,12 +423,14 @@ package final class SQLiteStore: Store {
     }
 
     package func setPassword(
-        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+        _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
+        audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome {
         try await write(at: now) { db in
             guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
                 let user = try Self.user(id, db), user.state == .enabled
             else { return .noLink }
+            try Self.clearAttempts(AttemptKey(user.username, key: lookUpKey), db)
             try Self.useUpLinks(of: id, db, at: now)
             try db.execute(
                 sql: "UPDATE users SET password_hash = ? WHERE id = ?",
@@ -552,6 +554,7 @@ package final class SQLiteStore: Store {
                     """,
                 arguments: [Int64(creation.key.rawValue), sessions.count, deadline.seconds])
             for event in audit { try Self.append(event, to: db, at: now) }
+            if let key = creation.clearing { try Self.clearAttempts(key, db) }
             _ = try Self.end(
                 creation.ending, audit: .sessionRevoked, by: .server, db, at: now)
             return .created(position: try Self.sequence(db))
@@ -725,7 +728,7 @@ package final class SQLiteStore: Store {
 
     // MARK: The audit trail and upkeep
 
-    private static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
+    static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
         try db.execute(
             sql: """
                 INSERT INTO audit (time, kind, actor, user_id, session_id, key_id)
@@ -761,7 +764,7 @@ package final class SQLiteStore: Store {
             var removed = 0
             for (table, key, deadline) in [
                 ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
-                ("links", "hash", "expires"),
+                ("links", "hash", "expires"), ("attempts", "key", "expires"),
             ] {
                 try db.execute(
                     sql: """

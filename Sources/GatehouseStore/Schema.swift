@@ -7,11 +7,12 @@ enum Schema {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1", migrate: createFirstTables)
         migrator.registerMigration("2", migrate: createLinks)
+        migrator.registerMigration("4", migrate: createAttempts)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2"]
+    static let currentMigrations: Set<String> = ["1", "2", "4"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -124,6 +125,19 @@ enum Schema {
                     CHECK ((kind = 'recovery') = (user_id IS NOT NULL))
                 ) STRICT, WITHOUT ROWID;
                 CREATE INDEX links_by_expiry ON links (expires);
+                """)
+    }
+    /// Counters of tried passwords, by a keyed hash of the name or device (``AttemptKey``).
+    private static func createAttempts(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE attempts (
+                    key BLOB PRIMARY KEY CHECK (length(key) = 32),
+                    failures INTEGER NOT NULL CHECK (failures >= 0),
+                    next INTEGER NOT NULL,
+                    expires INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX attempts_by_expiry ON attempts (expires);
                 """)
     }
 }

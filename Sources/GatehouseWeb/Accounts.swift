@@ -1,7 +1,7 @@
 // What people do with their accounts: register, sign in, sign out, recover. No HTTP here.
 
 package import GatehouseCore
-package import GatehousePasswords
+import GatehousePasswords
 import Logging
 
 /// Who may make an account.
@@ -16,31 +16,26 @@ package struct Accounts: Sendable {
     private let store: any Store
     private let sealer: Sealer
     private let node: Node
-    private let hasher: PasswordHasher
+    let gate: PasswordGate
     private let limits: SessionLimits
     private let entropy: Entropy
     private let clock: @Sendable () -> Instant
     private let logger: Logger
-    /// Verified when there is no hash to verify, so that an unknown user costs what a known one does.
-    private let decoy: PasswordHash
 
-    /// - Throws: what the hasher throws; it makes the decoy.
     package init(
         registration: Registration, store: any Store, sealer: Sealer, node: Node,
-        hasher: PasswordHasher, limits: SessionLimits, entropy: Entropy,
+        gate: PasswordGate, limits: SessionLimits, entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
-    ) async throws {
+    ) {
         self.registration = registration
         self.store = store
         self.sealer = sealer
         self.node = node
-        self.hasher = hasher
+        self.gate = gate
         self.limits = limits
         self.entropy = entropy
         self.clock = clock
         logger = Logger(label: "gatehouse.accounts")
-        let random = try entropy.bytes(32).map { hexDigit($0) }
-        decoy = try await hasher.hash(try Password(random.span))
     }
 
     // MARK: Sign in
@@ -53,8 +48,10 @@ package struct Accounts: Sendable {
 
     package enum SignInOutcome: Sendable {
         case signedIn(SignedIn)
-        /// Unknown user, wrong password or disabled user: one answer for all.
+        /// Unknown user, wrong password, disabled user, or too many tries: one answer for all.
         case refused
+        /// Too many failures from this address.
+        case slowDown(seconds: Int64)
         case failed(Failure)
     }
 
@@ -66,46 +63,41 @@ package struct Accounts: Sendable {
 
     /// Verifies the password, and begins a session only if user, epoch and password hash are still
     /// what was read before (DESIGN section 5). Ends `presented` in the same transaction.
-    ///
-    /// The same work is done whoever the user is and whatever the password, also for one that
-    /// can't be a password at all (REQUIREMENTS PW-9).
     package func signIn(
-        username: [UInt8], password: [UInt8], transport: TokenTransport, presented: [SessionID]
+        _ attempt: PasswordGate.Try, transport: TokenTransport, presented: [SessionID]
     ) async -> SignInOutcome {
         do {
             if await sealer.unavailability(at: clock()) != nil { return .failed(.unavailable) }
-            let user = try await user(named: username)
-            let stored = user?.passwordHash.flatMap { try? PasswordHash($0) }
-            let isPassword = (try? Password(password.span)) != nil
-            let candidate = try isPassword ? Password(password.span) : Self.anyPassword()
-            let isRight = try await hasher.verify(candidate, against: stored ?? decoy)
-            guard let user, stored != nil, isPassword, isRight, user.state == .enabled else {
-                // The name that was tried may be a password in the wrong field: it is not written.
-                logger.notice(
-                    "sign-in refused",
-                    metadata: [
-                        "event": "authn_login_fail", "user": "\(user?.id.text ?? "unknown")",
-                    ])
-                return .refused
+            for _ in 0..<Self.maximumVerifications {
+                switch try await gate.check(attempt) {
+                case .refused: return .refused
+                case .slowDown(let seconds): return .slowDown(seconds: seconds)
+                case .right(let user, let hash, let counter):
+                    let outcome = try await begin(
+                        user, clearing: counter, transport: transport, presented: presented)
+                    guard let outcome else {
+                        await gate.refund(counter)
+                        continue
+                    }
+                    gate.improve(hash, attempt.password)
+                    return outcome
+                }
             }
-            return try await begin(user, transport: transport, presented: presented)
+            return .refused
         } catch let failure as Failure { return .failed(failure) } catch {
             return .failed(failed(error))
         }
     }
 
-    private func user(named bytes: [UInt8]) async throws -> User? {
-        guard let username = try? Username(utf8: bytes.span) else { return nil }
-        return try await store.user(named: username)
-    }
+    /// A hash that changed while it was verified was hashed again by another sign-in, or the password was
+    /// changed: verified once more, it tells which.
+    static let maximumVerifications = 2
 
-    private static func anyPassword() throws -> Password {
-        try Password(Array("not a password of anybody".utf8).span)
-    }
-
+    /// Begins a session; nil when the user is no longer what was read.
     private func begin(
-        _ user: User, transport: TokenTransport, presented: [SessionID]
-    ) async throws -> SignInOutcome {
+        _ user: User, clearing counter: AttemptKey, transport: TokenTransport,
+        presented: [SessionID]
+    ) async throws -> SignInOutcome? {
         for _ in 0..<Self.maximumTries {
             let now = clock()
             let floor = try await store.authenticatedFloor()
@@ -117,7 +109,7 @@ package struct Accounts: Sendable {
             let outcome = try await store.createSessions(
                 SessionCreation(
                     sessions: [session], key: sealed.key, keyringVersion: sealed.keyringVersion,
-                    passwordHash: user.passwordHash, ending: presented),
+                    passwordHash: user.passwordHash, ending: presented, clearing: counter),
                 audit: [
                     AuditEvent(.signedIn, by: .server, user: user.id, session: session.id)
                 ], at: now.wall)
@@ -128,7 +120,7 @@ package struct Accounts: Sendable {
                     "signed in",
                     metadata: ["event": "authn_login_success", "user": "\(user.id.text)"])
                 return .signedIn(SignedIn(user: user, session: session, token: sealed.text))
-            case .userChanged: return .refused
+            case .userChanged: return nil
             case .outdated: try await node.reload(at: now.wall)
             }
         }
@@ -181,7 +173,7 @@ package struct Accounts: Sendable {
             if let refusal = Self.refusal(of: password) { return .badPassword(refusal) }
             // A taken name is told before a hash is made; the constraint still decides below.
             guard try await store.user(named: name) == nil else { return .nameTaken }
-            let hash = try await hasher.hash(try Password(password.span)).text
+            let hash = try await gate.hash(try Password(password.span))
             let id = try UserID.random(from: entropy)
             let audit = AuditEvent(.userCreated, by: .server, user: id)
             let now = clock().wall
@@ -238,10 +230,11 @@ package struct Accounts: Sendable {
         guard await isRecovery(secret), let link = Self.linkHash(secret) else { return .noLink }
         if let refusal = Self.refusal(of: password) { return .badPassword(refusal) }
         do {
-            let hash = try await hasher.hash(try Password(password.span)).text
+            let hash = try await gate.hash(try Password(password.span))
             let now = clock().wall
             let outcome = try await store.setPassword(
-                hash, with: link, audit: .passwordRecovered, at: now)
+                hash, with: link, lookUpKey: try await gate.lookUpKey(),
+                audit: .passwordRecovered, at: now)
             guard case .set(let id, let position) = outcome else { return .noLink }
             logger.notice(
                 "password recovered",

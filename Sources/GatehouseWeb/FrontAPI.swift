@@ -69,11 +69,13 @@ extension FrontDoor {
             throw FrontRefusal(422, "remember", "remember is not available")
         }
         let outcome = await accounts.signIn(
-            username: Array(body.username.utf8), password: Array(body.password.utf8),
+            PasswordGate.Try(
+                username: Array(body.username.utf8), password: Array(body.password.utf8),
+                address: request.address),
             transport: transport, presented: await presentedSessions(request))
         switch outcome {
-        case .refused:
-            throw FrontRefusal(401, "credentials", "The username or the password is wrong.")
+        case .refused: throw .credentials()
+        case .slowDown(let seconds): throw .slowDown(seconds)
         case .failed(let failure): throw .failed(failure)
         case .signedIn(let signedIn):
             let session = signedIn.session

@@ -280,6 +280,7 @@ enum FrontHeader {
     static let crossOriginOpenerPolicy = name("cross-origin-opener-policy")
     static let crossOriginResourcePolicy = name("cross-origin-resource-policy")
     static let clearSiteData = name("clear-site-data")
+    static let forwardedFor = name("x-forwarded-for")
 
     private static func name(_ text: String) -> HTTPField.Name {
         guard let name = HTTPField.Name(text) else { preconditionFailure("no header name") }
@@ -311,6 +312,24 @@ struct FrontRefusal: Error {
 
     static let unavailable = FrontRefusal(
         503, "unavailable", "This service can't answer now; please try again in a moment.")
+
+    /// One answer to whatever was wrong with name and password.
+    static func credentials(page: Page? = nil) -> FrontRefusal {
+        FrontRefusal(
+            401, "credentials",
+            "The username or the password is wrong, or it was tried too often: then wait a while.",
+            page: page)
+    }
+
+    /// Too many failures from one address.
+    static func slowDown(_ seconds: Int64, page: Page? = nil) -> FrontRefusal {
+        var refusal = FrontRefusal(
+            429, "slow_down",
+            "There were too many failed sign-ins from your network; please wait a moment.",
+            page: page)
+        refusal.headers.append((.retryAfter, "\(seconds)"))
+        return refusal
+    }
 
     static func failed(_ failure: Accounts.Failure, page: Page? = nil) -> FrontRefusal {
         switch failure {

@@ -66,12 +66,12 @@ extension FrontDoor {
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
         let outcome = await accounts.signIn(
-            username: username, password: password, transport: .cookie,
-            presented: await presentedSessions(request))
+            PasswordGate.Try(
+                username: username, password: password, address: request.address),
+            transport: .cookie, presented: await presentedSessions(request))
         switch outcome {
-        case .refused:
-            throw FrontRefusal(
-                401, "credentials", "The username or the password is wrong.", page: page)
+        case .refused: throw .credentials(page: page)
+        case .slowDown(let seconds): throw .slowDown(seconds, page: page)
         case .failed(let failure): throw .failed(failure, page: page)
         case .signedIn(let signedIn):
             var response = FrontResponse.redirect(

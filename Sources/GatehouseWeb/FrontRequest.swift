@@ -14,10 +14,13 @@ struct FrontRequest: Sendable {
     /// The authority and any further `Host`.
     let hosts: [[UInt8]]
     let cookies: RequestCookies
+    /// Where it comes from, if anyone says.
+    let address: AddressPrefix?
     private let body: @Sendable (_ limit: Int) async throws -> ByteBuffer?
 
     init(
         method: HTTPRequest.Method, target: String, authority: String?, fields: HTTPFields,
+        peer: String? = nil, addresses: ClientAddressRule = ClientAddressRule(trustedProxies: []),
         body: @escaping @Sendable (Int) async throws -> ByteBuffer?
     ) {
         self.method = method
@@ -28,6 +31,8 @@ struct FrontRequest: Sendable {
         hosts =
             (authority.map { [Array($0.utf8)] } ?? []) + Self.values(FrontHeader.host, in: fields)
         cookies = RequestCookies(Self.values(.cookie, in: fields))
+        address = addresses.client(
+            peer: peer, forwardedFor: Self.values(FrontHeader.forwardedFor, in: fields))
         self.body = body
     }
 

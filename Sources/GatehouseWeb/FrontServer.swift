@@ -17,19 +17,23 @@ package struct FrontListener: Sendable {
     package enum Security: Sendable {
         /// PEM files of the certificate chain and its key.
         case tls(certificate: String, key: String)
-        /// Plain HTTP, for these peers only; a Unix socket's peers count as listed.
-        case plain(trustedProxies: [String])
+        /// Plain HTTP, for the listed proxies only.
+        case plain
     }
 
     package let address: ListenAddress
     package let security: Security
-
+    /// Peers whose `X-Forwarded-For` is taken; a Unix socket's peers count as listed.
+    package let trustedProxies: [String]
     /// The mode of a Unix socket.
     package let socketMode: UInt16
 
-    package init(address: ListenAddress, security: Security, socketMode: UInt16) {
+    package init(
+        address: ListenAddress, security: Security, trustedProxies: [String], socketMode: UInt16
+    ) {
         self.address = address
         self.security = security
+        self.trustedProxies = trustedProxies
         self.socketMode = socketMode
     }
 }
@@ -112,7 +116,11 @@ package struct FrontServer: Service {
         func respond(to request: Request, context: Context) async throws -> Response {
             let front = FrontRequest(
                 method: request.method, target: request.head.path ?? "",
-                authority: request.head.authority, fields: request.headers
+                authority: request.head.authority, fields: request.headers,
+                // A TCP peer that has gone is nobody's, and trusted by nobody.
+                peer: listener.address.isTCP
+                    ? context.channel.remoteAddress?.ipAddress ?? "unknown" : nil,
+                addresses: ClientAddressRule(trustedProxies: listener.trustedProxies)
             ) { limit in
                 do { return try await request.body.collect(upTo: limit) } catch {
                     guard error is NIOTooManyBytesError else { throw error }
@@ -135,10 +143,8 @@ package struct FrontServer: Service {
         /// Plain HTTP is for listed peers; everybody who reaches a Unix socket is one. A TCP peer
         /// whose address can't be told any more has reset its connection, and is nobody.
         private func isTrusted(_ peer: SocketAddress?) -> Bool {
-            guard case .plain(let trusted) = listener.security, listener.address.isTCP else {
-                return true
-            }
-            return peer?.ipAddress.map { trusted.contains($0) } ?? false
+            guard case .plain = listener.security, listener.address.isTCP else { return true }
+            return peer?.ipAddress.map { listener.trustedProxies.contains($0) } ?? false
         }
 
         private func response(_ front: FrontResponse, to request: Request) -> Response {

@@ -104,6 +104,14 @@ struct Workshop: Sendable {
         return try rootKey.key.unwrap(wrapped)
     }
 
+    func lookUpKey() async throws -> LookUpKey {
+        guard let key = try await keyring().lookUpKey else {
+            throw CommandFailure.environment(
+                "the keyring has no look-up key", hint: "start the server once")
+        }
+        return key
+    }
+
     /// A change of the ring: what it becomes, what is audited, and the keys it is about.
     struct RingChange {
         let ring: Keyring

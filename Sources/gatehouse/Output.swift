@@ -59,14 +59,17 @@ struct UserOutput: Encodable {
     let epoch: UInt32
     let created: Int64
     let has_password: Bool
+    /// In a row; only where one user is shown.
+    let failed_sign_ins: Int?
 
-    init(_ user: User) {
+    init(_ user: User, failures: Int? = nil) {
         id = user.id.text
         username = user.username.text
         state = user.state.rawValue
         epoch = user.epoch
         created = user.created.seconds
         has_password = user.passwordHash != nil
+        failed_sign_ins = failures
     }
 }
 

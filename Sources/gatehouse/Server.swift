@@ -147,9 +147,13 @@ struct Server {
         guard let limits = settings.sessionLimits else {
             throw CommandFailure.environment("session.idle is longer than session.absolute")
         }
-        let accounts = try await Accounts(
+        let gate = try await PasswordGate(
+            store: store, node: node, hasher: hasher,
+            addresses: AddressThrottle(perMinute: settings.addressFailures), entropy: .system,
+            clock: SystemClock.now)
+        let accounts = Accounts(
             registration: settings.registration, store: store, sealer: sealer, node: node,
-            hasher: hasher, limits: limits, entropy: .system, clock: SystemClock.now)
+            gate: gate, limits: limits, entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
             settings: FrontDoorSettings(
@@ -163,12 +167,12 @@ struct Server {
         let security: FrontListener.Security =
             settings.publicTLS
             ? .tls(certificate: settings.publicCertificatePath, key: settings.publicKeyPath)
-            : .plain(trustedProxies: settings.trustedProxies)
+            : .plain
         do {
             return try FrontServer(
                 listener: FrontListener(
                     address: settings.publicAddress, security: security,
-                    socketMode: settings.checkSocketMode),
+                    trustedProxies: settings.trustedProxies, socketMode: settings.checkSocketMode),
                 door: door, isDevelopment: isDevelopment, logger: Logger(label: "gatehouse.front"))
         } catch {
             throw CommandFailure.environment(
@@ -186,7 +190,17 @@ struct Server {
         let now = SystemClock.now().wall
         if let wrapped = try await store.keyring() {
             // A wrong root key ends the start here, before anything listens.
-            _ = try rootKey.unwrap(wrapped)
+            let ring = try rootKey.unwrap(wrapped)
+            // An older release's ring has no data keys; whoever is faster adds them.
+            if let complete = try ring.completingDataKeys(at: now, entropy: .system) {
+                let added = complete.dataKeys.filter { key in
+                    !ring.dataKeys.contains { $0.id == key.id }
+                }
+                _ = try await KeyringChange.replace(
+                    with: complete, onlyWhenLoaded: false,
+                    audit: added.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
+                    store: store, rootKey: rootKey, at: now, entropy: .system)
+            }
         } else {
             let first = try Keyring.first(at: now, entropy: .system)
             let id = first.active?.id
@@ -196,7 +210,8 @@ struct Server {
                 audit: [
                     AuditEvent(.keyAdded, by: .server, key: id),
                     AuditEvent(.keyActivated, by: .server, key: id),
-                ], store: store, rootKey: rootKey, at: now, entropy: .system)
+                ] + first.dataKeys.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
+                store: store, rootKey: rootKey, at: now, entropy: .system)
         }
         return store
     }

@@ -32,6 +32,7 @@ struct Settings: Sendable {
     var publicCertificate: String?
     var publicKey: String?
     var trustedProxies: [String] = []
+    var addressFailures = 60
     var returnOrigins: [Origin] = []
     var registration = Registration.open
     var passwordThreads = 1
@@ -328,7 +329,7 @@ struct Setting: Sendable {
         },
         Setting(
             list: "public.trusted_proxies", default: "",
-            "Addresses of the proxies that may reach a front door without TLS."
+            "Addresses of the proxies that may reach a front door without TLS, and whose `X-Forwarded-For` is taken; a Unix socket's peers count as listed."
         ) { texts, settings in
             addresses(texts) { settings.trustedProxies = $0 }
         },
@@ -354,6 +355,12 @@ struct Setting: Sendable {
             }
             settings.registration = registration
             return nil
+        },
+        Setting(
+            "throttle.address_failures", default: "60",
+            "Failed sign-ins a minute that are allowed for each IPv4 address or IPv6 /64; `0` for no limit."
+        ) { text, settings in
+            read(text, 0...100_000) { settings.addressFailures = $0 }
         },
         Setting(
             "password.threads", default: "1",

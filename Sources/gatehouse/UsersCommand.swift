@@ -14,6 +14,7 @@ struct UsersCommand: AsyncParsableCommand {
         commandName: "users", abstract: "Add, list and switch users.",
         subcommands: [
             Add.self, Invite.self, Recover.self, List.self, Show.self, Disable.self, Enable.self,
+            Unlock.self,
         ])
 
     struct Add: AsyncParsableCommand {
@@ -30,11 +31,16 @@ struct UsersCommand: AsyncParsableCommand {
         var passwordStdin = false
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let workshop = try await options.openWorkshop()
+            let store = workshop.store
             let username = try CommonOptions.username(name)
             // A taken name is told before a hash is made; the constraint still decides below.
             guard try await store.user(named: username) == nil else { throw taken(username) }
-            let hash = passwordStdin ? try await hashFromStandardInput() : nil
+            var hash: String?
+            if passwordStdin {
+                let bare = try await hashFromStandardInput()
+                hash = try await workshop.keyring().peppers.sealing(bare).text
+            }
             let id = try UserID.random(from: .system)
             let outcome = try await store.addUser(
                 username, id: id, passwordHash: hash,
@@ -52,7 +58,7 @@ struct UsersCommand: AsyncParsableCommand {
             .refused("the username \(username.text) is taken")
         }
 
-        private func hashFromStandardInput() async throws -> String {
+        private func hashFromStandardInput() async throws -> PasswordHash {
             var bytes: [UInt8] = []
             defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
             // Room for the longest password, a line end, and one byte that says "too long".
@@ -71,7 +77,7 @@ struct UsersCommand: AsyncParsableCommand {
                 throw CommandFailure.refused("the password is refused: \(refusal.message)")
             }
             await hasher.shutdown()
-            return hash.text
+            return hash
         }
     }
 
@@ -154,7 +160,7 @@ struct UsersCommand: AsyncParsableCommand {
                 guard page.count == Self.pageSize else { break }
             }
             if options.json {
-                try Output.json(["users": users.map(UserOutput.init)])
+                try Output.json(["users": users.map({ UserOutput($0) })])
             } else {
                 Output.table(
                     ["username", "state", "created", "user"],
@@ -171,15 +177,41 @@ struct UsersCommand: AsyncParsableCommand {
         @Argument(help: "The username.") var name: String
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
-            let user = try await CommonOptions.user(name, in: store)
-            guard !options.json else { return try Output.json(UserOutput(user)) }
+            let workshop = try await options.openWorkshop()
+            let user = try await CommonOptions.user(name, in: workshop.store)
+            let key = try AttemptKey(user.username, key: try await workshop.lookUpKey())
+            let attempts = try await workshop.store.attempts(key)
+            guard !options.json else {
+                return try Output.json(UserOutput(user, failures: attempts?.failures ?? 0))
+            }
             print("username  \(user.username.text)")
             print("user      \(user.id.text)")
             print("state     \(user.state.rawValue)")
             print("created   \(Output.text(user.created))")
             print("epoch     \(user.epoch)")
             print("password  \(user.passwordHash == nil ? "none" : "set")")
+            guard let attempts, attempts.failures > 0 else { return }
+            let isExhausted = attempts.failures >= AttemptRule.maximumFailures
+            let next = isExhausted ? "none until it is unlocked" : Output.text(attempts.next)
+            print("failures  \(attempts.failures) in a row; next try \(next)")
+        }
+    }
+
+    struct Unlock: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Forget a user's failed sign-ins, so that the password may be tried again.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The username.") var name: String
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let user = try await CommonOptions.user(name, in: workshop.store)
+            let key = try AttemptKey(user.username, key: try await workshop.lookUpKey())
+            try await workshop.store.clearAttempts(
+                key, audit: AuditEvent(.passwordAttemptsReset, by: .command, user: user.id),
+                at: workshop.now())
+            if options.json { return try Output.json(UserOutput(user, failures: 0)) }
+            print("\(user.username.text) can sign in again")
         }
     }
 

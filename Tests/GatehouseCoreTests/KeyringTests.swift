@@ -12,7 +12,7 @@ import Testing
             id: try #require(KeyID(rawValue: id)), state: state, created: time(noon),
             activated: activated.map(time), ended: ended.map(time),
             secret: state == .revoked
-                ? nil : TokenKeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
+                ? nil : KeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
     }
 
     @Test func `the first ring has one active key`() throws {
@@ -27,7 +27,7 @@ import Testing
         let second = try first.addingPendingKey(at: time(noon + 1), entropy: .system)
         #expect(second.version == 2)
         #expect(second.active?.id == first.active?.id)
-        let third = try second.activatingPendingKey(at: time(noon + 2))
+        let third = try second.activatingPendingKeys(at: time(noon + 2))
         #expect(third.version == 3)
         #expect(third.keys.map(\.state) == [.retiring, .active])
         #expect(third.active?.id == second.pending?.id)
@@ -38,7 +38,7 @@ import Testing
     @Test func `a second pending key and an activation without one are refused`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
         #expect(throws: KeyringDefect.noPendingKey) {
-            try ring.activatingPendingKey(at: time(noon))
+            try ring.activatingPendingKeys(at: time(noon))
         }
         let pending = try ring.addingPendingKey(at: time(noon), entropy: .system)
         #expect(throws: KeyringDefect.severalPendingKeys) {
@@ -64,7 +64,7 @@ import Testing
     @Test func `revoking a retiring key leaves the active one`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
             .addingPendingKey(at: time(noon), entropy: .system)
-            .activatingPendingKey(at: time(noon))
+            .activatingPendingKeys(at: time(noon))
         let retiring = ring.keys[0].id
         let (changed, _) = try #require(
             try ring.revoking(at: time(noon), entropy: .system) { $0.id == retiring })
@@ -109,7 +109,7 @@ import Testing
         let full = try last.addingPendingKey(at: time(noon), entropy: .system)
         #expect(full.keys.count == 64)
         #expect(throws: KeyringDefect.tooManyKeys) {
-            try full.activatingPendingKey(at: time(noon))
+            try full.activatingPendingKeys(at: time(noon))
                 .addingPendingKey(at: time(noon), entropy: .system)
         }
         _ = try Keyring(version: 1, keys: Array(keys.prefix(255)))
@@ -202,7 +202,7 @@ import Testing
     @Test func `a wrapped ring opens under its root key and no other`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
             .addingPendingKey(at: time(noon + 1), entropy: .system)
-            .activatingPendingKey(at: time(noon + 2))
+            .activatingPendingKeys(at: time(noon + 2))
         let (withRevoked, _) = try #require(
             try ring.revoking(at: time(noon + 3), entropy: .system) { $0.state == .retiring })
         let root = try RootKey.random(from: .system)

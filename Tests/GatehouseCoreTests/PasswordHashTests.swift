@@ -99,7 +99,15 @@ private let golden = "$argon2id$v=19$m=12288,t=3,p=1$\(salt)$\(output)"
         // Order and number of parts.
         ("$argon2id$v=19$t=3,m=65536,p=1$\(salt)$\(output)", .malformed),
         ("$argon2id$v=19$m=65536,t=3$\(salt)$\(output)", .malformed),
-        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AA$\(salt)$\(output)", .malformed),
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AA$\(salt)$\(output)", .layers),
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=$\(salt)$\(output)", .layers),
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AAAAAA$\(salt)$\(output)", .layers),  // id 0
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AQIDBA==$\(salt)$\(output)", .layers),
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AQIDBB$\(salt)$\(output)", .layers),  // bits over
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AQIDBAU$\(salt)$\(output)", .layers),  // 5 bytes
+        ("$argon2id$v=19$m=65536,t=3,p=1,keyid=AQIDBA,keyid=AQIDBA$\(salt)$\(output)", .layers),
+        ("$argon2id$v=19$keyid=AQIDBA,m=65536,t=3,p=1$\(salt)$\(output)", .malformed),
+        ("$argon2id$v=19$m=65536,t=3,p=1,data=AQIDBA$\(salt)$\(output)", .malformed),
         ("$argon2id$v=19$m=65536,t=3,t=3,p=1$\(salt)$\(output)", .malformed),
         ("\(golden)$", .malformed),
         ("\(golden)$AA", .malformed),
@@ -259,12 +267,12 @@ private let golden = "$argon2id$v=19$m=12288,t=3,p=1$\(salt)$\(output)"
                 output: [UInt8](repeating: 2, count: 32).span)
         }
         let policy = Argon2Parameters.standard
-        #expect(try !hash(65_536, 3, 1, saltBytes: 16).isBelow(policy))
-        #expect(try !hash(65_537, 4, 1, saltBytes: 17).isBelow(policy))
-        #expect(try !hash(65_536, 3, 4, saltBytes: 16).isBelow(policy))
-        #expect(try hash(65_535, 3, 1, saltBytes: 16).isBelow(policy))
-        #expect(try hash(65_536, 2, 1, saltBytes: 16).isBelow(policy))
-        #expect(try hash(65_536, 3, 1, saltBytes: 15).isBelow(policy))
+        #expect(try !hash(65_536, 3, 1, saltBytes: 16).isBelow(policy, pepper: nil))
+        #expect(try !hash(65_537, 4, 1, saltBytes: 17).isBelow(policy, pepper: nil))
+        #expect(try !hash(65_536, 3, 4, saltBytes: 16).isBelow(policy, pepper: nil))
+        #expect(try hash(65_535, 3, 1, saltBytes: 16).isBelow(policy, pepper: nil))
+        #expect(try hash(65_536, 2, 1, saltBytes: 16).isBelow(policy, pepper: nil))
+        #expect(try hash(65_536, 3, 1, saltBytes: 15).isBelow(policy, pepper: nil))
     }
 
     // MARK: Printing

@@ -132,7 +132,7 @@ import Testing
             id: try #require(KeyID(rawValue: id)), state: state, created: time(noon),
             activated: activated.map { time(noon + $0) }, ended: nil,
             secret: state == .revoked
-                ? nil : TokenKeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
+                ? nil : KeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
     }
 
     /// Keys 1 to 4 became active in this order; key 5 is pending, key 6 was revoked while it was.

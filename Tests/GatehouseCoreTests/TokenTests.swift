@@ -9,7 +9,7 @@ import Testing
 private func ring() throws -> Keyring {
     var ring = try Keyring.first(at: time(noon), entropy: .seeded(1))
     ring = try ring.addingPendingKey(at: time(noon), entropy: .seeded(2))
-    ring = try ring.activatingPendingKey(at: time(noon))
+    ring = try ring.activatingPendingKeys(at: time(noon))
     return try ring.addingPendingKey(at: time(noon), entropy: .seeded(3))
 }
 
@@ -288,7 +288,7 @@ private func bytes(_ text: [UInt8]) -> [UInt8] {
         let key = TokenKey(
             id: try #require(KeyID(text: vector.text("key_id"))), state: .retiring,
             created: time(1), activated: time(1), ended: time(2),
-            secret: TokenKeySecret(SecretBytes(copying: vector.bytes("key").span)))
+            secret: KeySecret(SecretBytes(copying: vector.bytes("key").span)))
         let cipher = try cipher(
             try Keyring(version: 1, keys: [key]), audience: vector.text("audience"))
         let transport = try #require(TokenTransport(rawValue: vector.text("transport")))

@@ -114,8 +114,8 @@ import Testing
         try await withHasher { hasher in
             let hash = try await hasher.hash(made(of: "correct horse battery staple"))
             #expect(hash.parameters == hasher.parameters)
-            #expect(!hash.isBelow(hasher.parameters))
-            #expect(hash.isBelow(.standard))
+            #expect(!hash.isBelow(hasher.parameters, pepper: nil))
+            #expect(hash.isBelow(.standard, pepper: nil))
         }
     }
 

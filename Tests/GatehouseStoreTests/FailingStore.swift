@@ -128,9 +128,47 @@ final class FailingStore: Store {
     }
 
     func setPassword(
-        _ passwordHash: String, with link: LinkHash, audit: AuditEvent.Kind, at now: UnixTime
+        _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
+        audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome {
-        try await store.setPassword(passwordHash, with: link, audit: audit, at: now)
+        try await store.setPassword(
+            passwordHash, with: link, lookUpKey: lookUpKey, audit: audit, at: now)
+    }
+
+    func chargeAttempt(
+        _ key: AttemptKey, user: UserID?, at now: UnixTime
+    ) async throws(StoreError) -> AttemptOutcome {
+        try await store.chargeAttempt(key, user: user, at: now)
+    }
+
+    func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {
+        try await store.refundAttempt(key, at: now)
+    }
+
+    func clearAttempts(
+        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.clearAttempts(key, audit: audit, at: now)
+    }
+
+    func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount? {
+        try await store.attempts(key)
+    }
+
+    func passwordHashes(
+        after user: UserID?, limit: Int
+    ) async throws(StoreError) -> [StoredPasswordHash] {
+        try await store.passwordHashes(after: user, limit: limit)
+    }
+
+    func replacePasswordHashes(
+        _ changes: [(old: StoredPasswordHash, new: String)], audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await store.replacePasswordHashes(changes, audit: audit, at: now)
+    }
+
+    func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
+        try await store.note(event, at: now)
     }
 
     func sessions(of user: UserID, limit: Int) async throws(StoreError) -> [SessionRecord] {

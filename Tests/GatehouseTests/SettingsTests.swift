@@ -122,6 +122,7 @@ import Testing
                 ["1023", "65KiB", "65537", "1kib", "1 KiB", "KiB"]
             ),
             ("check.max_headers", ["8", "256"], ["7", "257"]),
+            ("throttle.address_failures", ["0", "100000"], ["-1", "100001", ""]),
             (
                 "check.head_timeout", ["1s", "60s", "1m"],
                 ["0s", "61s", "5", "5S", "s", "1s1s", "-1s"]
@@ -207,7 +208,7 @@ import Testing
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
-            "session.reseal",
+            "session.reseal", "throttle.address_failures",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }

@@ -26,7 +26,8 @@ final class FrontFixture: Sendable {
 
     init(
         registration: Registration = .open, basePath: String = "/", threads: Int = 2,
-        queue: Int = 1000
+        queue: Int = 1000, addressFailures: Int = 0,
+        clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
         let root = try RootKey.random(from: .system)
@@ -51,15 +52,18 @@ final class FrontFixture: Sendable {
         guard let limits = SessionLimits(idleSeconds: 3600, absoluteSeconds: 86_400),
             let origin = Origin(Self.origin), let other = Origin("https://shop.example")
         else { throw NotReady() }
-        accounts = try await Accounts(
-            registration: registration, store: store, sealer: sealer, node: node, hasher: hasher,
-            limits: limits, entropy: .system, clock: { instant(noon) })
+        let gate = try await PasswordGate(
+            store: store, node: node, hasher: hasher,
+            addresses: AddressThrottle(perMinute: addressFailures), entropy: .system, clock: clock)
+        accounts = Accounts(
+            registration: registration, store: store, sealer: sealer, node: node, gate: gate,
+            limits: limits, entropy: .system, clock: clock)
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
                 formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
                 siteName: "app.example", sendsHSTS: true),
-            accounts: accounts, sealer: sealer, entropy: .system, clock: { instant(noon) })
+            accounts: accounts, sealer: sealer, entropy: .system, clock: clock)
     }
 
     struct NotReady: Error {}

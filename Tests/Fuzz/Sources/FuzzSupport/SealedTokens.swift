@@ -52,9 +52,9 @@ package struct SealedTokens: Sendable {
         // Three keys: revoked, retiring, active.
         let first = try Keyring.first(at: now, entropy: entropy)
         let second = try first.addingPendingKey(at: now, entropy: entropy)
-            .activatingPendingKey(at: now)
+            .activatingPendingKeys(at: now)
         let third = try second.addingPendingKey(at: now, entropy: entropy)
-            .activatingPendingKey(at: now)
+            .activatingPendingKeys(at: now)
         let oldest = first.active?.id
         guard let ring = try third.revoking(at: now, entropy: entropy, where: { $0.id == oldest })
         else { report("nothing to revoke", []) }

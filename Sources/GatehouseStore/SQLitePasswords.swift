@@ -1,0 +1,121 @@
+// Password hashes and the counters of tries, on SQLite.
+
+import Foundation
+import GRDB
+package import GatehouseCore
+
+extension SQLiteStore {
+    package func chargeAttempt(
+        _ key: AttemptKey, user: UserID?, at now: UnixTime
+    ) async throws(StoreError) -> AttemptOutcome {
+        try await write(at: now) { db in
+            let count = try Self.attempts(key, db)
+            let failures = (count?.failures ?? 0) + 1
+            if let count {
+                guard count.failures < AttemptRule.maximumFailures else { return .exhausted }
+                // A clock that was set back makes no wait longer than the longest.
+                let latest = now.advanced(bySeconds: AttemptRule.maximumWaitSeconds)
+                guard count.next <= now else { return .wait(until: min(count.next, latest)) }
+            }
+            // A user's own lasts until it is cleared.
+            var expires = UnixTime.maximum
+            if key.isDevice {
+                expires = now.advanced(bySeconds: AttemptRule.deviceSeconds)
+            } else if user == nil {
+                expires = now.advanced(bySeconds: AttemptRule.strangerSeconds)
+            }
+            try db.execute(
+                sql: """
+                    INSERT INTO attempts (key, failures, next, expires) VALUES (?, ?, ?, ?)
+                    ON CONFLICT (key) DO UPDATE SET failures = excluded.failures,
+                        next = excluded.next, expires = excluded.expires
+                    """,
+                arguments: [
+                    Data(key.bytes), failures,
+                    now.advanced(bySeconds: AttemptRule.waitSeconds(after: failures)).seconds,
+                    expires.seconds,
+                ])
+            if failures == AttemptRule.maximumFailures, let user {
+                try Self.append(
+                    AuditEvent(.passwordAttemptsExhausted, by: .server, user: user), to: db, at: now
+                )
+            }
+            return .admitted
+        }
+    }
+
+    package func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {
+        try await write(at: now) { db in
+            // It was admitted, so that no wait had been left.
+            try db.execute(
+                sql: """
+                    UPDATE attempts SET failures = failures - 1, next = min(next, ?)
+                    WHERE key = ? AND failures > 0
+                    """,
+                arguments: [now.seconds, Data(key.bytes)])
+        }
+    }
+
+    package func clearAttempts(
+        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            try Self.clearAttempts(key, db)
+            try Self.append(audit, to: db, at: now)
+        }
+    }
+
+    static func clearAttempts(_ key: AttemptKey, _ db: Database) throws {
+        try db.execute(sql: "DELETE FROM attempts WHERE key = ?", arguments: [Data(key.bytes)])
+    }
+
+    package func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount? {
+        try await read { db in try Self.attempts(key, db) }
+    }
+
+    private static func attempts(_ key: AttemptKey, _ db: Database) throws -> AttemptCount? {
+        try Row.fetchOne(
+            db, sql: "SELECT failures, next FROM attempts WHERE key = ?",
+            arguments: [Data(key.bytes)]
+        ).map { AttemptCount(failures: try $0.number("failures"), next: try $0.time("next")) }
+    }
+
+    package func passwordHashes(
+        after user: UserID?, limit: Int
+    ) async throws(StoreError) -> [StoredPasswordHash] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT id, password_hash FROM users
+                    WHERE password_hash IS NOT NULL AND id > ? ORDER BY id LIMIT ?
+                    """,
+                arguments: [user?.value.data ?? Data(), limit]
+            ).map { row in
+                StoredPasswordHash(
+                    user: UserID(try row.identifier("id")), text: try row.text("password_hash"))
+            }
+        }
+    }
+
+    package func replacePasswordHashes(
+        _ changes: [(old: StoredPasswordHash, new: String)], audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now) { db in
+            var changed = 0
+            // Conditional: whoever changed the password in the meantime is right.
+            let update = try db.cachedStatement(
+                sql: "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?")
+            for (old, new) in changes {
+                try update.execute(arguments: [new, old.user.value.data, old.text])
+                changed += db.changesCount
+            }
+            if changed > 0 { for event in audit { try Self.append(event, to: db, at: now) } }
+            return changed
+        }
+    }
+
+    package func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
+        try await write(at: now) { db in try Self.append(event, to: db, at: now) }
+    }
+}

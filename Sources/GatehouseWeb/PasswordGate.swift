@@ -1,0 +1,240 @@
+// The one way to a password: every path that tries one, or sets one, goes through here.
+
+package import GatehouseCore
+package import GatehousePasswords
+import Logging
+
+/// Tries and makes passwords, under the rules of how often and how fast (REQUIREMENTS PW-9 to PW-12).
+package struct PasswordGate: Sendable {
+    /// One password that somebody tries.
+    package struct Try: Sendable {
+        package var username: [UInt8]
+        package var password: [UInt8]
+        /// Where it comes from; nil shares one allowance.
+        package var address: AddressPrefix?
+        /// The device of a user that the browser is known as; asked for users that don't exist too, so that
+        /// both take the same time.
+        package var device: @Sendable (UserID) async -> Identifier?
+
+        package init(
+            username: [UInt8], password: [UInt8], address: AddressPrefix? = nil,
+            device: @escaping @Sendable (UserID) async -> Identifier? = { _ in nil }
+        ) {
+            self.username = username
+            self.password = password
+            self.address = address
+            self.device = device
+        }
+    }
+
+    package enum Outcome: Sendable {
+        /// The password is the user's, who is enabled. `clearing` is the counter that it clears, together
+        /// with whatever it was asked for.
+        case right(User, StoredPasswordHash, clearing: AttemptKey)
+        /// Unknown user, wrong password, disabled user, or one whose password may not be tried now.
+        case refused
+        /// Too many failures from this address.
+        case slowDown(seconds: Int64)
+    }
+
+    private let store: any Store
+    private let node: Node
+    private let hasher: PasswordHasher
+    private let addresses: AddressThrottle
+    private let floor: FailureFloor
+    private let entropy: Entropy
+    private let clock: @Sendable () -> Instant
+    private let logger = Logger(label: "gatehouse.passwords")
+    /// Verified when there is no hash to verify, so that an unknown user costs what a known one does.
+    private let decoy: PepperedHash
+    private let nobody: UserID
+
+    /// - Throws: what the hasher throws; it makes the decoy.
+    package init(
+        store: any Store, node: Node, hasher: PasswordHasher, addresses: AddressThrottle,
+        entropy: Entropy, clock: @escaping @Sendable () -> Instant
+    ) async throws {
+        self.store = store
+        self.node = node
+        self.hasher = hasher
+        self.addresses = addresses
+        self.entropy = entropy
+        self.clock = clock
+        floor = FailureFloor(clock: clock)
+        nobody = try UserID.random(from: entropy)
+        let random = try entropy.bytes(32).map { hexDigit($0) }
+        decoy = PepperedHash(
+            try await hasher.hash(try Password(random.span)), peppers: .none)
+        // Verified once, which also tells how long the slowest hash takes at first.
+        _ = try await hasher.verify(try Password(random.span), against: floor.observed(decoy))
+    }
+
+    // MARK: Trying
+
+    /// Tries a password. What can't be a username or a password at all is refused at once, whoever is
+    /// meant; every other refusal takes the same time.
+    ///
+    /// - Throws: `PasswordHasherError`, `StoreError`, or `Unready`: nobody can tell now.
+    package func check(_ attempt: Try) async throws -> Outcome {
+        guard let username = try? Username(utf8: attempt.username.span),
+            let password = try? Password(attempt.password.span)
+        else { return .refused }
+        let clock = ContinuousClock()
+        let start = clock.now
+        let ring = try await ring()
+        let user = try await store.user(named: username)
+        let device = await attempt.device(user?.id ?? nobody)
+        let key = try attemptKey(user, username, device: device, ring: ring)
+
+        // A known device has an allowance of its own: neither strangers nor neighbours use it up.
+        let isCharged = device == nil
+        if isCharged, let seconds = addresses.charge(attempt.address, at: self.clock().boot) {
+            logger.notice(
+                "address must wait", metadata: ["event": "excess_rate_limit_exceeded"])
+            return .slowDown(seconds: seconds)
+        }
+        let outcome: Outcome
+        do {
+            outcome = try await tryOnce(password, of: user, counter: key, ring: ring)
+        } catch {
+            if isCharged { addresses.refund(attempt.address, at: self.clock().boot) }
+            throw error
+        }
+        if case .right = outcome {
+            if isCharged { addresses.refund(attempt.address, at: self.clock().boot) }
+            return outcome
+        }
+        // The client may have gone; then nobody measures.
+        try? await clock.sleep(until: start.advanced(by: floor.duration))
+        return .refused
+    }
+
+    private func tryOnce(
+        _ password: consuming Password, of user: User?, counter key: AttemptKey, ring: Keyring
+    ) async throws -> Outcome {
+        switch try await store.chargeAttempt(key, user: user?.id, at: clock().wall) {
+        case .admitted: break
+        case .wait, .exhausted:
+            logger.notice(
+                "sign-in must wait",
+                metadata: ["event": "authn_login_lock", "user": "\(user?.id.text ?? "unknown")"])
+            return .refused
+        }
+        let isRight: Bool
+        do {
+            isRight = try await verify(password, of: user, ring: ring)
+        } catch {
+            await refund(key)
+            throw error
+        }
+        guard isRight, let user, let text = user.passwordHash, user.state == .enabled else {
+            // The name that was tried may be a password in the wrong field: it is not written.
+            logger.notice(
+                "password refused",
+                metadata: [
+                    "event": "authn_login_fail", "user": "\(user?.id.text ?? "unknown")",
+                ])
+            return .refused
+        }
+        return .right(user, StoredPasswordHash(user: user.id, text: text), clearing: key)
+    }
+
+    private func verify(
+        _ password: consuming Password, of user: User?, ring: Keyring
+    ) async throws -> Bool {
+        guard let user, let text = user.passwordHash else {
+            _ = try await hasher.verify(password, against: floor.observed(decoy))
+            return false
+        }
+        let stored: PasswordHash
+        do throws(PasswordHashRefusal) {
+            stored = try PasswordHash(text)
+            let layers = stored.layers
+            guard layers.allSatisfy({ id in ring.dataKeys.contains { $0.id == id } }) else {
+                throw .layers
+            }
+        } catch {
+            // Somebody wrote to the database. It is nobody's password until it is set again.
+            logger.error(
+                "stored password hash refused",
+                metadata: ["user": "\(user.id.text)", "reason": "\(error)"])
+            try await store.note(
+                AuditEvent(.passwordHashRefused, by: .server, user: user.id), at: clock().wall)
+            _ = try await hasher.verify(password, against: floor.observed(decoy))
+            return false
+        }
+        return try await hasher.verify(
+            password, against: floor.observed(PepperedHash(stored, peppers: ring.peppers)))
+    }
+
+    /// The counter that a try is charged to: the device's where it is known, else the name's.
+    private func attemptKey(
+        _ user: User?, _ username: Username, device: Identifier?, ring: Keyring
+    ) throws -> AttemptKey {
+        guard let lookUp = ring.lookUpKey else { throw Unready.noLookUpKey }
+        let name = try AttemptKey(username, key: lookUp)
+        guard let user, let device else { return name }
+        return try AttemptKey(device: device, of: user.id, key: lookUp)
+    }
+
+    /// Why passwords can't be tried or made now.
+    package enum Unready: Error { case noKeyring, noLookUpKey }
+
+    private func ring() async throws -> Keyring {
+        guard let ring = await node.loadedKeyring else { throw Unready.noKeyring }
+        return ring
+    }
+
+    // MARK: Counters
+
+    /// Takes back a charge: no password was tried, or the try has to be made again. When that fails too,
+    /// the charge stays, on the safe side.
+    func refund(_ counter: AttemptKey) async {
+        do { try await store.refundAttempt(counter, at: clock().wall) } catch {
+            logger.error("charge not taken back", metadata: ["failure": "\(error)"])
+        }
+    }
+
+    /// The failures in a row on a user's name.
+    package func attempts(on username: Username) async throws -> AttemptCount? {
+        try await store.attempts(AttemptKey(username, key: try await lookUpKey()))
+    }
+
+    /// Forgets them, as the owner asks who has signed in.
+    package func clearAttempts(on username: Username, user: UserID) async throws {
+        try await store.clearAttempts(
+            AttemptKey(username, key: try await lookUpKey()),
+            audit: AuditEvent(.passwordAttemptsReset, by: .server, user: user), at: clock().wall)
+    }
+
+    // MARK: Setting
+
+    /// What is stored of a new password.
+    package func hash(_ password: consuming Password) async throws -> String {
+        let peppers = try await ring().peppers
+        return try peppers.sealing(try await hasher.hash(password)).text
+    }
+
+    package func lookUpKey() async throws -> LookUpKey {
+        guard let key = try await ring().lookUpKey else { throw Unready.noLookUpKey }
+        return key
+    }
+
+    /// Hashes a password that was right again, if its hash is weaker than a new one would be. Returns at
+    /// once; a failure leaves the old hash, which the next sign-in tries again.
+    package func improve(_ stored: StoredPasswordHash, _ password: [UInt8]) {
+        let secret = SecretBytes(copying: password.span)
+        Task {
+            do {
+                let pepper = try await ring().peppers.current
+                let hash = try? PasswordHash(stored.text)
+                guard hash?.isBelow(hasher.parameters, pepper: pepper) ?? true else { return }
+                let text = try await self.hash(try secret.withSpan { try Password($0) })
+                _ = try await store.replacePasswordHashes(
+                    [(stored, text)], audit: [], at: clock().wall)
+            } catch {
+                logger.notice("password not hashed again", metadata: ["failure": "\(error)"])
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+// `gatehouse passwords pepper`: list, rotate.
+
+import ArgumentParser
+import GatehouseCore
+import GatehouseStore
+
+struct PepperCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pepper",
+        abstract: "Look at and rotate the peppers under which password hashes are sealed.",
+        subcommands: [List.self, Rotate.self])
+
+    /// Hashes read, and written, in one transaction.
+    private static let batch = 500
+
+    /// Gives every stored hash of ours to `body`, in batches; says how many others there are: those wait
+    /// for their users' next sign-in.
+    private static func forEachBatch(
+        in store: any Store,
+        _ body: ([(stored: StoredPasswordHash, hash: PasswordHash)]) async throws -> Void
+    ) async throws -> Int {
+        var last: UserID?
+        var foreign = 0
+        while true {
+            let page = try await store.passwordHashes(after: last, limit: batch)
+            let ours = page.compactMap { stored in
+                (try? PasswordHash(stored.text)).map { (stored, $0) }
+            }
+            foreign += page.count - ours.count
+            if !ours.isEmpty { try await body(ours) }
+            guard page.count == batch else { return foreign }
+            last = page.last?.user
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List the peppers, and how many users' hashes depend on each.")
+        @OptionGroup var options: CommonOptions
+
+        private struct Pepper: Encodable {
+            let key: String
+            let created: Int64
+            let activated: Int64?
+            let users: Int
+        }
+
+        private struct Peppers: Encodable {
+            let peppers: [Pepper]
+            /// Hashes of ours under no pepper, and other systems' hashes.
+            let without: Int
+            let foreign: Int
+        }
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            var users: [KeyID: Int] = [:]
+            var without = 0
+            let foreign = try await PepperCommand.forEachBatch(in: workshop.store) { hashes in
+                for (_, hash) in hashes {
+                    if hash.layers.isEmpty { without += 1 }
+                    for layer in Set(hash.layers) { users[layer, default: 0] += 1 }
+                }
+            }
+            let keys = try await workshop.keyring().dataKeys.filter { $0.purpose == .pepper }
+            if options.json {
+                return try Output.json(
+                    Peppers(
+                        peppers: keys.map {
+                            Pepper(
+                                key: $0.id.text, created: $0.created.seconds,
+                                activated: $0.activated?.seconds, users: users[$0.id] ?? 0)
+                        }, without: without, foreign: foreign))
+            }
+            Output.table(
+                ["pepper", "created", "activated", "users"],
+                keys.map {
+                    [
+                        $0.id.text, Output.text($0.created), Output.text($0.activated),
+                        "\(users[$0.id] ?? 0)",
+                    ]
+                })
+            print("without a pepper: \(without); other systems' hashes: \(foreign)")
+        }
+    }
+
+    struct Rotate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lay a new pepper over every password hash, without the passwords.",
+            discussion: """
+                Works beside running servers, and may be run again after an interruption: while the \
+                newest pepper does not lie over every hash, the command goes on with that one. Hashes \
+                of other systems get the pepper when their users sign in.
+                """)
+        @OptionGroup var options: CommonOptions
+
+        private struct Result: Encodable {
+            let pepper: String
+            let layered: Int
+            let already: Int
+            let changed_meanwhile: Int
+            let full: Int
+            let foreign: Int
+        }
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            if try await !isUnfinished(workshop) {
+                _ = try await workshop.changeKeyring { ring in
+                    let next = try ring.addingDataKey(
+                        .pepper, at: workshop.now(), entropy: .system)
+                    let added = next.pendingDataKeys.map(\.id)
+                    return Workshop.RingChange(
+                        ring: next,
+                        audit: added.map { AuditEvent(.keyAdded, by: .command, key: $0) },
+                        keys: added)
+                }
+            }
+            // No server may meet a hash whose pepper it has not loaded.
+            while try await workshop.keyring().pendingDataKeys.contains(where: {
+                $0.purpose == .pepper
+            }) {
+                _ = try await workshop.activateWithoutServers()
+                try await Task.sleep(for: .milliseconds(NodeWait.pollMilliseconds))
+            }
+            try await layer(workshop)
+        }
+
+        /// Whether the newest pepper is still to be activated, or laid over some hash.
+        private func isUnfinished(_ workshop: Workshop) async throws -> Bool {
+            let ring = try await workshop.keyring()
+            if ring.pendingDataKeys.contains(where: { $0.purpose == .pepper }) { return true }
+            var isUnfinished = false
+            _ = try await PepperCommand.forEachBatch(in: workshop.store) { hashes in
+                isUnfinished =
+                    isUnfinished
+                    || hashes.contains {
+                        $0.hash.layers.last != ring.peppers.current
+                            && $0.hash.layers.count < PasswordHash.maximumLayers
+                    }
+            }
+            return isUnfinished
+        }
+
+        private func layer(_ workshop: Workshop) async throws {
+            let peppers = try await workshop.keyring().peppers
+            guard let current = peppers.current else {
+                throw CommandFailure.environment("the keyring has no pepper")
+            }
+            var (layered, already, tried, full) = (0, 0, 0, 0)
+            let foreign = try await PepperCommand.forEachBatch(in: workshop.store) { hashes in
+                var changes: [(old: StoredPasswordHash, new: String)] = []
+                for (stored, hash) in hashes {
+                    if hash.layers.last == current {
+                        already += 1
+                    } else if hash.layers.count >= PasswordHash.maximumLayers {
+                        full += 1
+                    } else {
+                        changes.append((stored, try peppers.sealing(hash).text))
+                    }
+                }
+                guard !changes.isEmpty else { return }
+                tried += changes.count
+                layered += try await workshop.store.replacePasswordHashes(
+                    changes, audit: [], at: workshop.now())
+            }
+            try await workshop.store.note(
+                AuditEvent(.pepperLayered, by: .command, key: current), at: workshop.now())
+            if options.json {
+                return try Output.json(
+                    Result(
+                        pepper: current.text, layered: layered, already: already,
+                        changed_meanwhile: tried - layered, full: full, foreign: foreign))
+            }
+            print(
+                "pepper \(current.text) lies over \(layered + already) password hashes, \(layered) new"
+            )
+            if tried > layered { print("changed meanwhile: \(tried - layered); run it again") }
+            if full > 0 {
+                print("under \(PasswordHash.maximumLayers) peppers already, left alone: \(full)")
+            }
+            if foreign > 0 { print("other systems' hashes, until the next sign-in: \(foreign)") }
+        }
+    }
+}
