@@ -174,6 +174,7 @@ let package = Package(
             dependencies: [
                 "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
                 "GatehouseTestSupport", "CAllocationCount",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
         .testTarget(

@@ -25,7 +25,8 @@ final class FrontFixture: Sendable {
     let door: FrontDoor
 
     init(
-        registration: Registration = .open, basePath: String = "/", threads: Int = 2,
+        registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
+        basePath: String = "/", threads: Int = 2,
         queue: Int = 1000
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -52,7 +53,8 @@ final class FrontFixture: Sendable {
             let origin = Origin(Self.origin), let other = Origin("https://shop.example")
         else { throw NotReady() }
         accounts = try await Accounts(
-            registration: registration, store: store, sealer: sealer, node: node, hasher: hasher,
+            registration: registration, usernames: usernames, store: store, sealer: sealer,
+            node: node, hasher: hasher,
             limits: limits, entropy: .system, clock: { instant(noon) })
         door = try FrontDoor(
             settings: FrontDoorSettings(
