@@ -59,14 +59,17 @@ struct UserOutput: Encodable {
     let epoch: UInt32
     let created: Int64
     let has_password: Bool
+    /// Where one user is shown.
+    let former_usernames: [String]?
 
-    init(_ user: User) {
+    init(_ user: User, formerNames: [NameRecord]? = nil) {
         id = user.id.text
         username = user.username.text
         state = user.state.rawValue
         epoch = user.epoch
         created = user.created.seconds
         has_password = user.passwordHash != nil
+        former_usernames = formerNames?.map(\.username.text)
     }
 }
 

@@ -148,7 +148,8 @@ struct Server {
             throw CommandFailure.environment("session.idle is longer than session.absolute")
         }
         let accounts = try await Accounts(
-            registration: settings.registration, store: store, sealer: sealer, node: node,
+            registration: settings.registration, usernames: settings.usernames, store: store,
+            sealer: sealer, node: node,
             hasher: hasher, limits: limits, entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
@@ -197,6 +198,14 @@ struct Server {
                     AuditEvent(.keyAdded, by: .server, key: id),
                     AuditEvent(.keyActivated, by: .server, key: id),
                 ], store: store, rootKey: rootKey, at: now, entropy: .system)
+        }
+        let reserved = try UsernamePolicy.reservedNames.map { try Username($0) }
+        if try await !store.reserveNames(reserved + settings.moreReservedNames, at: now) {
+            logger.error(
+                "nobody can register: the usernames' skeletons are of another version",
+                metadata: [
+                    "version": "\(Username.skeletonVersion)", "hint": "gatehouse users reindex",
+                ])
         }
         return store
     }

@@ -1,4 +1,4 @@
-// `gatehouse users`: add, list, show, disable, enable.
+// `gatehouse users`: add, invite, recover, list, show, disable, enable.
 
 import ArgumentParser
 import Foundation
@@ -11,9 +11,10 @@ import GatehouseWeb
 
 struct UsersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "users", abstract: "Add, list and switch users.",
+        commandName: "users", abstract: "Add, list, rename, switch and delete users.",
         subcommands: [
-            Add.self, Invite.self, Recover.self, List.self, Show.self, Disable.self, Enable.self,
+            Add.self, Invite.self, Recover.self, List.self, Show.self, Rename.self, Disable.self,
+            Enable.self, Delete.self, Reindex.self,
         ])
 
     struct Add: AsyncParsableCommand {
@@ -28,28 +29,32 @@ struct UsersCommand: AsyncParsableCommand {
         @Argument(help: "The username.") var name: String
         @Flag(help: "Read the password from standard input; one line end is not part of it.")
         var passwordStdin = false
+        @Flag(help: "Take the name although it is reserved, or looks like one that is.")
+        var reserved = false
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
-            let username = try CommonOptions.username(name)
+            let settings = try options.settings()
+            let store = try options.openStore(settings)
+            let username = try CommonOptions.newUsername(name, settings)
             // A taken name is told before a hash is made; the constraint still decides below.
-            guard try await store.user(named: username) == nil else { throw taken(username) }
+            guard try await store.user(named: username) == nil else {
+                throw UsersCommand.taken(username)
+            }
             let hash = passwordStdin ? try await hashFromStandardInput() : nil
             let id = try UserID.random(from: .system)
             let outcome = try await store.addUser(
-                username, id: id, passwordHash: hash,
+                username, id: id, passwordHash: hash, takingReserved: reserved,
                 audit: AuditEvent(.userCreated, by: .command, user: id),
                 at: SystemClock.now().wall)
-            guard case .added(let user) = outcome else { throw taken(username) }
+            guard case .added(let user) = outcome else {
+                throw outcome == .skeletonsOutdated
+                    ? UsersCommand.skeletonsOutdated : UsersCommand.taken(username)
+            }
             if options.json {
                 try Output.json(UserOutput(user))
             } else {
                 print("added \(user.username.text), user \(user.id.text)")
             }
-        }
-
-        private func taken(_ username: Username) -> CommandFailure {
-            .refused("the username \(username.text) is taken")
         }
 
         private func hashFromStandardInput() async throws -> String {
@@ -154,7 +159,7 @@ struct UsersCommand: AsyncParsableCommand {
                 guard page.count == Self.pageSize else { break }
             }
             if options.json {
-                try Output.json(["users": users.map(UserOutput.init)])
+                try Output.json(["users": users.map { UserOutput($0) }])
             } else {
                 Output.table(
                     ["username", "state", "created", "user"],
@@ -173,11 +178,17 @@ struct UsersCommand: AsyncParsableCommand {
         func run() async throws {
             let store = try options.openStore(try options.settings())
             let user = try await CommonOptions.user(name, in: store)
-            guard !options.json else { return try Output.json(UserOutput(user)) }
+            let former = try await store.names(of: user.id).filter { $0.state == .former }
+            guard !options.json else {
+                return try Output.json(UserOutput(user, formerNames: former))
+            }
             print("username  \(user.username.text)")
             print("user      \(user.id.text)")
             print("state     \(user.state.rawValue)")
             print("created   \(Output.text(user.created))")
+            for name in former {
+                print("formerly  \(name.username.text), until \(Output.text(name.since))")
+            }
             print("epoch     \(user.epoch)")
             print("password  \(user.passwordHash == nil ? "none" : "set")")
         }
@@ -230,10 +241,20 @@ struct UsersCommand: AsyncParsableCommand {
         _ user: User, _ since: String, _ position: UInt64, in store: any Store,
         options: CommonOptions, wait: Bool
     ) async throws {
+        try await report(
+            UserOutput(user), "\(user.username.text) is \(since) \(user.state.rawValue)", position,
+            in: store, options: options, wait: wait)
+    }
+
+    /// Says what was done, with `wait` once every live server has it.
+    static func report(
+        _ output: some Encodable, _ message: String, _ position: UInt64, in store: any Store,
+        options: CommonOptions, wait: Bool
+    ) async throws {
         let delays =
             wait ? try await NodeWait(store: store).until { $0.position >= position } : []
-        if options.json { return try Output.json(UserOutput(user)) }
-        print("\(user.username.text) is \(since) \(user.state.rawValue)")
+        if options.json { return try Output.json(output) }
+        print(message)
         for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
     }
 }
