@@ -157,6 +157,7 @@ enum Schema {
                 CREATE UNIQUE INDEX names_live ON names (user_id) WHERE state = 'live';
                 CREATE UNIQUE INDEX names_skeleton ON names (skeleton);
                 CREATE INDEX names_by_user ON names (user_id);
+                CREATE INDEX names_reserved ON names (canonical) WHERE state = 'reserved';
                 """)
         _ = try NameTable.rewriteSkeletons(db)
     }

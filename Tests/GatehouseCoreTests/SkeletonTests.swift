@@ -1,5 +1,6 @@
 // Skeletons: names that look alike have one, and it is the same however often it is taken.
 
+import Foundation
 import GatehouseCore
 import GatehouseTestSupport
 import Testing
@@ -57,6 +58,8 @@ import Testing
             }
             guard let name = try? Username(String(text)) else { continue }
             names += 1
+            let decomposed = try? Username(name.text.decomposedStringWithCanonicalMapping)
+            #expect(decomposed?.skeleton == name.skeleton, "seed \(random.seed): \(Array(text))")
             if let again = again(name) {
                 taken += 1
                 #expect(again == name.skeleton, "seed \(random.seed): \(Array(text))")
