@@ -207,6 +207,21 @@ import Testing
         _ = try await store.makeUser("ada")
     }
 
+    @Test func `a deleted user's password hash is gone, and the user is off`() async throws {
+        let store = try open()
+        let id = try UserID.random(from: .system)
+        _ = try await store.addUser(
+            username("ada"), id: id, passwordHash: "$argon2id$marker",
+            audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
+        _ = try await store.deleteUser(
+            id, audit: AuditEvent(.userDeleted, by: .command, user: id), at: time(noon))
+        let queue = try DatabaseQueue(path: path)
+        let row = try queue.read { try Row.fetchOne($0, sql: "SELECT * FROM users") }
+        #expect(row?["password_hash"] as String? == nil)
+        #expect(row?["state"] == "disabled")
+        #expect(row != nil)
+    }
+
     @Test func `deleted content does not stay in the files`() async throws {
         let store = try open()
         let user = try await store.makeUser("ada")
