@@ -29,30 +29,46 @@ import Testing
         #expect(username(left).skeleton != username(right).skeleton)
     }
 
-    @Test func `a skeleton of a skeleton is itself, for every letter there is`() {
+    @Test func `a skeleton of a skeleton is itself, for every letter there is`() async throws {
         var names = 0
         var longest = 0
-        for value in UInt32(0)...0x10FFFF {
-            guard let scalar = Unicode.Scalar(value), let name = try? Username(String(scalar))
+        for value in UInt32(0)...0x2FA1F {
+            // Ideographs and Hangul syllables are many, and much the same.
+            switch value {
+            case 0x3400...0x9FFF, 0xAC00...0xD7A3, 0x20000...0x2FA1F:
+                guard value.isMultiple(of: 64) else { continue }
+            default: break
+            }
+            // Others want to run as well.
+            if value.isMultiple(of: 512) { await Task.yield() }
+            guard let scalar = Unicode.Scalar(value),
+                scalar.isASCII || scalar.properties.isAlphabetic
+                    || scalar.properties.numericType != nil,
+                let name = try? Username(String(scalar))
             else { continue }
             names += 1
             longest = max(longest, name.skeleton.count / name.utf8.count)
-            if let again = again(name) { #expect(again == name.skeleton, "U+\(hex(value))") }
+            if let again = again(name) {
+                #expect(again == name.skeleton, "U+\(String(value, radix: 16))")
+            }
         }
-        #expect(names > 100_000)
+        #expect(names > 10_000)
         #expect(longest * 2 < Username.maximumSkeletonExpansion, "room for the longest name")
     }
 
-    @Test func `a skeleton of a skeleton is itself, for names of many letters`() {
+    @Test func `a skeleton of a skeleton is itself, for names of many letters`() async throws {
         var random = SeededGenerator()
         var names = 0
         var taken = 0
-        while names < 20_000 {
+        while names < 3000 {
+            if names.isMultiple(of: 64) { await Task.yield() }
             var text = String.UnicodeScalarView()
-            for _ in 0..<Int.random(in: 1...6, using: &random) {
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
                 // Half from the first letters of the table: they meet more often.
                 let highest: UInt32 = Bool.random(using: &random) ? 0x600 : 0x30000
-                guard let scalar = Unicode.Scalar(UInt32.random(in: 0x21...highest, using: &random))
+                guard
+                    let scalar = Unicode.Scalar(UInt32.random(in: 0x21...highest, using: &random)),
+                    scalar.properties.isAlphabetic
                 else { continue }
                 text.append(scalar)
             }
@@ -100,6 +116,4 @@ import Testing
         default: false
         }
     }
-
-    private func hex(_ value: UInt32) -> String { String(value, radix: 16) }
 }
