@@ -58,7 +58,8 @@ let package = Package(
         .systemLibrary(name: "CEpoll"),
         .target(
             name: "CDevelopmentCertificate", linkerSettings: [.linkedLibrary("crypto")]),
-        .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
+        .target(
+            name: "CICU", linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
         // What is asked of the machine: clocks, socket paths, limits of the process, certificates.
@@ -173,6 +174,7 @@ let package = Package(
             dependencies: [
                 "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
                 "GatehouseTestSupport", "CAllocationCount",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
         .testTarget(

@@ -6,10 +6,14 @@
 
 #include "gatehouse_icu.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unicode/ubidi.h>
 #include <unicode/uchar.h>
 #include <unicode/unorm2.h>
+#include <unicode/uset.h>
+#include <unicode/uspoof.h>
 #include <unicode/ustring.h>
 #include <unicode/utf16.h>
 
@@ -17,6 +21,7 @@ enum {
     // A byte of UTF-8 never becomes more than one unit of UTF-16.
     source_units = GATEHOUSE_ICU_MAXIMUM_BYTES,
     // NFC makes at most three units of one (U+FB2C), lower case two (U+0130), width mapping one.
+    // Prototypes may be more; what has room as UTF-8 has room here.
     mapped_units = 3 * source_units,
     // The longest compatibility decomposition of a code point has 18 units (U+FDFA).
     compatibility_units = 18,
@@ -65,6 +70,45 @@ static int32_t map_width(
     return written;
 }
 
+// Checks identifiers, and knows prototypes. Made once; ICU only reads it afterwards, from any thread.
+static USpoofChecker *spoof_checker;
+
+static void make_spoof_checker(void) {
+    UErrorCode error = U_ZERO_ERROR;
+    USpoofChecker *checker = uspoof_open(&error);
+    if (U_FAILURE(error)) return;
+    USet *allowed = uset_openEmpty();
+    uset_addAll(allowed, uspoof_getRecommendedSet(&error));
+    uset_addAll(allowed, uspoof_getInclusionSet(&error));
+    uspoof_setAllowedChars(checker, allowed, &error);
+    uspoof_setRestrictionLevel(checker, USPOOF_HIGHLY_RESTRICTIVE);
+    uspoof_setChecks(
+        checker,
+        USPOOF_CHAR_LIMIT | USPOOF_RESTRICTION_LEVEL | USPOOF_MIXED_NUMBERS | USPOOF_INVISIBLE
+            | USPOOF_HIDDEN_OVERLAY,
+        &error);
+    uset_close(allowed);
+    if (U_SUCCESS(error)) spoof_checker = checker;
+}
+
+static const USpoofChecker *shared_spoof_checker(UErrorCode *error) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (pthread_once(&once, make_spoof_checker) != 0 || !spoof_checker) {
+        *error = U_MEMORY_ALLOCATION_ERROR;
+    }
+    return spoof_checker;
+}
+
+static int32_t map_display_order(
+    const UChar *source, int32_t source_count, UChar *mapped, UErrorCode *error) {
+    UBiDi *paragraph = ubidi_openSized(source_count, 0, error);
+    ubidi_setPara(paragraph, source, source_count, UBIDI_LTR, NULL, error);
+    int32_t mapped_count = ubidi_writeReordered(
+        paragraph, mapped, mapped_units, UBIDI_KEEP_BASE_COMBINING | UBIDI_DO_MIRRORING, error);
+    ubidi_close(paragraph);
+    return mapped_count;
+}
+
 static int32_t map_units(
     enum gatehouse_icu_mapping mapping, const UChar *source, int32_t source_count, UChar *mapped,
     UErrorCode *error) {
@@ -78,6 +122,11 @@ static int32_t map_units(
         if (U_FAILURE(*error)) return 0;
         return unorm2_normalize(nfc, source, source_count, mapped, mapped_units, error);
     }
+    case GATEHOUSE_ICU_DISPLAY_ORDER:
+        return map_display_order(source, source_count, mapped, error);
+    case GATEHOUSE_ICU_PROTOTYPES:
+        return uspoof_getSkeleton(
+            shared_spoof_checker(error), 0, source, source_count, mapped, mapped_units, error);
     }
     *error = U_ILLEGAL_ARGUMENT_ERROR;
     return 0;
@@ -159,9 +208,32 @@ uint32_t gatehouse_icu_properties(uint32_t code_point) {
     if (has_compatibility_mapping(character)) properties |= GATEHOUSE_ICU_COMPATIBILITY;
 
     UCharDirection direction = u_charDirection(character);
-    if (direction == U_RIGHT_TO_LEFT || direction == U_RIGHT_TO_LEFT_ARABIC
-        || direction == U_ARABIC_NUMBER) {
+    switch (direction) {
+    case U_RIGHT_TO_LEFT:
+    case U_RIGHT_TO_LEFT_ARABIC:
         properties |= GATEHOUSE_ICU_RIGHT_TO_LEFT;
+        break;
+    case U_LEFT_TO_RIGHT:
+        properties |= GATEHOUSE_ICU_LEFT_TO_RIGHT;
+        break;
+    case U_EUROPEAN_NUMBER:
+        properties |= GATEHOUSE_ICU_EUROPEAN_NUMBER;
+        break;
+    case U_ARABIC_NUMBER:
+        properties |= GATEHOUSE_ICU_ARABIC_NUMBER;
+        break;
+    case U_DIR_NON_SPACING_MARK:
+        properties |= GATEHOUSE_ICU_NONSPACING;
+        break;
+    case U_EUROPEAN_NUMBER_SEPARATOR:
+    case U_COMMON_NUMBER_SEPARATOR:
+    case U_EUROPEAN_NUMBER_TERMINATOR:
+    case U_OTHER_NEUTRAL:
+    case U_BOUNDARY_NEUTRAL:
+        properties |= GATEHOUSE_ICU_NEUTRAL;
+        break;
+    default:
+        break;
     }
 
     int32_t syllable = u_getIntPropertyValue(character, UCHAR_HANGUL_SYLLABLE_TYPE);
@@ -170,4 +242,38 @@ uint32_t gatehouse_icu_properties(uint32_t code_point) {
         properties |= GATEHOUSE_ICU_CONJOINING_JAMO;
     }
     return properties;
+}
+
+enum gatehouse_icu_status gatehouse_icu_inspect_identifier(
+    const uint8_t *text, size_t count, uint32_t *faults) {
+    *faults = 0;
+    if (count > GATEHOUSE_ICU_MAXIMUM_BYTES) return GATEHOUSE_ICU_TOO_LONG;
+    UErrorCode error = U_ZERO_ERROR;
+    UChar units[source_units];
+    int32_t unit_count = 0;
+    u_strFromUTF8(units, source_units, &unit_count, (const char *)text, (int32_t)count, &error);
+    if (U_SUCCESS(error)) error = U_ZERO_ERROR;
+    const USpoofChecker *checker = shared_spoof_checker(&error);
+    int32_t found = uspoof_check(checker, units, unit_count, NULL, &error);
+    if (found & USPOOF_CHAR_LIMIT) *faults |= GATEHOUSE_ICU_RESTRICTED_CHARACTER;
+    if (found & USPOOF_RESTRICTION_LEVEL) *faults |= GATEHOUSE_ICU_MIXED_SCRIPTS;
+    if (found & USPOOF_MIXED_NUMBERS) *faults |= GATEHOUSE_ICU_MIXED_DIGITS;
+    if (found & (USPOOF_INVISIBLE | USPOOF_HIDDEN_OVERLAY)) *faults |= GATEHOUSE_ICU_HIDDEN_MARK;
+    return status_of(error);
+}
+
+static uint32_t major_and_minor(const UVersionInfo version) {
+    return (uint32_t)version[0] << 8 | version[1];
+}
+
+uint32_t gatehouse_icu_version(void) {
+    UVersionInfo version;
+    u_getVersion(version);
+    return major_and_minor(version);
+}
+
+uint32_t gatehouse_icu_unicode_version(void) {
+    UVersionInfo version;
+    u_getUnicodeVersion(version);
+    return major_and_minor(version);
 }

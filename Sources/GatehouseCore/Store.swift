@@ -143,6 +143,9 @@ package struct AuditEvent: Sendable, Equatable {
         case userCreated = "user_created"
         case userDisabled = "user_disabled"
         case userEnabled = "user_enabled"
+        case userRenamed = "user_renamed"
+        case userDeleted = "user_deleted"
+        case skeletonsRewritten = "skeletons_rewritten"
         case userInvited = "user_invited"
         case userRecoveryIssued = "user_recovery_issued"
         case passwordRecovered = "password_recovered"
@@ -198,7 +201,10 @@ package struct AuditRecord: Sendable, Equatable {
 
 package enum AddUserOutcome: Sendable, Equatable {
     case added(User)
+    /// Someone has or had the name or one that looks like it, or it is reserved.
     case nameTaken
+    /// The store's skeletons are of another version than ours: nobody can be given a name.
+    case skeletonsOutdated
     /// The invitation is unknown, used or expired.
     case notInvited
 }
@@ -357,9 +363,10 @@ package protocol Store: Sendable {
 
     // MARK: Users
 
+    /// - Parameter takingReserved: whether the name may be a reserved one, or look like one.
     func addUser(
-        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
-        at now: UnixTime
+        _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
+        audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome
     func user(named username: Username) async throws(StoreError) -> User?
     /// In the order of their names' bytes, starting after `name`.
@@ -369,11 +376,39 @@ package protocol Store: Sendable {
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome
 
-    /// Adds a user as ``addUser(_:id:passwordHash:audit:at:)`` does, and uses up the invitation.
+    /// Adds a user under a name that is not reserved, and uses up the invitation.
     func addUser(
         _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
         audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome
+
+    // MARK: Names
+
+    /// Whether a user can be given the name, as things stand: ``addUser(_:id:passwordHash:takingReserved:audit:at:)``
+    /// decides.
+    func availability(of username: Username) async throws(StoreError) -> NameAvailability
+    /// What the user is and was called, the latest first.
+    func names(of user: UserID) async throws(StoreError) -> [NameRecord]
+    /// Gives the user another name. The old one stays theirs, to take back; every session ends.
+    func renameUser(
+        _ id: UserID, to username: Username, takingReserved: Bool, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> RenameOutcome
+    /// Ends every session of the user, and takes password and links away. Nobody finds the user
+    /// again, and nobody is ever given one of their names.
+    func deleteUser(
+        _ id: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome
+    /// Makes `names` the reserved ones, but for those that a user has or had. False, and nothing is
+    /// changed, when the store's skeletons are of another version than ours.
+    func reserveNames(_ names: [Username], at now: UnixTime) async throws(StoreError) -> Bool
+    /// What ``rewriteSkeletons(audit:at:)`` would do.
+    func skeletonReport() async throws(StoreError) -> SkeletonReport
+    /// Makes the skeletons ours. Of names that look alike the oldest keeps its skeleton, and with it
+    /// the place that no new name takes; all of them stay.
+    func rewriteSkeletons(
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> SkeletonReport
 
     // MARK: Single-use links
 
@@ -459,4 +494,16 @@ package protocol Store: Sendable {
     func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int
     /// Reads the whole database for damage: findings in words, empty when there are none.
     func integrityFindings() async throws(StoreError) -> [String]
+}
+
+extension Store {
+    /// Adds a user under a name that is not reserved.
+    package func addUser(
+        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await addUser(
+            username, id: id, passwordHash: passwordHash, takingReserved: false, audit: audit,
+            at: now)
+    }
 }

@@ -14,6 +14,10 @@ enum UnicodeText {
         case lowerCase
         /// Normalisation form C (UAX 15).
         case nfc
+        /// The order in which text is shown (UAX 9), in a line from left to right.
+        case displayOrder
+        /// What every character looks like: internalSkeleton (UTS 39 section 4).
+        case prototypes
     }
 
     enum Failure: Error {
@@ -56,6 +60,39 @@ enum UnicodeText {
         output.removeSubrange(count...)
         return output
     }
+
+    /// What UTS 39 finds wrong with `identifier`, which is valid UTF-8 of at most `maximumBytes`.
+    static func faults(of identifier: [UInt8]) -> IdentifierFaults {
+        var faults: UInt32 = 0
+        let status = unsafe identifier.withUnsafeBufferPointer { text in
+            // SAFETY: the buffer is as large as its count says, for the length of the call.
+            unsafe gatehouse_icu_inspect_identifier(text.baseAddress, text.count, &faults)
+        }
+        precondition(
+            status == GATEHOUSE_ICU_OK, "ICU does not work here, or was given no identifier")
+        return IdentifierFaults(rawValue: faults)
+    }
+
+    /// The versions of ICU and of its Unicode data.
+    static var version: String {
+        func text(_ version: UInt32) -> String { "\(version >> 8).\(version & 0xFF)" }
+        return "ICU \(text(gatehouse_icu_version())), "
+            + "Unicode \(text(gatehouse_icu_unicode_version()))"
+    }
+}
+
+/// What makes an identifier easy to mistake for another, or not one that people write.
+struct IdentifierFaults: OptionSet {
+    let rawValue: UInt32
+
+    /// Its Identifier_Status is not Allowed (UTS 39 section 3.1).
+    static let restrictedCharacter = Self(rawValue: GATEHOUSE_ICU_RESTRICTED_CHARACTER)
+    /// Neither of one script nor Highly Restrictive (UTS 39 section 5.2).
+    static let mixedScripts = Self(rawValue: GATEHOUSE_ICU_MIXED_SCRIPTS)
+    /// Digits of several decimal systems (UTS 39 section 5.3).
+    static let mixedDigits = Self(rawValue: GATEHOUSE_ICU_MIXED_DIGITS)
+    /// Repeated, or over a letter that has it already (UTS 39 section 5.4).
+    static let hiddenMark = Self(rawValue: GATEHOUSE_ICU_HIDDEN_MARK)
 }
 
 /// What a code point is, as far as names and passwords care.
@@ -83,8 +120,18 @@ struct CodePointProperties: OptionSet {
     static let invisible = Self(rawValue: GATEHOUSE_ICU_INVISIBLE)
     /// NFKC changes it (RFC 8264 section 9.17).
     static let compatibility = Self(rawValue: GATEHOUSE_ICU_COMPATIBILITY)
-    /// Bidi_Class R, AL or AN.
+    /// Bidi_Class R or AL.
     static let rightToLeft = Self(rawValue: GATEHOUSE_ICU_RIGHT_TO_LEFT)
+    /// Bidi_Class L.
+    static let leftToRight = Self(rawValue: GATEHOUSE_ICU_LEFT_TO_RIGHT)
+    /// Bidi_Class EN.
+    static let europeanNumber = Self(rawValue: GATEHOUSE_ICU_EUROPEAN_NUMBER)
+    /// Bidi_Class AN.
+    static let arabicNumber = Self(rawValue: GATEHOUSE_ICU_ARABIC_NUMBER)
+    /// Bidi_Class NSM.
+    static let nonspacing = Self(rawValue: GATEHOUSE_ICU_NONSPACING)
+    /// Bidi_Class ES, CS, ET, ON or BN.
+    static let neutral = Self(rawValue: GATEHOUSE_ICU_NEUTRAL)
     /// A letter that makes a Hangul syllable only with others (RFC 8264 section 9.9).
     static let conjoiningJamo = Self(rawValue: GATEHOUSE_ICU_CONJOINING_JAMO)
 }
@@ -95,6 +142,8 @@ extension UnicodeText.Mapping {
         case .width: GATEHOUSE_ICU_WIDTH
         case .lowerCase: GATEHOUSE_ICU_LOWER_CASE
         case .nfc: GATEHOUSE_ICU_NFC
+        case .displayOrder: GATEHOUSE_ICU_DISPLAY_ORDER
+        case .prototypes: GATEHOUSE_ICU_PROTOTYPES
         }
     }
 }

@@ -5,8 +5,9 @@
 /// Two spellings name the same user exactly when their canonical bytes are equal, here and in the
 /// store; `String` is not compared, since its `==` is canonical equivalence.
 ///
-/// What is accepted is narrower than the PRECIS IdentifierClass (RFC 8264 section 4.2): nothing whose
-/// safety depends on its neighbours, and nothing written from right to left.
+/// What is accepted is narrower than the PRECIS IdentifierClass (RFC 8264 section 4.2): of what is
+/// allowed in some contexts only, no more than the Arabic digits. What is accepted for *new* names is
+/// narrower still, and configured: ``UsernamePolicy``.
 package struct Username: Hashable, Sendable {
     /// The longest canonical form: a name travels in every token and every `x-auth-username`, where
     /// percent-encoding triples it.
@@ -83,10 +84,17 @@ package struct Username: Hashable, Sendable {
         guard let text = try? UTF8Span(validating: canonical) else { throw .invalidUTF8 }
         var scalars = text.makeUnicodeScalarIterator()
         var isFirst = true
+        // RFC 5892 appendices A.8 and A.9: these two kinds of digits never stand in one name.
+        var hasArabicDigit = false
+        var hasExtendedArabicDigit = false
         while let scalar = scalars.next() {
             if let refusal = refusal(of: scalar, isFirst: isFirst) { throw refusal }
             isFirst = false
+            if (0x0660...0x0669).contains(scalar.value) { hasArabicDigit = true }
+            if (0x06F0...0x06F9).contains(scalar.value) { hasExtendedArabicDigit = true }
         }
+        if hasArabicDigit && hasExtendedArabicDigit { throw .mixedDigits }
+        guard BidiRule.holds(for: text) else { throw .mixedDirections }
     }
 
     private static let fullStop = UInt8(ascii: ".")
@@ -100,7 +108,6 @@ package struct Username: Hashable, Sendable {
         if properties.contains(.space) { return .space }
         if properties.contains(.invisible) { return .invisibleCharacter }
         if properties.contains(.compatibility) { return .compatibilityCharacter }
-        if properties.contains(.rightToLeft) { return .rightToLeftCharacter }
         if properties.isDisjoint(with: [.letter, .mark, .digit]) { return .otherCharacter }
         if properties.contains(.conjoiningJamo) || isException(scalar) { return .otherCharacter }
         if isFirst && properties.contains(.mark) { return .leadingMark }
@@ -108,10 +115,10 @@ package struct Username: Hashable, Sendable {
     }
 
     /// Letters, marks and digits that RFC 8264 section 9.6 (Exceptions) disallows, or allows only in
-    /// some contexts. The others that it names are refused as no letters, or as right-to-left.
+    /// some contexts. The others that it names are refused as no letters.
     private static func isException(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
-        case 0x06F0...0x06F9: true  // extended Arabic-Indic digits
+        case 0x0640, 0x07FA: true  // Arabic tatweel, N'Ko lajanyalan
         case 0x302E, 0x302F: true  // Hangul tone marks
         case 0x3031...0x3035, 0x303B: true  // vertical kana repeat marks and iteration mark
         default: false
@@ -131,7 +138,8 @@ package enum UsernameRefusal: Error, Hashable, CaseIterable, Sendable {
     case unassignedCharacter
     /// A presentation form of other characters, such as a ligature or a mathematical letter.
     case compatibilityCharacter
-    case rightToLeftCharacter
+    /// Against the Bidi rule (RFC 5893 section 2): it could be shown in another order.
+    case mixedDirections
     /// Neither a letter, a mark or a digit, nor ASCII.
     case otherCharacter
     case leadingMark
@@ -139,6 +147,19 @@ package enum UsernameRefusal: Error, Hashable, CaseIterable, Sendable {
     case fullStopAtEdge
     /// The mappings never settle (RFC 8264 section 7).
     case unstable
+    /// Digits of several systems (RFC 5892 appendices A.8 and A.9, UTS 39 section 5.3).
+    case mixedDigits
+
+    // What only new names are held to (``UsernamePolicy``).
+
+    /// Outside the ASCII subset.
+    case notPlain
+    /// Identifier_Status is not Allowed (UTS 39 section 3.1).
+    case restrictedCharacter
+    /// Less than Highly Restrictive (UTS 39 section 5.2).
+    case mixedScripts
+    /// A mark that another one hides (UTS 39 section 5.4).
+    case hiddenMark
 
     fileprivate init(_ failure: UnicodeText.Failure) {
         switch failure {
@@ -159,14 +180,22 @@ package enum UsernameRefusal: Error, Hashable, CaseIterable, Sendable {
         case .unassignedCharacter: "The username contains a character that Unicode does not define."
         case .compatibilityCharacter:
             "The username contains a special form of another character; write the plain one."
-        case .rightToLeftCharacter:
-            "The username contains a character that is written from right to left, "
-                + "which is not supported."
+        case .mixedDirections:
+            "The username mixes characters that are written from left to right and from right to "
+                + "left, or ends with a sign."
         case .otherCharacter:
             "The username may contain letters, digits, and the signs of an English keyboard only."
         case .leadingMark: "The username starts with a combining mark."
         case .fullStopAtEdge: "The username starts or ends with a full stop."
         case .unstable: "The username has no stable spelling."
+        case .mixedDigits: "The username mixes digits of several kinds."
+        case .notPlain:
+            "The username may contain the letters a to z, digits, full stops, hyphens and "
+                + "underscores only."
+        case .restrictedCharacter:
+            "The username contains a character that is not in common use in names."
+        case .mixedScripts: "The username mixes letters of several alphabets."
+        case .hiddenMark: "The username contains a mark that can't be seen."
         }
     }
 }

@@ -319,12 +319,13 @@ package final class SQLiteStore: Store {
         """
 
     package func addUser(
-        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
-        at now: UnixTime
+        _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
+        audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
         try await write(at: now) { db in
             try Self.addUser(
-                username, id: id, passwordHash: passwordHash, audit: audit, db, at: now)
+                username, id: id, passwordHash: passwordHash, takingReserved: takingReserved,
+                audit: audit, db, at: now)
         }
     }
 
@@ -337,7 +338,8 @@ package final class SQLiteStore: Store {
                 return .notInvited
             }
             let outcome = try Self.addUser(
-                username, id: id, passwordHash: passwordHash, audit: audit, db, at: now)
+                username, id: id, passwordHash: passwordHash, takingReserved: false, audit: audit,
+                db, at: now)
             // A taken name leaves the invitation for another try.
             if case .added = outcome { try Self.useUp(invitation, db, at: now) }
             return outcome
@@ -345,20 +347,19 @@ package final class SQLiteStore: Store {
     }
 
     private static func addUser(
-        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
-        _ db: Database, at now: UnixTime
+        _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
+        audit: AuditEvent, _ db: Database, at now: UnixTime
     ) throws -> AddUserOutcome {
         let user = User(
             id: id, username: username, state: .enabled, epoch: 0, created: now,
             passwordHash: passwordHash)
-        // The constraint decides, not a look-up before it (REQUIREMENTS USR-1).
-        try db.execute(
-            sql: """
-                INSERT INTO names (canonical, user_id, state, since) VALUES (?, ?, 'live', ?)
-                ON CONFLICT (canonical) DO NOTHING
-                """,
-            arguments: [username.text, id.value.data, now.seconds])
-        guard db.changesCount == 1 else { return .nameTaken }
+        switch try NameTable.claim(
+            username, for: id, as: .live, takingReserved: takingReserved, db, at: now)
+        {
+        case .claimed: break
+        case .taken: return .nameTaken
+        case .outdated: return .skeletonsOutdated
+        }
         try db.execute(
             sql: """
                 INSERT INTO users (id, state, epoch, created, password_hash)
@@ -369,6 +370,78 @@ package final class SQLiteStore: Store {
             ])
         try append(audit, to: db, at: now)
         return .added(user)
+    }
+
+    // MARK: Names
+
+    package func availability(
+        of username: Username
+    ) async throws(StoreError) -> NameAvailability {
+        try await read { try NameTable.availability(of: username, $0) }
+    }
+
+    package func names(of user: UserID) async throws(StoreError) -> [NameRecord] {
+        try await read { try NameTable.names(of: user, $0) }
+    }
+
+    package func renameUser(
+        _ id: UserID, to username: Username, takingReserved: Bool, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> RenameOutcome {
+        try await write(at: now) { db in
+            guard let user = try Self.user(id, db) else { return .notFound }
+            guard user.username != username else { return .unchanged(user) }
+            switch try NameTable.rename(
+                id, to: username, takingReserved: takingReserved, db, at: now)
+            {
+            case .claimed: break
+            case .taken: return .nameTaken
+            case .outdated: return .skeletonsOutdated
+            }
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.raiseEpoch(of: user, db, at: now)
+            guard let renamed = try Self.user(id, db) else { throw StoreError.damaged("names") }
+            return .renamed(renamed, position: position)
+        }
+    }
+
+    package func deleteUser(
+        _ id: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard let user = try Self.user(id, db) else { return .notFound }
+            let ended = try Self.countLive(of: user, db, at: now)
+            try Self.useUpLinks(of: id, db, at: now)
+            try db.execute(
+                sql: "UPDATE users SET state = 'disabled', password_hash = NULL WHERE id = ?",
+                arguments: [id.value.data])
+            try db.execute(
+                sql: "UPDATE names SET state = 'deleted', since = ? WHERE user_id = ?",
+                arguments: [now.seconds, id.value.data])
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.raiseEpoch(of: user, db, at: now)
+            return .revoked(position: position, sessions: ended)
+        }
+    }
+
+    package func reserveNames(
+        _ names: [Username], at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try await write(at: now) { try NameTable.reserve(names, $0, at: now) }
+    }
+
+    package func skeletonReport() async throws(StoreError) -> SkeletonReport {
+        try await read { try NameTable.report($0) }
+    }
+
+    package func rewriteSkeletons(
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> SkeletonReport {
+        try await write(at: now) { db in
+            let report = try NameTable.rewriteSkeletons(db)
+            try Self.append(audit, to: db, at: now)
+            return report
+        }
     }
 
     // MARK: Single-use links
@@ -669,9 +742,7 @@ package final class SQLiteStore: Store {
     ) async throws(StoreError) -> RevocationOutcome {
         try await write(at: now) { db in
             guard let user = try Self.user(user, db) else { return .notFound }
-            let ended = try Self.countLive(
-                db, where: "user_id = :user AND epoch = :epoch",
-                arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
+            let ended = try Self.countLive(of: user, db, at: now)
             try Self.append(audit, to: db, at: now)
             let position = try Self.raiseEpoch(of: user, db, at: now)
             return .revoked(position: position, sessions: ended)
@@ -700,6 +771,14 @@ package final class SQLiteStore: Store {
                 deadline: max(deadline, now), at: now)
             return .revoked(position: position, sessions: ended)
         }
+    }
+
+    private static func countLive(
+        of user: User, _ db: Database, at now: UnixTime
+    ) throws -> Int {
+        try countLive(
+            db, where: "user_id = :user AND epoch = :epoch",
+            arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
     }
 
     private static func countLive(

@@ -7,12 +7,13 @@ enum Schema {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1", migrate: createFirstTables)
         migrator.registerMigration("2", migrate: createLinks)
+        migrator.registerMigration("3", migrate: addSkeletons)
         migrator.registerMigration("4", migrate: createAttempts)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "4"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -127,6 +128,41 @@ enum Schema {
                 CREATE INDEX links_by_expiry ON links (expires);
                 """)
     }
+
+    /// Names that look alike, and reserved names, which belong to nobody. A name that was given while
+    /// another looked like it stays, with no skeleton of its own.
+    private static func addSkeletons(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                -- One row: what the skeletons were made by.
+                CREATE TABLE skeletons (
+                    id INTEGER PRIMARY KEY CHECK (id = 1),
+                    version TEXT NOT NULL
+                ) STRICT;
+                INSERT INTO skeletons VALUES (1, '');
+
+                CREATE TABLE new_names (
+                    canonical TEXT PRIMARY KEY COLLATE BINARY
+                        CHECK (length(CAST(canonical AS BLOB)) BETWEEN 1 AND 64),
+                    skeleton TEXT COLLATE BINARY
+                        CHECK (length(CAST(skeleton AS BLOB)) BETWEEN 1 AND 1024),
+                    user_id BLOB REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,
+                    state TEXT NOT NULL CHECK (state IN ('live', 'former', 'deleted', 'reserved')),
+                    since INTEGER NOT NULL,
+                    CHECK ((state = 'reserved') = (user_id IS NULL))
+                ) STRICT, WITHOUT ROWID;
+                INSERT INTO new_names (canonical, user_id, state, since)
+                    SELECT canonical, user_id, state, since FROM names;
+                DROP TABLE names;
+                ALTER TABLE new_names RENAME TO names;
+                CREATE UNIQUE INDEX names_live ON names (user_id) WHERE state = 'live';
+                CREATE UNIQUE INDEX names_skeleton ON names (skeleton);
+                CREATE INDEX names_by_user ON names (user_id);
+                CREATE INDEX names_reserved ON names (canonical) WHERE state = 'reserved';
+                """)
+        _ = try NameTable.rewriteSkeletons(db)
+    }
+
     /// Counters of tried passwords, by a keyed hash of the name or device (``AttemptKey``).
     private static func createAttempts(_ db: Database) throws {
         try db.execute(

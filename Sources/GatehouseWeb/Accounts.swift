@@ -13,6 +13,7 @@ package struct Accounts: Sendable {
     static let maximumTries = 20
 
     let registration: Registration
+    private let usernames: UsernamePolicy
     private let store: any Store
     private let sealer: Sealer
     private let node: Node
@@ -23,11 +24,12 @@ package struct Accounts: Sendable {
     private let logger: Logger
 
     package init(
-        registration: Registration, store: any Store, sealer: Sealer, node: Node,
-        gate: PasswordGate, limits: SessionLimits, entropy: Entropy,
+        registration: Registration, usernames: UsernamePolicy, store: any Store, sealer: Sealer,
+        node: Node, gate: PasswordGate, limits: SessionLimits, entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
     ) {
         self.registration = registration
+        self.usernames = usernames
         self.store = store
         self.sealer = sealer
         self.node = node
@@ -151,6 +153,8 @@ package struct Accounts: Sendable {
         /// The invitation is unknown, used or expired; or one is needed.
         case notInvited
         case closed
+        /// Usernames can't be compared now; see ``NameAvailability``.
+        case skeletonsOutdated
         case badUsername(UsernameRefusal)
         case badPassword(PasswordRefusal)
         case failed(Failure)
@@ -170,9 +174,15 @@ package struct Accounts: Sendable {
             }
             let name: Username
             do { name = try Username(utf8: username.span) } catch { return .badUsername(error) }
+            if let refusal = usernames.refusal(of: name) { return .badUsername(refusal) }
             if let refusal = Self.refusal(of: password) { return .badPassword(refusal) }
-            // A taken name is told before a hash is made; the constraint still decides below.
-            guard try await store.user(named: name) == nil else { return .nameTaken }
+            // A taken name is told before a hash is made, for whatever reason it is taken; the
+            // constraint still decides below.
+            switch try await store.availability(of: name) {
+            case .free: break
+            case .taken: return .nameTaken
+            case .skeletonsOutdated: return skeletonsOutdated()
+            }
             let hash = try await gate.hash(try Password(password.span))
             let id = try UserID.random(from: entropy)
             let audit = AuditEvent(.userCreated, by: .server, user: id)
@@ -192,11 +202,21 @@ package struct Accounts: Sendable {
                     "registered", metadata: ["event": "user_created", "user": "\(id.text)"])
                 return .registered(user)
             case .nameTaken: return .nameTaken
+            case .skeletonsOutdated: return skeletonsOutdated()
             case .notInvited: return .notInvited
             }
         } catch let failure as Failure { return .failed(failure) } catch {
             return .failed(failed(error))
         }
+    }
+
+    private func skeletonsOutdated() -> RegistrationOutcome {
+        logger.error(
+            "registration refused: the usernames' skeletons are of another version",
+            metadata: [
+                "version": "\(Username.skeletonVersion)", "hint": "gatehouse users reindex",
+            ])
+        return .skeletonsOutdated
     }
 
     /// Why a new password is not taken; nil when it is.

@@ -169,6 +169,11 @@ extension FrontDoor {
         case .registered: nil
         case .nameTaken:
             FrontRefusal(409, "username_taken", "This username is taken.", page: page)
+        case .skeletonsOutdated:
+            FrontRefusal(
+                503, "usernames_outdated",
+                "Accounts can't be made until the operator has renewed the list of usernames; "
+                    + "please try again later.", page: page)
         case .notInvited: notInvited
         case .closed: registrationClosed
         case .badUsername(let refusal):

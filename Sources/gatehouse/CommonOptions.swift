@@ -76,9 +76,22 @@ struct CommonOptions: ParsableArguments {
     }
 
     static func username(_ name: String) throws -> Username {
-        do { return try Username(name) } catch {
-            throw CommandFailure.refused("“\(name)” can't be a username: \(error.message)")
+        do { return try Username(name) } catch { throw badUsername(name, error) }
+    }
+
+    /// A name that can be given to a user now, if nobody has it.
+    static func newUsername(_ name: String, _ settings: Settings) throws -> Username {
+        let username = try username(name)
+        if let refusal = settings.usernames.refusal(of: username) {
+            throw badUsername(name, refusal)
         }
+        return username
+    }
+
+    private static func badUsername(
+        _ name: String, _ refusal: UsernameRefusal
+    ) -> CommandFailure {
+        .refused("“\(name)” can't be a username: \(refusal.message)")
     }
 }
 

@@ -71,6 +71,7 @@ struct Doctor {
         } catch { return findings + [failed("store", error)] }
         findings.append(await integrity(store))
         findings.append(await clock(store))
+        findings += await usernames(store)
         if let rootKey { findings += await keys(store, rootKey: rootKey) }
         findings.append(await nodes(store))
         return findings
@@ -189,6 +190,43 @@ struct Doctor {
                         + "store, `gatehouse keys revoke --all --accept-clock`" : nil)
         } catch { return failed("clock", error) }
     }
+
+    /// Names that were given before their likeness was looked at, or that look alike only to this
+    /// version of ICU.
+    private func usernames(_ store: SQLiteStore) async -> [Finding] {
+        do {
+            let report = try await store.skeletonReport()
+            var findings = [
+                report.isOutdated
+                    ? Finding(
+                        check: "usernames", level: .error,
+                        message: "nobody can register: their skeletons are of "
+                            + "“\(report.storedVersion)”, and this program's are of "
+                            + "“\(Username.skeletonVersion)”",
+                        hint: "`gatehouse users reindex` rewrites \(report.changed) of them; every "
+                            + "name stays")
+                    : Finding(
+                        check: "usernames", level: .ok,
+                        message: "skeletons are of \(Username.skeletonVersion)")
+            ]
+            findings += report.collisions.prefix(Self.maximumCollisions).map { collision in
+                Finding(
+                    check: "usernames", level: .warning, message: collision.message,
+                    hint: "both work; `gatehouse users rename` gives one of them another name")
+            }
+            let more = report.collisions.count - Self.maximumCollisions
+            if more > 0 {
+                findings.append(
+                    Finding(
+                        check: "usernames", level: .warning,
+                        message: "\(more) more name(s) look like others"))
+            }
+            return findings
+        } catch { return [failed("usernames", error)] }
+    }
+
+    /// More of them on a screen help nobody.
+    static let maximumCollisions = 50
 
     private func keys(_ store: SQLiteStore, rootKey: RootKeyBox) async -> [Finding] {
         do {

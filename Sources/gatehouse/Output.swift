@@ -61,8 +61,10 @@ struct UserOutput: Encodable {
     let has_password: Bool
     /// In a row; only where one user is shown.
     let failed_sign_ins: Int?
+    /// Where one user is shown.
+    let former_usernames: [String]?
 
-    init(_ user: User, failures: Int? = nil) {
+    init(_ user: User, failures: Int? = nil, formerNames: [NameRecord]? = nil) {
         id = user.id.text
         username = user.username.text
         state = user.state.rawValue
@@ -70,6 +72,7 @@ struct UserOutput: Encodable {
         created = user.created.seconds
         has_password = user.passwordHash != nil
         failed_sign_ins = failures
+        former_usernames = formerNames?.map(\.username.text)
     }
 }
 

@@ -152,8 +152,8 @@ struct Server {
             addresses: AddressThrottle(perMinute: settings.addressFailures), entropy: .system,
             clock: SystemClock.now)
         let accounts = Accounts(
-            registration: settings.registration, store: store, sealer: sealer, node: node,
-            gate: gate, limits: limits, entropy: .system, clock: SystemClock.now)
+            registration: settings.registration, usernames: settings.usernames, store: store,
+            sealer: sealer, node: node, gate: gate, limits: limits, entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
             settings: FrontDoorSettings(
@@ -212,6 +212,14 @@ struct Server {
                     AuditEvent(.keyActivated, by: .server, key: id),
                 ] + first.dataKeys.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
                 store: store, rootKey: rootKey, at: now, entropy: .system)
+        }
+        let reserved = try UsernamePolicy.reservedNames.map { try Username($0) }
+        if try await !store.reserveNames(reserved + settings.moreReservedNames, at: now) {
+            logger.error(
+                "nobody can register: the usernames' skeletons are of another version",
+                metadata: [
+                    "version": "\(Username.skeletonVersion)", "hint": "gatehouse users reindex",
+                ])
         }
         return store
     }

@@ -35,6 +35,9 @@ struct Settings: Sendable {
     var addressFailures = 60
     var returnOrigins: [Origin] = []
     var registration = Registration.open
+    var usernames = UsernamePolicy()
+    /// Beside ``UsernamePolicy/reservedNames``.
+    var moreReservedNames: [Username] = []
     var passwordThreads = 1
     var passwordQueue = 64
     var sessionIdleSeconds: Int64 = 3600
@@ -361,6 +364,28 @@ struct Setting: Sendable {
             "Failed sign-ins a minute that are allowed for each IPv4 address or IPv6 /64; `0` for no limit."
         ) { text, settings in
             read(text, 0...100_000) { settings.addressFailures = $0 }
+        },
+        Setting(
+            "username.unicode", default: "false",
+            "Whether new usernames may contain letters outside ASCII, of one script or of those that are written together; otherwise `a` to `z`, digits, `.`, `_` and `-`."
+        ) { text, settings in
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.usernames.allowsUnicode = value
+            return nil
+        },
+        Setting(
+            list: "username.reserved", default: "",
+            "Usernames that nobody gets by registering, at most 1000, beside those that always are; nor what looks like them. Taken up when a server starts."
+        ) { texts, settings in
+            var names: [Username] = []
+            for text in texts where !text.isEmpty {
+                do throws(UsernameRefusal) { names.append(try Username(text)) } catch {
+                    return "“\(text)”: \(error.message)"
+                }
+            }
+            guard names.count <= 1000 else { return "takes at most 1000 names" }
+            settings.moreReservedNames = names
+            return nil
         },
         Setting(
             "password.threads", default: "1",

@@ -1,4 +1,4 @@
-// `gatehouse users`: add, list, show, disable, enable.
+// `gatehouse users`: add, invite, recover, list, show, disable, enable.
 
 import ArgumentParser
 import Foundation
@@ -11,10 +11,10 @@ import GatehouseWeb
 
 struct UsersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "users", abstract: "Add, list and switch users.",
+        commandName: "users", abstract: "Add, list, rename, switch and delete users.",
         subcommands: [
-            Add.self, Invite.self, Recover.self, List.self, Show.self, Disable.self, Enable.self,
-            Unlock.self,
+            Add.self, Invite.self, Recover.self, List.self, Show.self, Rename.self, Disable.self,
+            Enable.self, Unlock.self, Delete.self, Reindex.self,
         ])
 
     struct Add: AsyncParsableCommand {
@@ -29,13 +29,17 @@ struct UsersCommand: AsyncParsableCommand {
         @Argument(help: "The username.") var name: String
         @Flag(help: "Read the password from standard input; one line end is not part of it.")
         var passwordStdin = false
+        @Flag(help: "Take the name although it is reserved, or looks like one that is.")
+        var reserved = false
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
             let store = workshop.store
-            let username = try CommonOptions.username(name)
+            let username = try CommonOptions.newUsername(name, workshop.settings)
             // A taken name is told before a hash is made; the constraint still decides below.
-            guard try await store.user(named: username) == nil else { throw taken(username) }
+            guard try await store.user(named: username) == nil else {
+                throw UsersCommand.taken(username)
+            }
             var hash: String?
             if passwordStdin {
                 let bare = try await hashFromStandardInput()
@@ -43,19 +47,18 @@ struct UsersCommand: AsyncParsableCommand {
             }
             let id = try UserID.random(from: .system)
             let outcome = try await store.addUser(
-                username, id: id, passwordHash: hash,
+                username, id: id, passwordHash: hash, takingReserved: reserved,
                 audit: AuditEvent(.userCreated, by: .command, user: id),
                 at: SystemClock.now().wall)
-            guard case .added(let user) = outcome else { throw taken(username) }
+            guard case .added(let user) = outcome else {
+                throw outcome == .skeletonsOutdated
+                    ? UsersCommand.skeletonsOutdated : UsersCommand.taken(username)
+            }
             if options.json {
                 try Output.json(UserOutput(user))
             } else {
                 print("added \(user.username.text), user \(user.id.text)")
             }
-        }
-
-        private func taken(_ username: Username) -> CommandFailure {
-            .refused("the username \(username.text) is taken")
         }
 
         private func hashFromStandardInput() async throws -> PasswordHash {
@@ -179,15 +182,20 @@ struct UsersCommand: AsyncParsableCommand {
         func run() async throws {
             let workshop = try await options.openWorkshop()
             let user = try await CommonOptions.user(name, in: workshop.store)
+            let former = try await workshop.store.names(of: user.id).filter { $0.state == .former }
             let key = try AttemptKey(user.username, key: try await workshop.lookUpKey())
             let attempts = try await workshop.store.attempts(key)
             guard !options.json else {
-                return try Output.json(UserOutput(user, failures: attempts?.failures ?? 0))
+                return try Output.json(
+                    UserOutput(user, failures: attempts?.failures ?? 0, formerNames: former))
             }
             print("username  \(user.username.text)")
             print("user      \(user.id.text)")
             print("state     \(user.state.rawValue)")
             print("created   \(Output.text(user.created))")
+            for name in former {
+                print("formerly  \(name.username.text), until \(Output.text(name.since))")
+            }
             print("epoch     \(user.epoch)")
             print("password  \(user.passwordHash == nil ? "none" : "set")")
             guard let attempts, attempts.failures > 0 else { return }
@@ -262,10 +270,20 @@ struct UsersCommand: AsyncParsableCommand {
         _ user: User, _ since: String, _ position: UInt64, in store: any Store,
         options: CommonOptions, wait: Bool
     ) async throws {
+        try await report(
+            UserOutput(user), "\(user.username.text) is \(since) \(user.state.rawValue)", position,
+            in: store, options: options, wait: wait)
+    }
+
+    /// Says what was done, with `wait` once every live server has it.
+    static func report(
+        _ output: some Encodable, _ message: String, _ position: UInt64, in store: any Store,
+        options: CommonOptions, wait: Bool
+    ) async throws {
         let delays =
             wait ? try await NodeWait(store: store).until { $0.position >= position } : []
-        if options.json { return try Output.json(UserOutput(user)) }
-        print("\(user.username.text) is \(since) \(user.state.rawValue)")
+        if options.json { return try Output.json(output) }
+        print(message)
         for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
     }
 }

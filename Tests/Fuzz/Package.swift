@@ -27,7 +27,8 @@ let package = Package(
     targets: [
         .systemLibrary(
             name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .target(name: "CICU", linkerSettings: [.linkedLibrary("icuuc")]),
+        .target(
+            name: "CICU", linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"],
             exclude: ["GatehouseCore.docc"], swiftSettings: settings),

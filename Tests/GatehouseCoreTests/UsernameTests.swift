@@ -25,11 +25,30 @@ import Testing
         ("\u{FF76}\u{FF9E}\u{FF77}", "\u{30AC}\u{30AD}"),  // halfwidth katakana
         ("\u{1112}\u{1161}\u{11AB}", "\u{D55C}"),  // Hangul letters that make a syllable
         ("\u{13A0}", "\u{AB70}"),  // Cherokee
+        ("\u{05D0}\u{05D1}", "\u{05D0}\u{05D1}"),  // Hebrew
+        ("\u{0645}\u{0661}", "\u{0645}\u{0661}"),  // Arabic, with a digit
+        ("\u{06A9}\u{06F1}", "\u{06A9}\u{06F1}"),  // Persian, with a digit
         ("!#$%&'()*+,-/:;<=>?@[\\]^_`{|}~", "!#$%&'()*+,-/:;<=>?@[\\]^_`{|}~"),
     ])
     func `every spelling has one canonical form`(spelling: String, canonical: String) throws {
         #expect(try Username(spelling).utf8 == Array(canonical.utf8))
         #expect(try Username(canonical).utf8 == Array(canonical.utf8))
+    }
+
+    @Test(arguments: [
+        ("juliet@example.com", "juliet@example.com"),
+        ("fussball", "fussball"),
+        ("fu\u{00DF}ball", "fu\u{00DF}ball"),
+        ("\u{03C0}", "\u{03C0}"),
+        ("\u{03A3}", "\u{03C3}"),
+        ("\u{03C3}", "\u{03C3}"),
+        ("\u{03C2}", "\u{03C2}"),
+        ("foo bar", nil), ("", nil), ("henry\u{2163}", nil), ("\u{265A}", nil),
+    ])
+    func `the examples of RFC 8265 section 3.5 come out as it says`(
+        spelling: String, canonical: String?
+    ) {
+        #expect((try? Username(spelling))?.utf8 == canonical.map { Array($0.utf8) })
     }
 
     @Test(arguments: [
@@ -139,10 +158,17 @@ import Testing
         ("\u{1D41A}lice", .compatibilityCharacter),  // mathematical bold a
         ("a\u{00B2}", .compatibilityCharacter),
         ("\u{017F}am", .compatibilityCharacter),  // long s
-        ("\u{05D0}\u{05D1}", .rightToLeftCharacter),
-        ("\u{0645}", .rightToLeftCharacter),
-        ("a\u{0661}", .rightToLeftCharacter),  // Arabic-Indic digit
-        ("a\u{06F1}", .otherCharacter),  // extended Arabic-Indic digit
+        ("a\u{05D0}", .mixedDirections),
+        ("\u{05D0}a", .mixedDirections),
+        ("a\u{0661}", .mixedDirections),  // Arabic-Indic digit
+        ("\u{0645}\u{0661}\u{06F1}", .mixedDigits),  // Arabic-Indic digits of both kinds
+        ("\u{0645}\u{0640}", .otherCharacter),  // tatweel
+        ("\u{07D0}\u{07FA}", .otherCharacter),  // N'Ko lajanyalan
+        ("\u{05D0}\u{05F3}", .otherCharacter),  // Hebrew geresh
+        ("\u{0915}\u{094D}\u{200D}", .invisibleCharacter),  // a joiner where RFC 5892 allows it
+        ("\u{0627}\u{200C}\u{0628}", .invisibleCharacter),  // and a non-joiner
+        ("\u{0375}\u{03B1}", .otherCharacter),  // Greek keraia
+        ("l\u{00B7}l", .otherCharacter),  // Catalan middle dot
         ("\u{3033}", .otherCharacter),  // vertical kana repeat mark
         ("\u{AC00}\u{302E}", .otherCharacter),  // Hangul tone mark
         ("\u{1112}", .otherCharacter),  // a Hangul letter alone
@@ -249,13 +275,14 @@ private struct SeededGenerator: RandomNumberGenerator {
         var text = String.UnicodeScalarView()
         for _ in 0..<Int.random(in: 1...maximumScalars, using: &self) {
             let range: ClosedRange<UInt32> =
-                switch Int.random(in: 0..<9, using: &self) {
+                switch Int.random(in: 0..<10, using: &self) {
                 case 0...2: 0x41...0x7A
                 case 3: 0xC0...0x24F
                 case 4: 0x300...0x345
                 case 5: 0x370...0x3FF
                 case 6: 0x1E00...0x1FFF
                 case 7: 0xFF01...0xFF9F
+                case 8: 0x5D0...0x6FF
                 default: 0x1100...0x11FF
                 }
             if let scalar = Unicode.Scalar(UInt32.random(in: range, using: &self)) {

@@ -76,11 +76,50 @@ final class FailingStore: Store {
     }
 
     func addUser(
-        _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,
-        at now: UnixTime
+        _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
+        audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
         try await store.addUser(
-            username, id: id, passwordHash: passwordHash, audit: audit, at: now)
+            username, id: id, passwordHash: passwordHash, takingReserved: takingReserved,
+            audit: audit, at: now)
+    }
+
+    func availability(of username: Username) async throws(StoreError) -> NameAvailability {
+        try await store.availability(of: username)
+    }
+
+    func names(of user: UserID) async throws(StoreError) -> [NameRecord] {
+        try await store.names(of: user)
+    }
+
+    func renameUser(
+        _ id: UserID, to username: Username, takingReserved: Bool, audit: AuditEvent,
+        at now: UnixTime
+    ) async throws(StoreError) -> RenameOutcome {
+        try await store.renameUser(
+            id, to: username, takingReserved: takingReserved, audit: audit, at: now)
+    }
+
+    func deleteUser(
+        _ id: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.deleteUser(id, audit: audit, at: now)
+    }
+
+    func reserveNames(
+        _ names: [Username], at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try await store.reserveNames(names, at: now)
+    }
+
+    func skeletonReport() async throws(StoreError) -> SkeletonReport {
+        try await store.skeletonReport()
+    }
+
+    func rewriteSkeletons(
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> SkeletonReport {
+        try await store.rewriteSkeletons(audit: audit, at: now)
     }
 
     func user(named username: Username) async throws(StoreError) -> User? {

@@ -100,11 +100,21 @@ import Testing
         let store = try open()
         let user = try await store.makeUser("ada")
         _ = try await store.makeSession(of: user)
+        // What breaks none is let in.
+        try tamper("INSERT INTO names VALUES ('eva', 'eva', (SELECT id FROM users), 'former', 1)")
+        try tamper("INSERT INTO names VALUES ('root', 'root', NULL, 'reserved', 1)")
         for sql in [
-            "INSERT INTO names VALUES ('ada', x'00112233445566778899aabbccddeeff', 'live', 1)",
-            "INSERT INTO names VALUES ('', (SELECT id FROM users), 'former', 1)",
-            "INSERT INTO names VALUES ('eve', (SELECT id FROM users), 'live', 1)",
-            "INSERT INTO names VALUES ('eve', x'00112233445566778899aabbccddeeff', 'live', 1)",
+            // Each breaks one rule: canonical, length, live, user, skeleton, reserved.
+            "INSERT INTO names VALUES ('ada', NULL, (SELECT id FROM users), 'former', 1)",
+            "INSERT INTO names VALUES ('', NULL, (SELECT id FROM users), 'former', 1)",
+            "INSERT INTO names VALUES ('eve', 'eve', (SELECT id FROM users), 'live', 1)",
+            "INSERT INTO names VALUES ('eve', 'eve', x'00112233445566778899aabbccddeeff', 'live', 1)",
+            "INSERT INTO names VALUES ('eve', 'ada', (SELECT id FROM users), 'former', 1)",
+            "INSERT INTO names VALUES ('eve', '', (SELECT id FROM users), 'former', 1)",
+            "INSERT INTO names VALUES ('eve', 'eve', NULL, 'former', 1)",
+            "INSERT INTO names VALUES ('eve', 'eve', (SELECT id FROM users), 'reserved', 1)",
+            "INSERT INTO names VALUES ('eve', 'eve', (SELECT id FROM users), 'other', 1)",
+            "INSERT INTO skeletons VALUES (2, 'another')",
             "UPDATE users SET state = 'other'", "UPDATE users SET epoch = -1",
             "UPDATE sessions SET idle_deadline = absolute_deadline + 1",
             "DELETE FROM users", "INSERT INTO head VALUES (2, 0, 0, 0)",
@@ -195,6 +205,21 @@ import Testing
         release.signal()
         try await holding.value
         _ = try await store.makeUser("ada")
+    }
+
+    @Test func `a deleted user's password hash is gone, and the user is off`() async throws {
+        let store = try open()
+        let id = try UserID.random(from: .system)
+        _ = try await store.addUser(
+            username("ada"), id: id, passwordHash: "$argon2id$marker",
+            audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
+        _ = try await store.deleteUser(
+            id, audit: AuditEvent(.userDeleted, by: .command, user: id), at: time(noon))
+        let queue = try DatabaseQueue(path: path)
+        let row = try queue.read { try Row.fetchOne($0, sql: "SELECT * FROM users") }
+        #expect(row?["password_hash"] as String? == nil)
+        #expect(row?["state"] == "disabled")
+        #expect(row != nil)
     }
 
     @Test func `deleted content does not stay in the files`() async throws {

@@ -180,6 +180,11 @@ import Testing
                 ["a.example", "https://a.example/x"]
             ),
             ("registration", ["open", "invite", "closed"], ["Open", ""]),
+            ("username.unicode", ["true", "false"], ["yes", "1", ""]),
+            (
+                "username.reserved", ["", "shop", "Zoë", String(repeating: "a", count: 64)],
+                ["a b", ".", String(repeating: "a", count: 65)]
+            ),
             ("password.threads", ["1", "64"], ["0", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
         ] as [(String, [String], [String])])
@@ -208,7 +213,7 @@ import Testing
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
-            "session.reseal", "throttle.address_failures",
+            "session.reseal", "throttle.address_failures", "username.unicode", "username.reserved",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -223,6 +228,11 @@ import Testing
         #expect(findings("public: {tls: false, \(origin)}").count == 1)
         #expect(findings("public: {tls: false, trusted_proxies: [127.0.0.1], \(origin)}").isEmpty)
         #expect(findings("public: {tls: false, listen: unix:/run/front.sock, \(origin)}").isEmpty)
+        func reserved(_ count: Int) -> String {
+            "username.reserved: [" + (1...count).map { "n\($0)" }.joined(separator: ", ") + "]"
+        }
+        #expect(findings(reserved(1000)).isEmpty)
+        #expect(findings(reserved(1001)).count == 1)
         for (key, value) in [
             ("public.trusted_proxies", "10.0.0."), ("public.return_origins", "https://h"),
         ] {

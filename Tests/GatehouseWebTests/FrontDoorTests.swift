@@ -12,10 +12,11 @@ import Testing
     private static let password = FrontFixture.password
 
     private func with(
-        registration: Registration = .open, basePath: String = "/",
-        _ body: (FrontFixture) async throws -> Void
+        registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
+        basePath: String = "/", _ body: (FrontFixture) async throws -> Void
     ) async throws {
-        let fixture = try await FrontFixture(registration: registration, basePath: basePath)
+        let fixture = try await FrontFixture(
+            registration: registration, usernames: usernames, basePath: basePath)
         try await body(fixture)
         await fixture.stop()
     }
@@ -23,7 +24,8 @@ import Testing
     // MARK: The story
 
     @Test func `a person registers, signs in, sees who they are, and signs out`() async throws {
-        try await with { (fixture: FrontFixture) async throws in
+        try await with(usernames: UsernamePolicy(allowsUnicode: true)) {
+            (fixture: FrontFixture) async throws in
             var browser = Browser(fixture)
             let registered = await browser.submit(
                 "/register", [("username", "Zoë"), ("password", Self.password)])

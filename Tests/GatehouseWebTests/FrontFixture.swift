@@ -25,8 +25,8 @@ final class FrontFixture: Sendable {
     let door: FrontDoor
 
     init(
-        registration: Registration = .open, basePath: String = "/", threads: Int = 2,
-        queue: Int = 1000, addressFailures: Int = 0,
+        registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
+        basePath: String = "/", threads: Int = 2, queue: Int = 1000, addressFailures: Int = 0,
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -56,8 +56,8 @@ final class FrontFixture: Sendable {
             store: store, node: node, hasher: hasher,
             addresses: AddressThrottle(perMinute: addressFailures), entropy: .system, clock: clock)
         accounts = Accounts(
-            registration: registration, store: store, sealer: sealer, node: node, gate: gate,
-            limits: limits, entropy: .system, clock: clock)
+            registration: registration, usernames: usernames, store: store, sealer: sealer,
+            node: node, gate: gate, limits: limits, entropy: .system, clock: clock)
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),

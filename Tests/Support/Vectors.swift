@@ -18,10 +18,14 @@ package struct Vector: Sendable, CustomStringConvertible {
 
     package var description: String { fields["case"] ?? "\(fields)" }
 
+    /// Where `Tests/Vectors/<name>` is.
+    package static func path(of name: String) -> String {
+        String("\(#filePath)".dropLast("Support/Vectors.swift".count)) + "Vectors/" + name
+    }
+
     /// Reads `Tests/Vectors/<name>`.
     package static func read(_ name: String) -> [Vector] {
-        let path =
-            String("\(#filePath)".dropLast("Support/Vectors.swift".count)) + "Vectors/" + name
+        let path = path(of: name)
         let text = readText(path)
         var vectors: [Vector] = []
         var fields: [String: String] = [:]

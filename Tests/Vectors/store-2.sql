@@ -1,0 +1,130 @@
+-- A database as the release before usernames were compared for looking alike left it (migrations 1
+-- and 2), with what that release let in.
+PRAGMA journal_mode = WAL;
+CREATE TABLE grdb_migrations (identifier TEXT NOT NULL PRIMARY KEY);
+INSERT INTO grdb_migrations VALUES ('1'), ('2');
+
+-- One row: the feed's end, the latest time of any write, the revocation by time.
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    sequence INTEGER NOT NULL CHECK (sequence >= 0),
+    latest_time INTEGER NOT NULL,
+    authenticated_floor INTEGER NOT NULL
+) STRICT;
+INSERT INTO head VALUES (1, 0, 0, 0);
+
+CREATE TABLE users (
+    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+    state TEXT NOT NULL CHECK (state IN ('enabled', 'disabled')),
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    created INTEGER NOT NULL,
+    password_hash TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Every name that anyone has or had; the primary key makes them unique.
+CREATE TABLE names (
+    canonical TEXT PRIMARY KEY COLLATE BINARY
+        CHECK (length(CAST(canonical AS BLOB)) BETWEEN 1 AND 64),
+    user_id BLOB NOT NULL REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED,
+    state TEXT NOT NULL CHECK (state IN ('live', 'former', 'deleted')),
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX names_live ON names (user_id) WHERE state = 'live';
+
+CREATE TABLE sessions (
+    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+    user_id BLOB NOT NULL REFERENCES users (id),
+    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+    created INTEGER NOT NULL,
+    authenticated INTEGER NOT NULL,
+    idle_deadline INTEGER NOT NULL,
+    absolute_deadline INTEGER NOT NULL CHECK (idle_deadline <= absolute_deadline),
+    methods INTEGER NOT NULL CHECK (methods BETWEEN 0 AND 65535),
+    level INTEGER NOT NULL CHECK (level BETWEEN 1 AND 3),
+    remembered INTEGER NOT NULL CHECK (remembered IN (0, 1)),
+    revoked INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_user ON sessions (user_id, created);
+CREATE INDEX sessions_by_deadline ON sessions (absolute_deadline);
+
+-- kind 1: session; 2: user, value is the minimum epoch; 3: authenticated before value.
+CREATE TABLE feed (
+    sequence INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3)),
+    subject BLOB CHECK (length(subject) = 16),
+    value INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    CHECK ((kind = 3) = (subject IS NULL))
+) STRICT;
+CREATE INDEX feed_by_deadline ON feed (deadline);
+
+-- The wrapped ring, once for each root key that opens it.
+CREATE TABLE keyring (
+    root_key_id BLOB PRIMARY KEY CHECK (length(root_key_id) = 8),
+    version INTEGER NOT NULL CHECK (version > 0),
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE key_usage (
+    key_id INTEGER PRIMARY KEY,
+    sealed INTEGER NOT NULL,
+    last_deadline INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE nodes (
+    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+    started INTEGER NOT NULL,
+    heartbeat INTEGER NOT NULL,
+    lease_seconds INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    keyring_version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Append only; names people by user id and nothing else.
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    time INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    user_id BLOB CHECK (length(user_id) = 16),
+    session_id BLOB CHECK (length(session_id) = 16),
+    key_id INTEGER
+) STRICT;
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+
+CREATE TABLE links (
+    hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+    kind TEXT NOT NULL CHECK (kind IN ('invitation', 'recovery')),
+    user_id BLOB REFERENCES users (id),
+    expires INTEGER NOT NULL,
+    used INTEGER,
+    CHECK ((kind = 'recovery') = (user_id IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX links_by_expiry ON links (expires);
+
+INSERT INTO users VALUES
+    (x'a5e40000000040008000000000000001', 'enabled', 0, 1795521601, '$argon2id$v=19$m=65536,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'),
+    (x'a5e40000000040008000000000000002', 'enabled', 0, 1795521602, NULL),
+    (x'a5e40000000040008000000000000003', 'enabled', 0, 1795521603, NULL),
+    (x'a5e40000000040008000000000000004', 'enabled', 0, 1795521604, NULL),
+    (x'a5e40000000040008000000000000005', 'enabled', 0, 1795521605, NULL),
+    (x'a5e40000000040008000000000000006', 'enabled', 0, 1795521606, NULL),
+    (x'a5e40000000040008000000000000007', 'enabled', 0, 1795521607, NULL),
+    (x'a5e40000000040008000000000000008', 'disabled', 0, 1795521608, NULL);
+INSERT INTO names VALUES
+    ('a+b', x'a5e40000000040008000000000000001', 'live', 1795521601),
+    ('admin', x'a5e40000000040008000000000000002', 'live', 1795521602),
+    ('adm1n', x'a5e40000000040008000000000000003', 'live', 1795521603),
+    ('admln', x'a5e40000000040008000000000000004', 'live', 1795521604),
+    ('аdmin', x'a5e40000000040008000000000000005', 'live', 1795521605),
+    ('zoë', x'a5e40000000040008000000000000006', 'live', 1795521606),
+    ('jane@example.org', x'a5e40000000040008000000000000007', 'live', 1795521607),
+    ('old-zoë', x'a5e40000000040008000000000000006', 'former', 1795521606),
+    ('gone', x'a5e40000000040008000000000000008', 'deleted', 1795521608);
+INSERT INTO sessions VALUES
+    (x'0000000000000000000000000005e551', x'a5e40000000040008000000000000001', 0, 1795521601, 1795521601, 1795525201, 1795608001, 1, 2, 0, NULL);
+UPDATE head SET latest_time = 1795521608;
