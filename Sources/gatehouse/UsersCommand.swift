@@ -30,11 +30,13 @@ struct UsersCommand: AsyncParsableCommand {
         var passwordStdin = false
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let settings = try options.settings()
+            let store = try options.openStore(settings)
             let username = try CommonOptions.username(name)
             // A taken name is told before a hash is made; the constraint still decides below.
             guard try await store.user(named: username) == nil else { throw taken(username) }
-            let hash = passwordStdin ? try await hashFromStandardInput() : nil
+            let hash =
+                passwordStdin ? try await hashFromStandardInput(for: username, settings) : nil
             let id = try UserID.random(from: .system)
             let outcome = try await store.addUser(
                 username, id: id, passwordHash: hash,
@@ -52,23 +54,19 @@ struct UsersCommand: AsyncParsableCommand {
             .refused("the username \(username.text) is taken")
         }
 
-        private func hashFromStandardInput() async throws -> String {
-            var bytes: [UInt8] = []
-            defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
-            // Room for the longest password, a line end, and one byte that says "too long".
-            let data = try FileHandle.standardInput.read(upToCount: Password.maximumBytes + 3)
-            bytes = Array(data ?? Data())
-            if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-            if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+        private func hashFromStandardInput(
+            for username: Username, _ settings: Settings
+        ) async throws -> String {
+            let rules = try PasswordRules(settings)
+            let password = try StandardInput.password()
+            if let refusal = try rules.refusal(of: password, for: username) {
+                throw CommandFailure.refused("the password is refused: \(refusal.message)")
+            }
             let hasher = PasswordHasher(parameters: .standard, threads: 1, maximumQueued: 1)
             let hash: PasswordHash
-            do {
-                let password = try Password(bytes.span)
-                if let refusal = PasswordPolicy().admit(password) { throw refusal }
-                hash = try await hasher.hash(password)
-            } catch let refusal as PasswordRefusal {
+            do { hash = try await hasher.hash(password) } catch {
                 await hasher.shutdown()
-                throw CommandFailure.refused("the password is refused: \(refusal.message)")
+                throw error
             }
             await hasher.shutdown()
             return hash.text

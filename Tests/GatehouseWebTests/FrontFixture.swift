@@ -26,7 +26,7 @@ final class FrontFixture: Sendable {
 
     init(
         registration: Registration = .open, basePath: String = "/", threads: Int = 2,
-        queue: Int = 1000
+        queue: Int = 1000, policy: PasswordPolicy = PasswordPolicy()
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
         let root = try RootKey.random(from: .system)
@@ -53,7 +53,7 @@ final class FrontFixture: Sendable {
         else { throw NotReady() }
         accounts = try await Accounts(
             registration: registration, store: store, sealer: sealer, node: node, hasher: hasher,
-            limits: limits, entropy: .system, clock: { instant(noon) })
+            policy: policy, limits: limits, entropy: .system, clock: { instant(noon) })
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
