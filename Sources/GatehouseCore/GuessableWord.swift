@@ -140,7 +140,8 @@ private struct Neighbours {
 
 private let neighbours: [Neighbours] = {
     let rows: [[String]] = [
-        ["abcdefghijklmnopqrstuvwxyza"], ["12345678901"], ["qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"],
+        ["abcdefghijklmnopqrstuvwxyza"], ["12345678901"],
+        ["qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"],
         ["qwertzuiop", "yxcvbnm,.-"], ["azertyuiop", "qsdfghjklm", "wxcvbn,;:!"],
         ["1qaz", "2wsx", "3edc", "4rfv", "5tgb", "6yhn", "7ujm", "8ik,", "9ol.", "0p;/"],
         ["!@#$%^&*()_+"],

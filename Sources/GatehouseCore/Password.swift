@@ -45,7 +45,8 @@ package struct Password: ~Copyable, Sendable {
     /// no list has anything that long.
     package borrowing func folded() -> SecretBytes {
         var count = 0
-        let folded = try? SecretBytes(count: Self.maximumBytes) { span throws(UnicodeText.Failure) in
+        let folded = try? SecretBytes(count: Self.maximumBytes) {
+            span throws(UnicodeText.Failure) in
             let lower = try SecretBytes(count: Self.maximumBytes) {
                 span throws(UnicodeText.Failure) in
                 count = try bytes.withSpan { typed throws(UnicodeText.Failure) in

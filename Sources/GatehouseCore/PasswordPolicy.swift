@@ -126,7 +126,8 @@ package enum PasswordRefusal: Error, Hashable, Sendable {
             "The password is a row of neighbouring keys, letters or digits." + advice
         case .common: "The password is on a list of common passwords." + advice
         case .breached:
-            "The password is on a list of passwords that have leaked somewhere, from anybody." + advice
+            "The password is on a list of passwords that have leaked somewhere, from anybody."
+                + advice
         }
     }
 }

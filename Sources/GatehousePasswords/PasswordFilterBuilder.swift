@@ -254,7 +254,8 @@ private final class FileWriter {
             let size = unsafe buffer.withUnsafeBytes { bytes in
                 // SAFETY: a part of the buffer, with its own size.
                 let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[done...])
-                return unsafe pwrite(descriptor, rest.baseAddress, rest.count, off_t(written + done))
+                return unsafe pwrite(
+                    descriptor, rest.baseAddress, rest.count, off_t(written + done))
             }
             if size < 0 && errno == EINTR { continue }
             guard size > 0 else { throw PasswordFilterFailure("cannot write") }
@@ -279,7 +280,9 @@ private final class KeyFile {
             if descriptor >= 0 { unsafe unlink(name) }
             return descriptor
         }
-        guard descriptor >= 0 else { throw PasswordFilterFailure("cannot make a file in \(directory)") }
+        guard descriptor >= 0 else {
+            throw PasswordFilterFailure("cannot make a file in \(directory)")
+        }
         writer = FileWriter(descriptor, at: 0)
     }
 

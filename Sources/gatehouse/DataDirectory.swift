@@ -155,7 +155,8 @@ enum OwnFile {
             self.finalPath = finalPath
             path = "\(finalPath).\(getpid()).new"
             unsafe unlink(path)
-            descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+            descriptor = unsafe open(
+                path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
             guard descriptor >= 0 else {
                 throw FileRefusal(
                     message: "cannot make \(path): errno \(errno)",
@@ -185,7 +186,8 @@ enum OwnFile {
                         : "cannot make \(finalPath): errno \(errno)",
                     hint: isReplacing
                         ? "it must be a file in a directory that is writable for this user"
-                        : "a store opens only with the root key it was made with: never replace one")
+                        : "a store opens only with the root key it was made with: never replace one"
+                )
             }
         }
     }

@@ -37,7 +37,8 @@ struct PasswordFilterCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            guard let exponent = PasswordFilterBuilder.exponent(falsePositiveRate: falsePositiveRate)
+            guard
+                let exponent = PasswordFilterBuilder.exponent(falsePositiveRate: falsePositiveRate)
             else {
                 throw CommandFailure.usage(
                     "there is no filter with a false-positive rate of \(falsePositiveRate)",
@@ -148,7 +149,9 @@ struct PasswordFilterCommand: AsyncParsableCommand {
             print("\(header.entries) entries, of lists in the format \(format.rawValue)")
             print("\(header.fileBytes) bytes, with the right checksum")
             print("at most 1 of \(1 << header.exponent) other passwords is taken for one of them")
-            if let listed { print(listed ? "the password is listed" : "the password is not listed") }
+            if let listed {
+                print(listed ? "the password is listed" : "the password is not listed")
+            }
         }
     }
 }

@@ -152,7 +152,8 @@ struct Server {
         }
         let accounts = try await Accounts(
             registration: settings.registration, store: store, sealer: sealer, node: node,
-            hasher: hasher, policy: policy, limits: limits, entropy: .system, clock: SystemClock.now)
+            hasher: hasher, policy: policy, limits: limits, entropy: .system, clock: SystemClock.now
+        )
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
             settings: FrontDoorSettings(

@@ -114,18 +114,18 @@ import Testing
 
     // MARK: Size and false positives
 
-    /// 50,000 entries and 200,000 others, for rates that show in them.
-    @Test(arguments: [(7, 0.01), (10, 0.001), (14, 0.0001)])
+    /// For rates that show in 40,000 others.
+    @Test(arguments: [(7, 0.01), (10, 0.001), (12, 0.0003)])
     func `no more than the rate of others is taken for entries, in the space that is claimed`(
         _ exponent: Int, _ rate: Double
     ) throws {
         #expect(PasswordFilterBuilder.exponent(falsePositiveRate: rate) == exponent)
         let seed: UInt64 = 20_261_124
         var random = SeededGenerator(seed: seed)
-        let entries = (0..<50_000).map { _ in String(random.next(), radix: 36) + "entry" }
+        let entries = (0..<20_000).map { _ in String(random.next(), radix: 36) + "entry" }
         let filter = try makeFilter(entries.joined(separator: "\n"), exponent: exponent)
-        for entry in entries { #expect(try isListed(entry, in: filter)) }
-        let others = 200_000
+        for entry in entries.prefix(2000) { #expect(try isListed(entry, in: filter)) }
+        let others = 40_000
         var found = 0
         for _ in 0..<others
         where try isListed(String(random.next(), radix: 36) + "other", in: filter) {
@@ -134,7 +134,7 @@ import Testing
         let expected = Double(others) * filter.header.falsePositiveRate
         // Five standard deviations to each side; fewer would be as wrong as more.
         #expect(abs(Double(found) - expected) <= 5 * expected.squareRoot(), "\(found) of \(others)")
-        let bits = Double(8 * filter.header.fileBytes) / 50_000
+        let bits = Double(8 * filter.header.fileBytes) / 20_000
         #expect(bits < Double(exponent) + 2, "\(bits) bits an entry")
     }
 
@@ -184,7 +184,8 @@ import Testing
     @Test func `a header of numbers that overflow is refused before anything is read`() throws {
         let whole = try madeFile()
         let numbers: [UInt64] = [
-            0, 1, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 56, 1 << 60, 1 << 61, 1 << 63, .max - 7, .max,
+            0, 1, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 56, 1 << 60, 1 << 61, 1 << 63, .max - 7,
+            .max,
         ]
         for place in [24, 32, 40] {
             let own = PasswordFilterHeader.number(whole.span, at: place)
@@ -197,7 +198,9 @@ import Testing
                 }
             }
         }
-        for (place, bytes) in [(16, [0, 2, 255]), (17, [0, 3]), (18, [0, 6, 31, 255]), (23, [1])] {
+        for (place, bytes) in [
+            (16, [0, 2, 255]), (17, [0, 3]), (18, [0, 6, 31, 255]), (23, [1]),
+        ] {
             for byte in bytes {
                 var file = whole
                 file[place] = UInt8(byte)
@@ -243,7 +246,9 @@ import Testing
         #expect(try isListed("password number 3", in: filter))
     }
 
-    @Test(arguments: [[], [0], [0, 1], [0, 1, 0xFF, 0xFF], [0xFF, 0xFF] + Array(repeating: 0, count: 9)])
+    @Test(arguments: [
+        [], [0], [0, 1], [0, 1, 0xFF, 0xFF], [0xFF, 0xFF] + Array(repeating: 0, count: 9),
+    ])
     func `a block that ends too early is an error`(_ block: [UInt8]) {
         #expect(throws: PasswordListUnreadable.self) {
             _ = try RiceBlock.contains(1 << 40, in: block.span, exponent: 7)
@@ -275,10 +280,11 @@ import Testing
         }
     }
 
-    @Test func `a file cut short while it is open is an error, and one renamed away stays`() throws {
+    @Test func `a file cut short while it is open is an error, and one renamed away stays`() throws
+    {
         let path = try write(madeFile())
         let filter = try PasswordFilter(path)
-        #expect(rename(path, path + ".old") == 0)
+        #expect(unsafe rename(path, path + ".old") == 0)
         #expect(try isListed("password number 7", in: filter))
         #expect(unsafe truncate(path + ".old", 100) == 0)
         #expect(throws: PasswordListUnreadable("it is shorter than it was")) {

@@ -13,7 +13,7 @@ import Testing
 /// A front door with its store, keys and clock.
 final class FrontFixture: Sendable {
     static let origin = "https://app.example"
-    static let password = "correct horse battery staple"
+    static let password = "a fine day for sailing"
 
     let directory = TemporaryDirectory()
     let store: SQLiteStore
