@@ -22,6 +22,7 @@ struct PasswordFilterCommand: AsyncParsableCommand {
                 name within ten seconds.
                 """)
 
+        @OptionGroup var options: CommonOptions
         @Argument(help: "The lists; - is standard input.") var inputs: [String]
         @Option(help: "The filter; one that is there is replaced when the new one is whole.")
         var output: String
@@ -29,7 +30,6 @@ struct PasswordFilterCommand: AsyncParsableCommand {
         var falsePositiveRate = 0.00001
         @Option(help: "plain: a password a line; sha1: lines of SHA-1:COUNT.")
         var format = PasswordFilterBuilder.Format.plain
-        @Flag(help: "Print JSON.") var json = false
 
         private struct Report: Encodable {
             let lines, taken, too_short, too_long, invalid, entries, bytes: Int
@@ -81,7 +81,7 @@ struct PasswordFilterCommand: AsyncParsableCommand {
         private func report(
             _ counts: PasswordFilterBuilder.Counts, _ header: PasswordFilterHeader, _ path: String
         ) throws {
-            if json {
+            if options.json {
                 return try Output.json(
                     Report(
                         lines: counts.lines, taken: counts.taken, too_short: counts.short,
@@ -105,10 +105,10 @@ struct PasswordFilterCommand: AsyncParsableCommand {
             abstract: "Say what a filter is, having read the whole of it.",
             discussion: "With --stdin it exits 0 if the password is on the list, else 1.")
 
+        @OptionGroup var options: CommonOptions
         @Argument(help: "The filter.") var file: String
         @Flag(help: "Read a password from standard input; one line end is not part of it.")
         var stdin = false
-        @Flag(help: "Print JSON.") var json = false
 
         private struct Report: Encodable {
             let entries, bytes: Int
@@ -139,7 +139,7 @@ struct PasswordFilterCommand: AsyncParsableCommand {
 
         private func report(_ header: PasswordFilterHeader, _ listed: Bool?) throws {
             let format: PasswordFilterBuilder.Format = header.spelling == .folded ? .plain : .sha1
-            if json {
+            if options.json {
                 return try Output.json(
                     Report(
                         entries: header.entries, bytes: header.fileBytes,
