@@ -60,6 +60,10 @@ let package = Package(
             name: "CDevelopmentCertificate", linkerSettings: [.linkedLibrary("crypto")]),
         .target(
             name: "CICU", linkerSettings: [.linkedLibrary("icui18n"), .linkedLibrary("icuuc")]),
+        // The bundled list of common passwords, as bytes of the program.
+        .target(
+            name: "CCommonPasswords",
+            exclude: ["common-passwords.txt", "make-common-passwords"]),
         .target(
             name: "GatehouseCore", dependencies: ["COpenSSL", "CICU"], swiftSettings: settings),
         // What is asked of the machine: clocks, socket paths, limits of the process, certificates.
@@ -74,7 +78,8 @@ let package = Package(
         .target(
             name: "GatehousePasswords",
             dependencies: [
-                "CArgon2", "GatehouseCore", .product(name: "NIOPosix", package: "swift-nio"),
+                "CArgon2", "CCommonPasswords", "GatehouseCore",
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .target(

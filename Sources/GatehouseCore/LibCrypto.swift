@@ -1,4 +1,5 @@
-// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, HMAC, SHA-256, comparison, wiping.
+// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, HMAC, SHA-1, SHA-256, comparison and
+// wiping.
 
 import COpenSSL
 
@@ -56,6 +57,66 @@ package func hmacSHA256(
             }
         }
         guard done else { throw LibCryptoError(operation: "HMAC") }
+    }
+}
+
+/// A hash of data that comes in pieces, again and again (FIPS 180-4). One thread at a time.
+@safe package final class RunningHash {
+    package enum Algorithm: Sendable {
+        /// For lists of passwords that others have hashed so. It protects nothing here.
+        case sha1
+        case sha256
+    }
+
+    private let algorithm: OpaquePointer
+    private let context: OpaquePointer
+    private var output: [UInt8]
+
+    package init(_ algorithm: Algorithm) throws(LibCryptoError) {
+        let (name, size) = algorithm == .sha1 ? ("SHA1", 20) : ("SHA256", 32)
+        guard let fetched = unsafe EVP_MD_fetch(nil, name, nil) else {
+            throw LibCryptoError(operation: "EVP_MD_fetch")
+        }
+        guard let context = unsafe EVP_MD_CTX_new() else {
+            unsafe EVP_MD_free(fetched)
+            throw LibCryptoError(operation: "EVP_MD_CTX_new")
+        }
+        unsafe self.algorithm = fetched
+        unsafe self.context = context
+        output = [UInt8](repeating: 0, count: size)
+        try restart()
+    }
+
+    deinit {
+        // Also wipes what was hashed last.
+        unsafe EVP_MD_CTX_free(context)
+        unsafe EVP_MD_free(algorithm)
+    }
+
+    private func restart() throws(LibCryptoError) {
+        guard unsafe EVP_DigestInit_ex2(context, algorithm, nil) == 1 else {
+            throw LibCryptoError(operation: "EVP_DigestInit_ex2")
+        }
+    }
+
+    package func update(_ input: Span<UInt8>) throws(LibCryptoError) {
+        // SAFETY: the buffer's own base and size.
+        let done = unsafe input.withUnsafeBytes {
+            unsafe EVP_DigestUpdate(context, $0.baseAddress, $0.count)
+        }
+        guard done == 1 else { throw LibCryptoError(operation: "EVP_DigestUpdate") }
+    }
+
+    /// Lends the hash of everything since the last time to `body`, and starts anew.
+    package func finish<Result>(_ body: (Span<UInt8>) -> Result) throws(LibCryptoError) -> Result {
+        let done = unsafe output.withUnsafeMutableBufferPointer {
+            // SAFETY: the output is as large as the algorithm's hashes.
+            unsafe EVP_DigestFinal_ex(context, $0.baseAddress, nil)
+        }
+        guard done == 1 else { throw LibCryptoError(operation: "EVP_DigestFinal_ex") }
+        try restart()
+        let output = output
+        return body(output.span)
     }
 }
 

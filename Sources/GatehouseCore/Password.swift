@@ -40,6 +40,27 @@ package struct Password: ~Copyable, Sendable {
         try bytes.withSpan(body)
     }
 
+    /// The password in lower case and NFC, in which lists and words are compared with it. Never hashed: a
+    /// password is what was typed (REQUIREMENTS PW-3). Where lower case does not fit `maximumBytes`, as typed:
+    /// no list has anything that long.
+    package borrowing func folded() -> SecretBytes {
+        var count = 0
+        let folded = try? SecretBytes(count: Self.maximumBytes) {
+            span throws(UnicodeText.Failure) in
+            let lower = try SecretBytes(count: Self.maximumBytes) {
+                span throws(UnicodeText.Failure) in
+                count = try bytes.withSpan { typed throws(UnicodeText.Failure) in
+                    try UnicodeText.map(.lowerCase, typed, into: &span)
+                }
+            }
+            count = try lower.withSpan { lower throws(UnicodeText.Failure) in
+                try UnicodeText.map(.nfc, lower.extracting(0..<count), into: &span)
+            }
+        }
+        guard let folded else { return bytes.copy() }
+        return folded.withSpan { SecretBytes(copying: $0.extracting(0..<count)) }
+    }
+
     /// How many code points there are; all must be assigned, since a later Unicode may normalise the
     /// others differently, and the password would then no longer match its hash.
     private static func assignedCodePointCount(
@@ -55,55 +76,5 @@ package struct Password: ~Copyable, Sendable {
             count += 1
         }
         return count
-    }
-}
-
-/// What a *new* password must satisfy. One that is being verified need not: it may be older than
-/// the rule.
-package struct PasswordPolicy: Sendable {
-    /// NIST SP 800-63B-4 section 3.1.1.2: 15 when the password is the only factor.
-    package static let defaultMinimumCodePoints = 15
-
-    package let minimumCodePoints: Int
-
-    package init(minimumCodePoints: Int = defaultMinimumCodePoints) {
-        self.minimumCodePoints = minimumCodePoints
-    }
-
-    /// Why `password` may not be chosen, or nil when it may.
-    package func admit(_ password: borrowing Password) -> PasswordRefusal? {
-        guard password.codePointCount >= minimumCodePoints else {
-            return .tooShort(minimumCodePoints: minimumCodePoints)
-        }
-        return nil
-    }
-}
-
-/// Why a password is not accepted. Says nothing of the password itself.
-package enum PasswordRefusal: Error, Hashable, Sendable {
-    case empty
-    case tooLong
-    case invalidUTF8
-    case unassignedCharacter
-    /// Shorter than the policy's minimum, for a new password.
-    case tooShort(minimumCodePoints: Int)
-
-    fileprivate init(_ failure: UnicodeText.Failure) {
-        switch failure {
-        case .invalidUTF8: self = .invalidUTF8
-        case .tooLong: self = .tooLong
-        }
-    }
-
-    /// The reason in words, for the person who chose the password.
-    package var message: String {
-        switch self {
-        case .empty: "The password is empty."
-        case .tooLong: "The password is too long: at most \(Password.maximumBytes) bytes of UTF-8."
-        case .invalidUTF8: "The password is not valid UTF-8."
-        case .unassignedCharacter:
-            "The password contains a character that Unicode does not define."
-        case .tooShort(let minimum): "The password is too short: at least \(minimum) characters."
-        }
     }
 }

@@ -369,6 +369,7 @@ package protocol Store: Sendable {
         audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome
     func user(named username: Username) async throws(StoreError) -> User?
+    func user(_ id: UserID) async throws(StoreError) -> User?
     /// In the order of their names' bytes, starting after `name`.
     func users(after name: Username?, limit: Int) async throws(StoreError) -> [User]
     /// Disabling raises the epoch, so that every session of the user is over, and uses up links.

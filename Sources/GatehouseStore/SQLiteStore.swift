@@ -523,6 +523,10 @@ package final class SQLiteStore: Store {
         }
     }
 
+    package func user(_ id: UserID) async throws(StoreError) -> User? {
+        try await read { db in try Self.user(id, db) }
+    }
+
     package func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
         try await read { db in
             try Row.fetchAll(

@@ -30,7 +30,7 @@ package final class ServerTLS: Sendable {
     private let acceptsDevelopment: Bool
     private struct State {
         var context: NIOSSLContext
-        var stamps: [Stamp?]
+        var stamps: [FileStamp?]
     }
     private let state: Mutex<State>
 
@@ -38,7 +38,7 @@ package final class ServerTLS: Sendable {
     package init(_ files: Files, acceptsDevelopment: Bool) throws {
         self.files = files
         self.acceptsDevelopment = acceptsDevelopment
-        let stamps = Stamp.all(of: files)
+        let stamps = Self.stamps(of: files)
         state = Mutex(
             State(
                 context: try NIOSSLContext(
@@ -56,7 +56,7 @@ package final class ServerTLS: Sendable {
     /// - Throws: when the new files can't be used; then the old ones stay in use, and the next call
     ///   tries again.
     package func reloadIfChanged() throws -> Bool {
-        let stamps = Stamp.all(of: files)
+        let stamps = Self.stamps(of: files)
         guard state.withLock({ $0.stamps != stamps }) else { return false }
         let context = try NIOSSLContext(
             configuration: Self.configuration(
@@ -116,22 +116,8 @@ package final class ServerTLS: Sendable {
         }
     }
 
-    /// What tells a file from the one before.
-    private struct Stamp: Equatable {
-        let inode: UInt64
-        let size: Int64
-        let seconds: Int
-        let nanoseconds: Int
-
-        /// Nil for a file that isn't there.
-        static func all(of files: Files) -> [Stamp?] {
-            [files.certificate, files.key, files.clientAuthority ?? ""].map { path in
-                var status = stat()
-                guard unsafe stat(path, &status) == 0 else { return nil }
-                return Stamp(
-                    inode: UInt64(status.st_ino), size: Int64(status.st_size),
-                    seconds: status.st_mtim.tv_sec, nanoseconds: status.st_mtim.tv_nsec)
-            }
-        }
+    /// Nil for a file that isn't there.
+    private static func stamps(of files: Files) -> [FileStamp?] {
+        [files.certificate, files.key, files.clientAuthority ?? ""].map { FileStamp($0) }
     }
 }

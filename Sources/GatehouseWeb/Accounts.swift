@@ -18,6 +18,7 @@ package struct Accounts: Sendable {
     private let sealer: Sealer
     private let node: Node
     let gate: PasswordGate
+    private let policy: PasswordPolicy
     private let limits: SessionLimits
     private let entropy: Entropy
     private let clock: @Sendable () -> Instant
@@ -25,7 +26,8 @@ package struct Accounts: Sendable {
 
     package init(
         registration: Registration, usernames: UsernamePolicy, store: any Store, sealer: Sealer,
-        node: Node, gate: PasswordGate, limits: SessionLimits, entropy: Entropy,
+        node: Node, gate: PasswordGate, policy: PasswordPolicy, limits: SessionLimits,
+        entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
     ) {
         self.registration = registration
@@ -34,6 +36,7 @@ package struct Accounts: Sendable {
         self.sealer = sealer
         self.node = node
         self.gate = gate
+        self.policy = policy
         self.limits = limits
         self.entropy = entropy
         self.clock = clock
@@ -175,7 +178,7 @@ package struct Accounts: Sendable {
             let name: Username
             do { name = try Username(utf8: username.span) } catch { return .badUsername(error) }
             if let refusal = usernames.refusal(of: name) { return .badUsername(refusal) }
-            if let refusal = Self.refusal(of: password) { return .badPassword(refusal) }
+            if let refusal = try refusal(of: password, for: name) { return .badPassword(refusal) }
             // A taken name is told before a hash is made, for whatever reason it is taken; the
             // constraint still decides below.
             switch try await store.availability(of: name) {
@@ -220,10 +223,12 @@ package struct Accounts: Sendable {
     }
 
     /// Why a new password is not taken; nil when it is.
-    private static func refusal(of password: [UInt8]) -> PasswordRefusal? {
-        do throws(PasswordRefusal) {
-            return PasswordPolicy().admit(try Password(password.span))
-        } catch { return error }
+    private func refusal(
+        of utf8: [UInt8], for username: Username?
+    ) throws(PasswordListUnreadable) -> PasswordRefusal? {
+        let password: Password
+        do { password = try Password(utf8.span) } catch { return error }
+        return try policy.admit(password, for: username)
     }
 
     // MARK: Recover
@@ -238,18 +243,25 @@ package struct Accounts: Sendable {
 
     /// Whether a recovery link still works.
     package func isRecovery(_ secret: [UInt8]) async -> Bool {
+        (try? await recoverableUser(secret)) != nil
+    }
+
+    /// Whose password the link sets; nil when it does not work.
+    private func recoverableUser(_ secret: [UInt8]) async throws(StoreError) -> UserID? {
         guard let hash = Self.linkHash(secret),
-            let link = try? await store.link(hash, at: clock().wall),
-            case .recovery = link.purpose
-        else { return false }
-        return true
+            let link = try await store.link(hash, at: clock().wall),
+            case .recovery(let user) = link.purpose
+        else { return nil }
+        return user
     }
 
     /// Sets the password of the link's user, and ends every session of theirs.
     package func recover(_ secret: [UInt8], password: [UInt8]) async -> RecoveryOutcome {
-        guard await isRecovery(secret), let link = Self.linkHash(secret) else { return .noLink }
-        if let refusal = Self.refusal(of: password) { return .badPassword(refusal) }
         do {
+            guard let user = try await recoverableUser(secret), let link = Self.linkHash(secret)
+            else { return .noLink }
+            let name = try await store.user(user)?.username
+            if let refusal = try refusal(of: password, for: name) { return .badPassword(refusal) }
             let hash = try await gate.hash(try Password(password.span))
             let now = clock().wall
             let outcome = try await store.setPassword(

@@ -133,35 +133,62 @@ enum OwnFile {
     static func write(
         _ content: Span<UInt8>, to path: String, isReplacing: Bool
     ) throws(FileRefusal) {
-        let draft = "\(path).\(getpid()).new"
-        unsafe unlink(draft)
-        let descriptor = unsafe open(
-            draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else {
-            throw FileRefusal(
-                message: "cannot make \(draft): errno \(errno)",
-                hint: "the directory must be writable for this user")
-        }
-        defer {
-            close(descriptor)
-            unsafe unlink(draft)
-        }
+        let draft = try Draft(path)
         let isWritten = unsafe content.withUnsafeBytes { bytes in
             // SAFETY: writes the buffer's own bytes.
-            unsafe Glibc.write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
+            unsafe Glibc.write(draft.descriptor, bytes.baseAddress, bytes.count) == bytes.count
         }
-        guard isWritten, fsync(descriptor) == 0 else {
+        guard isWritten else {
             throw FileRefusal(
-                message: "cannot write \(draft): errno \(errno)", hint: "is the disk full?")
+                message: "cannot write \(draft.path): errno \(errno)", hint: "is the disk full?")
         }
-        // link(2), unlike rename(2), replaces nothing.
-        let isNamed =
-            isReplacing ? unsafe rename(draft, path) == 0 : unsafe link(draft, path) == 0
-        guard isNamed, FileSync.parent(of: path) else {
-            throw FileRefusal(
-                message: errno == EEXIST
-                    ? "there is a file at \(path) already" : "cannot make \(path): errno \(errno)",
-                hint: "a store opens only with the root key it was made with: never replace one")
+        try draft.publish(isReplacing: isReplacing)
+    }
+
+    /// A file that does not have its name yet; it goes with the value that stands for it.
+    struct Draft: ~Copyable {
+        let descriptor: Int32
+        let path: String
+        private let finalPath: String
+
+        init(_ finalPath: String) throws(FileRefusal) {
+            self.finalPath = finalPath
+            path = "\(finalPath).\(getpid()).new"
+            unsafe unlink(path)
+            descriptor = unsafe open(
+                path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+            guard descriptor >= 0 else {
+                throw FileRefusal(
+                    message: "cannot make \(path): errno \(errno)",
+                    hint: "the directory must be writable for this user")
+            }
+        }
+
+        deinit {
+            close(descriptor)
+            unsafe unlink(path)
+        }
+
+        /// Writes it to the disk, and gives it its name.
+        borrowing func publish(isReplacing: Bool) throws(FileRefusal) {
+            guard fsync(descriptor) == 0 else {
+                throw FileRefusal(
+                    message: "cannot write \(path): errno \(errno)", hint: "is the disk full?")
+            }
+            // link(2), unlike rename(2), replaces nothing.
+            let isNamed =
+                isReplacing
+                ? unsafe rename(path, finalPath) == 0 : unsafe link(path, finalPath) == 0
+            guard isNamed, FileSync.parent(of: finalPath) else {
+                throw FileRefusal(
+                    message: errno == EEXIST
+                        ? "there is a file at \(finalPath) already"
+                        : "cannot make \(finalPath): errno \(errno)",
+                    hint: isReplacing
+                        ? "it must be a file in a directory that is writable for this user"
+                        : "a store opens only with the root key it was made with: never replace one"
+                )
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ struct Doctor {
             return findings + [failed("data directory", error)]
         }
         findings += certificates(settings)
+        findings += passwordFilter(settings)
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
         let rootKey: RootKeyBox?
@@ -100,6 +101,17 @@ struct Doctor {
             hint: isDefault
                 ? "set audience to this deployment's name, so that a copy of the store elsewhere "
                     + "takes none of its cookies" : nil)
+    }
+
+    private func passwordFilter(_ settings: Settings) -> [Finding] {
+        guard let path = settings.passwordFilter else { return [] }
+        do throws(CommandFailure) {
+            let entries = try PasswordRules(settings).filter?.entries ?? 0
+            return [
+                Finding(
+                    check: "password filter", level: .ok, message: "\(path), \(entries) entries")
+            ]
+        } catch { return [failed("password filter", error)] }
     }
 
     /// Those that the configuration has the endpoints show.

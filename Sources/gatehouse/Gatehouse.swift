@@ -14,9 +14,8 @@ struct Gatehouse: AsyncParsableCommand {
             Exit codes: 0 done, 1 refused or not found, 2 usage, 3 store or configuration failure.
             """,
         subcommands: [
-            ServeCommand.self, KeysCommand.self, UsersCommand.self, PasswordsCommand.self,
-            SessionsCommand.self,
-            ExplainCommand.self, DoctorCommand.self,
+            ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
+            PasswordsCommand.self, ExplainCommand.self, DoctorCommand.self,
         ])
 }
 

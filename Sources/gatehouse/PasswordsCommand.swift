@@ -1,9 +1,9 @@
-// `gatehouse passwords`: what operators do with password hashes as a whole.
+// `gatehouse passwords`: filter, pepper.
 
 import ArgumentParser
 
 struct PasswordsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "passwords", abstract: "Peppers over password hashes.",
-        subcommands: [PepperCommand.self])
+        commandName: "passwords", abstract: "What concerns all passwords.",
+        subcommands: [PasswordFilterCommand.self, PepperCommand.self])
 }

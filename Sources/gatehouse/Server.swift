@@ -44,8 +44,9 @@ struct Server {
         }
         let hasher = PasswordHasher(
             threads: settings.passwordThreads, maximumQueued: settings.passwordQueue)
+        let rules = try PasswordRules(settings)
         let front = try await frontServer(
-            store: store, sealer: sealer, node: node, hasher: hasher)
+            store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy)
 
         let status = ServerStatus(
             lease: lease, node: node, checks: checks)
@@ -86,8 +87,9 @@ struct Server {
         }
         if isDevelopment { printDevelopmentHelp() }
 
+        let filter = rules.filter.map { PasswordFilterFollower(file: $0, logger: logger) }
         var configuration = ServiceGroupConfiguration(
-            services: [
+            services: (filter.map { [.init(service: $0)] } ?? []) + [
                 .init(service: follower), .init(service: activity), .init(service: admin),
                 .init(service: endpoints),
             ],
@@ -141,7 +143,8 @@ struct Server {
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
-        store: any Store, sealer: Sealer, node: Node, hasher: PasswordHasher
+        store: any Store, sealer: Sealer, node: Node, hasher: PasswordHasher,
+        policy: PasswordPolicy
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
         guard let limits = settings.sessionLimits else {
@@ -153,7 +156,8 @@ struct Server {
             clock: SystemClock.now)
         let accounts = Accounts(
             registration: settings.registration, usernames: settings.usernames, store: store,
-            sealer: sealer, node: node, gate: gate, limits: limits, entropy: .system, clock: SystemClock.now)
+            sealer: sealer, node: node, gate: gate, policy: policy, limits: limits,
+            entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
             settings: FrontDoorSettings(

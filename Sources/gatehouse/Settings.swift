@@ -40,6 +40,8 @@ struct Settings: Sendable {
     var moreReservedNames: [Username] = []
     var passwordThreads = 1
     var passwordQueue = 64
+    var passwordContextWords: [String] = []
+    var passwordFilter: String?
     var sessionIdleSeconds: Int64 = 3600
     var sessionAbsoluteSeconds: Int64 = 24 * 3600
     var sessionResealSeconds: Int64 = 300
@@ -398,6 +400,29 @@ struct Setting: Sendable {
             "Sign-ins that wait for a hashing thread, 0 to 10000; further ones are answered 503."
         ) { text, settings in
             read(text, 0...10_000) { settings.passwordQueue = $0 }
+        },
+        Setting(
+            list: "password.context_words", default: "",
+            "Words that people here would think of first (the organisation, its products, its town), at most 256: no password is made of little more than these, the username and the service's own names."
+        ) { texts, settings in
+            let words = texts.filter { !$0.isEmpty }
+            guard words.count <= 256 else { return "takes at most 256 words" }
+            for word in words
+            where word.utf8.count > 64 || GuessableWord(word, from: .context) == nil {
+                return "has “\(word)”: a word has at most 64 bytes, and at least "
+                    + "\(GuessableWord.minimumCodePoints) characters, or "
+                    + "\(GuessableWord.minimumCodePointsWithoutLetters) if none is a letter"
+            }
+            settings.passwordContextWords = words
+            return nil
+        },
+        Setting(
+            "password.filter", default: "",
+            "A file of `gatehouse passwords filter build`: passwords on its list are refused. Taken up without a restart when another one is renamed to its name."
+        ) { text, settings in
+            guard text.isEmpty || text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.passwordFilter = text.isEmpty ? nil : text
+            return nil
         },
         Setting(
             "cookie.domain", default: "",

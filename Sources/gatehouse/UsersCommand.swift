@@ -42,7 +42,8 @@ struct UsersCommand: AsyncParsableCommand {
             }
             var hash: String?
             if passwordStdin {
-                let bare = try await hashFromStandardInput()
+                let bare = try await hashFromStandardInput(
+                    for: username, workshop.settings)
                 hash = try await workshop.keyring().peppers.sealing(bare).text
             }
             let id = try UserID.random(from: .system)
@@ -61,23 +62,19 @@ struct UsersCommand: AsyncParsableCommand {
             }
         }
 
-        private func hashFromStandardInput() async throws -> PasswordHash {
-            var bytes: [UInt8] = []
-            defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
-            // Room for the longest password, a line end, and one byte that says "too long".
-            let data = try FileHandle.standardInput.read(upToCount: Password.maximumBytes + 3)
-            bytes = Array(data ?? Data())
-            if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-            if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
+        private func hashFromStandardInput(
+            for username: Username, _ settings: Settings
+        ) async throws -> PasswordHash {
+            let rules = try PasswordRules(settings)
+            let password = try StandardInput.password()
+            if let refusal = try rules.refusal(of: password, for: username) {
+                throw CommandFailure.refused("the password is refused: \(refusal.message)")
+            }
             let hasher = PasswordHasher(parameters: .standard, threads: 1, maximumQueued: 1)
             let hash: PasswordHash
-            do {
-                let password = try Password(bytes.span)
-                if let refusal = PasswordPolicy().admit(password) { throw refusal }
-                hash = try await hasher.hash(password)
-            } catch let refusal as PasswordRefusal {
+            do { hash = try await hasher.hash(password) } catch {
                 await hasher.shutdown()
-                throw CommandFailure.refused("the password is refused: \(refusal.message)")
+                throw error
             }
             await hasher.shutdown()
             return hash

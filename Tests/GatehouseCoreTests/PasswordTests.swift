@@ -113,40 +113,6 @@ import Testing
     func `unassigned code points are refused`(text: String) {
         #expect(refusal(of: text) == .unassignedCharacter)
     }
-
-    @Test func `each refusal says something of its own`() {
-        let refusals: [PasswordRefusal] = [
-            .empty, .tooLong, .invalidUTF8, .unassignedCharacter, .tooShort(minimumCodePoints: 15),
-        ]
-        #expect(Set(refusals.map(\.message)).count == refusals.count)
-    }
-
-    // MARK: Policy
-
-    @Test func `a new password needs 15 code points`() throws {
-        let policy = PasswordPolicy()
-        #expect(policy.minimumCodePoints == 15)
-        #expect(try admission(of: String(repeating: "p", count: 15), to: policy) == nil)
-        #expect(
-            try admission(of: String(repeating: "p", count: 14), to: policy)
-                == .tooShort(minimumCodePoints: 15))
-        #expect(try admission(of: String(repeating: "\u{1F600}", count: 15), to: policy) == nil)
-        #expect(try admission(of: String(repeating: " ", count: 15), to: policy) == nil)
-    }
-
-    @Test func `accents that NFC joins to their letters do not lengthen a password`() throws {
-        let typed = String(repeating: "e\u{0301}", count: 14)
-        #expect(typed.unicodeScalars.count == 28)
-        #expect(
-            try admission(of: typed, to: PasswordPolicy()) == .tooShort(minimumCodePoints: 15))
-        #expect(try admission(of: typed + "e\u{0301}", to: PasswordPolicy()) == nil)
-    }
-
-    @Test func `the minimum is the policy's own`() throws {
-        let policy = PasswordPolicy(minimumCodePoints: 8)
-        #expect(try admission(of: "eight ch", to: policy) == nil)
-        #expect(try admission(of: "seven c", to: policy) == .tooShort(minimumCodePoints: 8))
-    }
 }
 
 private func hashedBytes(of text: String) throws -> [UInt8] {
@@ -161,9 +127,4 @@ private func refusal(of bytes: [UInt8]) -> PasswordRefusal? {
         _ = try Password(bytes.span)
         return nil
     } catch { return error }
-}
-
-private func admission(of text: String, to policy: PasswordPolicy) throws -> PasswordRefusal? {
-    let password = try Password(Array(text.utf8).span)
-    return policy.admit(password)
 }

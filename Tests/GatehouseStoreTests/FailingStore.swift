@@ -126,6 +126,10 @@ final class FailingStore: Store {
         try await store.user(named: username)
     }
 
+    func user(_ id: UserID) async throws(StoreError) -> User? {
+        try await store.user(id)
+    }
+
     func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
         try await store.users(after: name, limit: limit)
     }

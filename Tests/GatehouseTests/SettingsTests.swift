@@ -187,6 +187,12 @@ import Testing
             ),
             ("password.threads", ["1", "64"], ["0", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
+            (
+                "password.context_words",
+                ["", "abc", "äöü", "123456", "a b", String(repeating: "a", count: 64)],
+                ["ab", "12345", "1-2-3", String(repeating: "a", count: 65), "abc\u{378}"]
+            ),
+            ("password.filter", ["", "/x"], ["x"]),
         ] as [(String, [String], [String])])
     func `each setting takes its limits and refuses what lies beyond`(
         _ name: String, _ good: [String], _ bad: [String]
@@ -214,6 +220,7 @@ import Testing
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
             "session.reseal", "throttle.address_failures", "username.unicode", "username.reserved",
+            "password.context_words", "password.filter",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -235,13 +242,15 @@ import Testing
         #expect(findings(reserved(1001)).count == 1)
         for (key, value) in [
             ("public.trusted_proxies", "10.0.0."), ("public.return_origins", "https://h"),
+            ("password.context_words", "word"),
         ] {
             func list(_ count: Int) -> String {
                 "public.\(origin)\n\(key): ["
                     + (1...count).map { value + "\($0)" }.joined(separator: ", ") + "]"
             }
-            #expect(findings(list(64)).isEmpty, "\(key)")
-            #expect(findings(list(65)).count == 1, "\(key)")
+            let limit = key == "password.context_words" ? 256 : 64
+            #expect(findings(list(limit)).isEmpty, "\(key)")
+            #expect(findings(list(limit + 1)).count == 1, "\(key)")
         }
         #expect(findings("check.listen: [127.0.0.1:1, 127.0.0.1:1]").count == 1)
         #expect(findings("check.listen: []").count == 1)

@@ -1,6 +1,7 @@
 // The front door in process: what people and programs do, and what is refused.
 
 import GatehouseCore
+import GatehousePasswords
 import GatehouseStore
 import GatehouseTestSupport
 import HTTPTypes
@@ -13,10 +14,11 @@ import Testing
 
     private func with(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
-        basePath: String = "/", _ body: (FrontFixture) async throws -> Void
+        basePath: String = "/", policy: PasswordPolicy = PasswordPolicy(),
+        _ body: (FrontFixture) async throws -> Void
     ) async throws {
         let fixture = try await FrontFixture(
-            registration: registration, usernames: usernames, basePath: basePath)
+            registration: registration, usernames: usernames, basePath: basePath, policy: policy)
         try await body(fixture)
         await fixture.stop()
     }
@@ -283,11 +285,13 @@ import Testing
         }
     }
 
+    /// 1024 bytes.
+    private static let longest = (0..<256).map { String(1000 + $0) }.joined()
+
     @Test(arguments: [
         ("ada", "short", 422), ("ada", "fourteen chars", 422), ("a b", "", 422), ("", "x", 422),
         ("\u{202E}abc", "correct horse battery", 422), ("a\0b", "correct horse battery", 422),
-        ("ada", "fifteen chars..", 303), ("ada", String(repeating: "x", count: 1024), 303),
-        ("ada", String(repeating: "x", count: 1025), 422),
+        ("ada", "fifteen chars..", 303), ("ada", longest, 303), ("ada", longest + "x", 422),
         ("ada", "nul is \0 allowed in here", 303), ("ada", "crlf \r\n too, and é", 303),
     ])
     func `a registration is refused with its reason`(
@@ -299,6 +303,59 @@ import Testing
                 "/register", [("username", name), ("password", password)])
             #expect(answer.status == status)
             #expect((answer.alert != nil) == (status != 303))
+        }
+    }
+
+    private static let policy = PasswordPolicy(
+        serviceNames: ["app.example"], contextWords: ["Springfield"], common: CommonPasswords(),
+        breached: OneLeaked())
+
+    /// REQUIREMENTS PW-5: the person is told the reason.
+    @Test(arguments: [
+        ("adalovelace-1815", "your username"), ("Example!Example!1", "name of this service"),
+        ("springfield12345", "everybody here would guess"), ("aB1!aB1!aB1!aB1!", "repeated"),
+        ("QWERTYuiopasdfgh", "neighbouring"), ("Correct horse battery staple", "common"),
+        ("plum over SEVEN ships", "leaked"),
+    ])
+    func `pages and programs say why a password can't be chosen`(
+        _ password: String, _ reason: String
+    ) async throws {
+        try await with(policy: Self.policy) { (fixture: FrontFixture) async throws in
+            var browser = Browser(fixture)
+            let page = await browser.submit(
+                "/register", [("username", "AdaLovelace"), ("password", password)])
+            #expect(page.status == 422)
+            #expect(page.alert?.contains(reason) == true, "\(page.alert ?? "")")
+            #expect(!page.body.contains(password))
+            let problem = await browser.json(
+                "/v1/register", #"{"username":"adalovelace","password":"\#(password)"}"#)
+            #expect(problem.status == 422)
+            #expect(problem.contentType == "application/problem+json")
+            #expect(problem.body.contains("urn:gatehouse:problem:password"))
+            #expect(problem.body.contains(reason))
+            #expect(!problem.body.contains(password))
+            #expect(try await fixture.store.users(after: nil, limit: 10).isEmpty)
+
+            let user = try await fixture.makeUser("adalovelace")
+            let link = try await fixture.makeLink(.recovery(user.id))
+            let recovery = await browser.submit(
+                "/recover?token=\(link)", [("password", password), ("token", link)])
+            #expect(recovery.status == 422)
+            #expect(recovery.alert?.contains(reason) == true)
+            let better = [("password", Self.password + password), ("token", link)]
+            #expect(await browser.submit("/recover?token=\(link)", better).status == 303)
+        }
+    }
+
+    @Test func `while a list can't be read, nobody gets a new password`() async throws {
+        try await with(policy: PasswordPolicy(breached: NoList())) {
+            (fixture: FrontFixture) async throws in
+            var browser = Browser(fixture)
+            let fields = [("username", "ada"), ("password", Self.password)]
+            let page = await browser.submit("/register", fields)
+            #expect(page.status == 503)
+            #expect(page.header("retry-after") != nil)
+            #expect(try await fixture.store.users(after: nil, limit: 10).isEmpty)
         }
     }
 
@@ -439,5 +496,19 @@ import Testing
         #expect(statuses.contains(200))
         #expect(statuses.allSatisfy { $0 == 200 || $0 == 503 })
         await fixture.stop()
+    }
+}
+
+private struct OneLeaked: PasswordList {
+    func contains(_ typed: Span<UInt8>, folded: Span<UInt8>) -> Bool {
+        folded.indices.map { folded[$0] } == Array("plum over seven ships".utf8)
+    }
+}
+
+private struct NoList: PasswordList {
+    func contains(
+        _ typed: Span<UInt8>, folded: Span<UInt8>
+    ) throws(PasswordListUnreadable) -> Bool {
+        throw PasswordListUnreadable("it is gone")
     }
 }

@@ -13,7 +13,7 @@ import Testing
 /// A front door with its store, keys and clock.
 final class FrontFixture: Sendable {
     static let origin = "https://app.example"
-    static let password = "correct horse battery staple"
+    static let password = "a fine day for sailing"
 
     let directory = TemporaryDirectory()
     let store: SQLiteStore
@@ -27,6 +27,7 @@ final class FrontFixture: Sendable {
     init(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
         basePath: String = "/", threads: Int = 2, queue: Int = 1000, addressFailures: Int = 0,
+        policy: PasswordPolicy = PasswordPolicy(),
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -57,7 +58,7 @@ final class FrontFixture: Sendable {
             addresses: AddressThrottle(perMinute: addressFailures), entropy: .system, clock: clock)
         accounts = Accounts(
             registration: registration, usernames: usernames, store: store, sealer: sealer,
-            node: node, gate: gate, limits: limits, entropy: .system, clock: clock)
+            node: node, gate: gate, policy: policy, limits: limits, entropy: .system, clock: clock)
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
