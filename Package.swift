@@ -54,6 +54,8 @@ let package = Package(
             name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
+        .systemLibrary(
+            name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CEpoll"),
         .target(
@@ -73,7 +75,8 @@ let package = Package(
         .target(
             name: "GatehousePasswords",
             dependencies: [
-                "CArgon2", "GatehouseCore", .product(name: "NIOPosix", package: "swift-nio"),
+                "CArgon2", "CCrypt", "GatehouseCore",
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .target(

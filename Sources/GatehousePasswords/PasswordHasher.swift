@@ -98,6 +98,8 @@ package enum PasswordHasherError: Error, Hashable, Sendable {
     case entropy
     /// libargon2 gave up, most likely for want of memory.
     case argon2(code: Int32)
+    /// libcrypto or libcrypt gave up on another system's hash, most likely for want of memory.
+    case foreignHash
 }
 
 // MARK: - The queue

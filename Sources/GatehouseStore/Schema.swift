@@ -7,11 +7,12 @@ enum Schema {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1", migrate: createFirstTables)
         migrator.registerMigration("2", migrate: createLinks)
+        migrator.registerMigration("6", migrate: createImports)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2"]
+    static let currentMigrations: Set<String> = ["1", "2", "6"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -124,6 +125,24 @@ enum Schema {
                     CHECK ((kind = 'recovery') = (user_id IS NOT NULL))
                 ) STRICT, WITHOUT ROWID;
                 CREATE INDEX links_by_expiry ON links (expires);
+                """)
+    }
+
+    /// How far files of users have been imported.
+    private static func createImports(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE imports (
+                    file BLOB PRIMARY KEY CHECK (length(file) = 32),
+                    digest BLOB NOT NULL CHECK (length(digest) = 32),
+                    position INTEGER NOT NULL CHECK (position >= 0),
+                    lines INTEGER NOT NULL CHECK (lines >= 0),
+                    added INTEGER NOT NULL CHECK (added >= 0),
+                    refused INTEGER NOT NULL CHECK (refused >= 0),
+                    -- JSON: lines and reasons.
+                    unreported TEXT NOT NULL,
+                    updated INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
                 """)
     }
 }

@@ -75,10 +75,10 @@ package struct Accounts: Sendable {
         do {
             if await sealer.unavailability(at: clock()) != nil { return .failed(.unavailable) }
             let user = try await user(named: username)
-            let stored = user?.passwordHash.flatMap { try? PasswordHash($0) }
+            let stored = user?.passwordHash.flatMap { try? StoredPassword($0) }
             let isPassword = (try? Password(password.span)) != nil
             let candidate = try isPassword ? Password(password.span) : Self.anyPassword()
-            let isRight = try await hasher.verify(candidate, against: stored ?? decoy)
+            let isRight = try await hasher.verify(candidate, against: stored ?? .ours(decoy))
             guard let user, stored != nil, isPassword, isRight, user.state == .enabled else {
                 // The name that was tried may be a password in the wrong field: it is not written.
                 logger.notice(

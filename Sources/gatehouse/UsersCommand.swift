@@ -1,4 +1,4 @@
-// `gatehouse users`: add, list, show, disable, enable.
+// `gatehouse users`: add, invite, recover, list, show, disable, enable.
 
 import ArgumentParser
 import Foundation
@@ -14,6 +14,7 @@ struct UsersCommand: AsyncParsableCommand {
         commandName: "users", abstract: "Add, list and switch users.",
         subcommands: [
             Add.self, Invite.self, Recover.self, List.self, Show.self, Disable.self, Enable.self,
+            UsersImportCommand.self,
         ])
 
     struct Add: AsyncParsableCommand {
