@@ -143,6 +143,9 @@ enum Schema {
                     unreported TEXT NOT NULL,
                     updated INTEGER NOT NULL
                 ) STRICT, WITHOUT ROWID;
+
+                -- For the foreign key: without it each new user cost a look at every name.
+                CREATE INDEX names_by_user ON names (user_id);
                 """)
     }
 }

@@ -97,7 +97,8 @@ private func refusal(of text: String) -> ForeignHashRefusal? {
         #expect(try !matches(argon2, password + [0]))
         // HMAC fills its key up with zeros (RFC 2104), so that PBKDF2 and scrypt can't tell.
         let pbkdf2 = try foreign(
-            "$pbkdf2-sha256$1212$4vjV83LKPjQzk31VI4E0Vw$hsYF68OiOUPdDZ1Fg.fJPeq1h/gXXY7acBp9/6c.tmQ")
+            "$pbkdf2-sha256$1212$4vjV83LKPjQzk31VI4E0Vw$hsYF68OiOUPdDZ1Fg.fJPeq1h/gXXY7acBp9/6c.tmQ"
+        )
         #expect(try matches(pbkdf2, Array("password\0".utf8)))
         #expect(try !matches(pbkdf2, Array("password\0more".utf8)))
     }
