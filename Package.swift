@@ -54,6 +54,8 @@ let package = Package(
             name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
+        .systemLibrary(
+            name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CEpoll"),
         .target(
@@ -78,7 +80,7 @@ let package = Package(
         .target(
             name: "GatehousePasswords",
             dependencies: [
-                "CArgon2", "CCommonPasswords", "GatehouseCore",
+                "CArgon2", "CCommonPasswords", "CCrypt", "GatehouseCore",
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),

@@ -81,6 +81,11 @@ package struct Peppers: Sendable {
         return sealed
     }
 
+    /// That all of `layers` are here.
+    package func require(_ layers: [KeyID]) throws(PepperFailure) {
+        for id in layers where !keys.contains(where: { $0.id == id }) { throw .unknown(id) }
+    }
+
     /// `hash` under one more layer, the current pepper's; as it is when that is its last layer already,
     /// or when there is no pepper.
     package func sealing(_ hash: PasswordHash) throws(PepperFailure) -> PasswordHash {

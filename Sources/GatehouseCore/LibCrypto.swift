@@ -1,5 +1,5 @@
-// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, HMAC, SHA-1, SHA-256, comparison and
-// wiping.
+// The one importer of libcrypto: AES-256 blocks, AES-256-GCM, HKDF, HMAC, PBKDF2, scrypt, SHA-1, SHA-256,
+// comparison and wiping.
 
 import COpenSSL
 
@@ -146,6 +146,63 @@ package func hkdfSHA256(
             }
         }
         guard done == 1 else { throw LibCryptoError(operation: "EVP_KDF_derive") }
+    }
+}
+
+/// What PBKDF2 computes its HMAC with.
+package enum PBKDF2Digest: Sendable {
+    case sha256, sha512
+
+    package var byteCount: Int { self == .sha256 ? 32 : 64 }
+}
+
+/// PBKDF2 with HMAC (RFC 8018 section 5.2), for hashes that other systems made.
+package func pbkdf2(
+    password: Span<UInt8>, salt: Span<UInt8>, iterations: Int, digest: PBKDF2Digest, byteCount: Int
+) throws(LibCryptoError) -> SecretBytes {
+    try SecretBytes(count: byteCount) { output throws(LibCryptoError) in
+        let done = unsafe output.withUnsafeMutableBufferPointer { output in
+            unsafe password.withUnsafeBytes { password in
+                unsafe salt.withUnsafeBufferPointer { salt in
+                    // SAFETY: each pointer with its own buffer's size.
+                    unsafe PKCS5_PBKDF2_HMAC(
+                        password.assumingMemoryBound(to: CChar.self).baseAddress,
+                        Int32(password.count), salt.baseAddress, Int32(salt.count),
+                        Int32(iterations), digest == .sha256 ? EVP_sha256() : EVP_sha512(),
+                        Int32(output.count), output.baseAddress)
+                }
+            }
+        }
+        guard done == 1 else { throw LibCryptoError(operation: "PKCS5_PBKDF2_HMAC") }
+    }
+}
+
+/// scrypt (RFC 7914), for hashes that other systems made.
+///
+/// - Parameters:
+///   - logCost: the logarithm to base 2 of N.
+///   - blockSize: r; scrypt works in 128·r·N bytes.
+///   - parallelism: p; computed one after the other.
+package func scrypt(
+    password: Span<UInt8>, salt: Span<UInt8>, logCost: Int, blockSize: Int, parallelism: Int,
+    byteCount: Int
+) throws(LibCryptoError) -> SecretBytes {
+    let cost = UInt64(1) << UInt64(logCost)
+    // What libcrypto says it needs: N blocks, two to work in, and the p that it begins with.
+    let memory = 128 * UInt64(blockSize) * (cost + 2 + UInt64(parallelism))
+    return try SecretBytes(count: byteCount) { output throws(LibCryptoError) in
+        let done = unsafe output.withUnsafeMutableBufferPointer { output in
+            unsafe password.withUnsafeBytes { password in
+                unsafe salt.withUnsafeBufferPointer { salt in
+                    // SAFETY: each pointer with its own buffer's size.
+                    unsafe EVP_PBE_scrypt(
+                        password.assumingMemoryBound(to: CChar.self).baseAddress,
+                        password.count, salt.baseAddress, salt.count, cost, UInt64(blockSize),
+                        UInt64(parallelism), memory, output.baseAddress, output.count)
+                }
+            }
+        }
+        guard done == 1 else { throw LibCryptoError(operation: "EVP_PBE_scrypt") }
     }
 }
 

@@ -141,6 +141,8 @@ package struct StoreHead: Sendable, Equatable {
 package struct AuditEvent: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable {
         case userCreated = "user_created"
+        /// A file of users begins to be imported; each of them has an event of their own.
+        case usersImported = "users_imported"
         case userDisabled = "user_disabled"
         case userEnabled = "user_enabled"
         case userRenamed = "user_renamed"
@@ -255,6 +257,61 @@ package struct Link: Sendable, Equatable {
         self.purpose = purpose
         self.expires = expires
     }
+}
+
+/// A user as a file of another system's users has them.
+package struct ImportedUser: Sendable, Equatable {
+    /// Counted from one.
+    package let line: Int
+    package let username: Username
+    package let id: UserID
+    /// Nil for a user who has no password yet.
+    package let passwordHash: String?
+
+    package init(line: Int, username: Username, id: UserID, passwordHash: String?) {
+        self.line = line
+        self.username = username
+        self.id = id
+        self.passwordHash = passwordHash
+    }
+}
+
+/// A line that was not imported. Says nothing of what is in it.
+package struct RefusedLine: Sendable, Equatable, Codable {
+    package let line: Int
+    package let reason: String
+
+    package init(line: Int, reason: String) {
+        self.line = line
+        self.reason = reason
+    }
+}
+
+/// How far a file of users has been imported. Moves with the users, in one transaction.
+package struct ImportProgress: Sendable, Equatable {
+    /// Names the file: SHA-256 of its path.
+    package let file: [UInt8]
+    /// SHA-256 over what was read, in a chain.
+    package var digest = [UInt8](repeating: 0, count: 32)
+    /// Bytes and lines that were read.
+    package var position = 0
+    package var lines = 0
+    package var added = 0
+    package var refused = 0
+    /// What the last step refused: whoever goes on reports it again, since the one who stopped may
+    /// not have.
+    package var unreported: [RefusedLine] = []
+
+    package init(file: [UInt8]) { self.file = file }
+}
+
+package enum ImportOutcome: Sendable, Equatable {
+    /// With the names counted and refused that were taken.
+    case imported(ImportProgress)
+    /// The stored progress is not the one that the step began with: someone else imports the file.
+    case overtaken
+    /// Nobody can be added before `users reindex`; nothing was written.
+    case skeletonsOutdated
 }
 
 package enum SetStateOutcome: Sendable, Equatable {
@@ -410,6 +467,21 @@ package protocol Store: Sendable {
     func rewriteSkeletons(
         audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SkeletonReport
+
+    // MARK: Import
+
+    /// How far a file has been imported; nil when that was never begun.
+    func importProgress(of file: [UInt8]) async throws(StoreError) -> ImportProgress?
+    /// Adds each of `users` whose name is free, as ``addUser(_:id:passwordHash:audit:at:)`` does, and
+    /// stores the progress, if what is stored now is `old` (nil for none).
+    ///
+    /// - Parameters:
+    ///   - new: counts and refusals of the lines that are no users, and of nothing else.
+    ///   - audit: beside an event for each user.
+    func importUsers(
+        _ users: [ImportedUser], from old: ImportProgress?, to new: ImportProgress,
+        audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> ImportOutcome
 
     // MARK: Single-use links
 

@@ -1,4 +1,4 @@
-// The one importer of libargon2: raw Argon2id outputs (RFC 9106).
+// The one importer of libargon2: raw Argon2 outputs (RFC 9106).
 
 import CArgon2
 package import GatehouseCore
@@ -19,10 +19,11 @@ package struct Argon2Failure: Error, Equatable {
 ///   - secret: Argon2's own key; empty for none.
 ///   - associatedData: empty for none.
 ///   - memoryKiB: at least 8 for each lane.
+///   - variant: Argon2i only for what other systems stored.
 package func argon2id(
     password: Span<UInt8>, salt: Span<UInt8>, secret: Span<UInt8> = Span(),
     associatedData: Span<UInt8> = Span(), memoryKiB: Int, iterations: Int, lanes: Int,
-    outputBytes: Int
+    outputBytes: Int, variant: Argon2Variant = .argon2id
 ) throws(Argon2Failure) -> SecretBytes {
     try SecretBytes(count: outputBytes) { output throws(Argon2Failure) in
         let code = unsafe password.withUnsafeBufferPointer { password in
@@ -42,7 +43,8 @@ package func argon2id(
                                 lanes: UInt32(lanes), threads: 1,
                                 version: ARGON2_VERSION_13.rawValue,
                                 allocate_cbk: nil, free_cbk: nil, flags: 0)
-                            return unsafe argon2_ctx(&context, Argon2_id)
+                            return unsafe argon2_ctx(
+                                &context, variant == .argon2id ? Argon2_id : Argon2_i)
                         }
                     }
                 }

@@ -100,6 +100,8 @@ package enum PasswordHasherError: Error, Hashable, Sendable {
     case argon2(code: Int32)
     /// A pepper that the hash names is not in the ring.
     case pepper(PepperFailure)
+    /// libcrypto or libcrypt gave up on another system's hash, most likely for want of memory.
+    case foreignHash
 }
 
 // MARK: - The queue

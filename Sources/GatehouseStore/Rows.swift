@@ -118,6 +118,20 @@ extension Row {
             sequence: try number("sequence"), change: change, deadline: try time("deadline"))
     }
 
+    func importProgress() throws(StoreError) -> ImportProgress {
+        var progress = ImportProgress(file: try bytes("file"))
+        progress.digest = try bytes("digest")
+        progress.position = try number("position")
+        progress.lines = try number("lines")
+        progress.added = try number("added")
+        progress.refused = try number("refused")
+        let unreported = Data(try text("unreported").utf8)
+        do {
+            progress.unreported = try JSONDecoder().decode([RefusedLine].self, from: unreported)
+        } catch { throw .damaged("unreported") }
+        return progress
+    }
+
     func auditRecord() throws(StoreError) -> AuditRecord {
         guard let kind = AuditEvent.Kind(rawValue: try text("kind")) else {
             throw .damaged("kind")

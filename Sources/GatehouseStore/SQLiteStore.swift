@@ -444,6 +444,63 @@ package final class SQLiteStore: Store {
         }
     }
 
+    // MARK: Import
+
+    package func importProgress(
+        of file: [UInt8]
+    ) async throws(StoreError) -> ImportProgress? {
+        try await read { db in try Self.importProgress(of: file, db) }
+    }
+
+    private static func importProgress(
+        of file: [UInt8], _ db: Database
+    ) throws -> ImportProgress? {
+        try Row.fetchOne(db, sql: "SELECT * FROM imports WHERE file = ?", arguments: [Data(file)])
+            .map { try $0.importProgress() }
+    }
+
+    package func importUsers(
+        _ users: [ImportedUser], from old: ImportProgress?, to new: ImportProgress,
+        audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> ImportOutcome {
+        try await write(at: now) { db in
+            guard try Self.importProgress(of: new.file, db) == old else { return .overtaken }
+            for event in audit { try Self.append(event, to: db, at: now) }
+            var new = new
+            for user in users {
+                let outcome = try Self.addUser(
+                    user.username, id: user.id, passwordHash: user.passwordHash, takingReserved: false,
+                    audit: AuditEvent(.userCreated, by: .command, user: user.id), db, at: now)
+                switch outcome {
+                case .added: new.added += 1
+                case .skeletonsOutdated: return .skeletonsOutdated
+                case .nameTaken, .notInvited:
+                    new.refused += 1
+                    new.unreported.append(
+                        RefusedLine(line: user.line, reason: "The username is taken."))
+                }
+            }
+            new.unreported.sort { $0.line < $1.line }
+            let unreported = try JSONEncoder().encode(new.unreported)
+            try db.execute(
+                sql: """
+                    INSERT INTO imports
+                        (file, digest, position, lines, added, refused, unreported, updated)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                    ON CONFLICT (file) DO UPDATE SET
+                        digest = excluded.digest, position = excluded.position,
+                        lines = excluded.lines, added = excluded.added,
+                        refused = excluded.refused, unreported = excluded.unreported,
+                        updated = excluded.updated
+                    """,
+                arguments: [
+                    Data(new.file), Data(new.digest), new.position, new.lines, new.added,
+                    new.refused, String(decoding: unreported, as: UTF8.self), now.seconds,
+                ])
+            return .imported(new)
+        }
+    }
+
     // MARK: Single-use links
 
     package func addLink(

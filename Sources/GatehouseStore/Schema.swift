@@ -9,11 +9,12 @@ enum Schema {
         migrator.registerMigration("2", migrate: createLinks)
         migrator.registerMigration("3", migrate: addSkeletons)
         migrator.registerMigration("4", migrate: createAttempts)
+        migrator.registerMigration("6", migrate: createImports)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "6"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -174,6 +175,24 @@ enum Schema {
                     expires INTEGER NOT NULL
                 ) STRICT, WITHOUT ROWID;
                 CREATE INDEX attempts_by_expiry ON attempts (expires);
+                """)
+    }
+
+    /// How far files of users have been imported.
+    private static func createImports(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE imports (
+                    file BLOB PRIMARY KEY CHECK (length(file) = 32),
+                    digest BLOB NOT NULL CHECK (length(digest) = 32),
+                    position INTEGER NOT NULL CHECK (position >= 0),
+                    lines INTEGER NOT NULL CHECK (lines >= 0),
+                    added INTEGER NOT NULL CHECK (added >= 0),
+                    refused INTEGER NOT NULL CHECK (refused >= 0),
+                    -- JSON: lines and reasons.
+                    unreported TEXT NOT NULL,
+                    updated INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
                 """)
     }
 }

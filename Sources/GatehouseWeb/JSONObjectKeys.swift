@@ -2,11 +2,11 @@
 
 import Foundation
 
-enum JSONObjectKeys {
+package enum JSONObjectKeys {
     /// Whether the bytes are UTF-8 without a byte order mark or NUL, and no object in them names a
     /// member twice, however the name is escaped. Foundation's decoder takes UTF-16 and lets one of
     /// two members win; whether the rest is JSON at all is its business.
-    static func areUnique(_ bytes: [UInt8]) -> Bool {
+    package static func areUnique(_ bytes: [UInt8]) -> Bool {
         guard String(validating: bytes, as: UTF8.self) != nil, !bytes.contains(0),
             !bytes.starts(with: [0xEF, 0xBB, 0xBF])
         else { return false }

@@ -46,7 +46,7 @@ package struct PasswordGate: Sendable {
     private let clock: @Sendable () -> Instant
     private let logger = Logger(label: "gatehouse.passwords")
     /// Verified when there is no hash to verify, so that an unknown user costs what a known one does.
-    private let decoy: PepperedHash
+    private let decoy: PasswordHash
     private let nobody: UserID
 
     /// - Throws: what the hasher throws; it makes the decoy.
@@ -63,8 +63,7 @@ package struct PasswordGate: Sendable {
         floor = FailureFloor(clock: clock)
         nobody = try UserID.random(from: entropy)
         let random = try entropy.bytes(32).map { hexDigit($0) }
-        decoy = PepperedHash(
-            try await hasher.hash(try Password(random.span)), peppers: .none)
+        decoy = try await hasher.hash(try Password(random.span))
         // Verified once, which also tells how long the slowest hash takes at first.
         _ = try await hasher.verify(try Password(random.span), against: floor.observed(decoy))
     }
@@ -146,13 +145,10 @@ package struct PasswordGate: Sendable {
             _ = try await hasher.verify(password, against: floor.observed(decoy))
             return false
         }
-        let stored: PasswordHash
-        do throws(PasswordHashRefusal) {
-            stored = try PasswordHash(text)
-            let layers = stored.layers
-            guard layers.allSatisfy({ id in ring.dataKeys.contains { $0.id == id } }) else {
-                throw .layers
-            }
+        let stored: StoredPassword
+        do {
+            stored = try StoredPassword(text)
+            try ring.peppers.require(stored.layers)
         } catch {
             // Somebody wrote to the database. It is nobody's password until it is set again.
             logger.error(
@@ -164,7 +160,7 @@ package struct PasswordGate: Sendable {
             return false
         }
         return try await hasher.verify(
-            password, against: floor.observed(PepperedHash(stored, peppers: ring.peppers)))
+            password, against: floor.observed(PepperedPassword(stored, peppers: ring.peppers)))
     }
 
     /// The counter that a try is charged to: the device's where it is known, else the name's.
@@ -227,8 +223,9 @@ package struct PasswordGate: Sendable {
         Task {
             do {
                 let pepper = try await ring().peppers.current
-                let hash = try? PasswordHash(stored.text)
-                guard hash?.isBelow(hasher.parameters, pepper: pepper) ?? true else { return }
+                guard
+                    try StoredPassword(stored.text).isBelow(hasher.parameters, pepper: pepper)
+                else { return }
                 let text = try await self.hash(try secret.withSpan { try Password($0) })
                 _ = try await store.replacePasswordHashes(
                     [(stored, text)], audit: [], at: clock().wall)

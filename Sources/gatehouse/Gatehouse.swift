@@ -147,7 +147,7 @@ enum Entry {
                 print(message)
                 return 0
             }
-            printError(message)
+            if !message.isEmpty { printError(message) }
             return code == .validationFailure ? CommandFailure.Code.usage.rawValue : code.rawValue
         }
         let failure = CommandFailure(error)

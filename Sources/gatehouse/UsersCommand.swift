@@ -14,7 +14,7 @@ struct UsersCommand: AsyncParsableCommand {
         commandName: "users", abstract: "Add, list, rename, switch and delete users.",
         subcommands: [
             Add.self, Invite.self, Recover.self, List.self, Show.self, Rename.self, Disable.self,
-            Enable.self, Unlock.self, Delete.self, Reindex.self,
+            Enable.self, Unlock.self, Delete.self, Reindex.self, UsersImportCommand.self,
         ])
 
     struct Add: AsyncParsableCommand {

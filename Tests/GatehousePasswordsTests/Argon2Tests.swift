@@ -1,7 +1,8 @@
-// Argon2id against the published vector.
+// Argon2 against the published vectors.
 
 import GatehouseCore
 import GatehousePasswords
+import GatehouseTestSupport
 import Testing
 
 @Suite struct Argon2Tests {
@@ -21,6 +22,19 @@ import Testing
             0xE6, 0x59,
         ]
         #expect(tag.withSpan { span in span.indices.map { span[$0] } } == expected)
+    }
+
+    /// RFC 9106 section 5.2.
+    @Test func `the test vector of Argon2i comes out`() throws {
+        let tag = try argon2id(
+            password: [UInt8](repeating: 0x01, count: 32).span,
+            salt: [UInt8](repeating: 0x02, count: 16).span,
+            secret: [UInt8](repeating: 0x03, count: 8).span,
+            associatedData: [UInt8](repeating: 0x04, count: 12).span,
+            memoryKiB: 32, iterations: 3, lanes: 4, outputBytes: 32, variant: .argon2i)
+        #expect(
+            tag.withSpan { span in span.indices.map { span[$0] } }
+                == hexBytes("c814d9d1dc7f37aa13f0d77f2494bda1c8de6b016dd388d29952a4c4672b6ce8"))
     }
 
     @Test func `what libargon2 refuses is an error`() {

@@ -42,6 +42,17 @@ final class FailingStore: Store {
         return try await store.beat(id, position: position, keyringVersion: keyringVersion, at: now)
     }
 
+    func importProgress(of file: [UInt8]) async throws(StoreError) -> ImportProgress? {
+        try await store.importProgress(of: file)
+    }
+
+    func importUsers(
+        _ users: [ImportedUser], from old: ImportProgress?, to new: ImportProgress,
+        audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> ImportOutcome {
+        try await store.importUsers(users, from: old, to: new, audit: audit, at: now)
+    }
+
     func noteActivity(
         _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
     ) async throws(StoreError) {

@@ -169,6 +169,124 @@ extension Store {
         #expect(outcome == .notFound)
     }
 
+    // MARK: Import
+
+    private static let file = [UInt8](repeating: 7, count: 32)
+    private static let begun = AuditEvent(.usersImported, by: .command)
+
+    private func imported(_ names: String...) throws -> [ImportedUser] {
+        try names.enumerated().map { index, name in
+            ImportedUser(
+                line: index + 1, username: username(name), id: try UserID.random(from: .system),
+                passwordHash: index == 0 ? nil : "hash of \(name)")
+        }
+    }
+
+    /// The progress past `lines` lines of ten bytes.
+    private func progress(lines: Int) -> ImportProgress {
+        var progress = ImportProgress(file: Self.file)
+        progress.lines = lines
+        progress.position = lines * 10
+        progress.digest = [UInt8](repeating: UInt8(lines), count: 32)
+        return progress
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `users are imported with their hashes, an event each, and the progress`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        #expect(try await store.importProgress(of: Self.file) == nil)
+        let users = try imported("ada", "bob")
+        var expected = progress(lines: 2)
+        let outcome = try await store.importUsers(
+            users, from: nil, to: expected, audit: [Self.begun], at: time(noon))
+        expected.added = 2
+        #expect(outcome == .imported(expected))
+        let other = try backend.open(directory)
+        #expect(try await other.importProgress(of: Self.file) == expected)
+        #expect(try await other.importProgress(of: [UInt8](repeating: 8, count: 32)) == nil)
+        let found = try await other.users(after: nil, limit: 10)
+        #expect(found.map(\.username.text) == ["ada", "bob"])
+        #expect(found.map(\.id) == users.map(\.id))
+        #expect(found.map(\.passwordHash) == [nil, "hash of bob"])
+        #expect(
+            try await other.audit(after: 0, limit: 10).map(\.event)
+                == [Self.begun]
+                + users.map { AuditEvent(.userCreated, by: .command, user: $0.id) })
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `an imported name that is taken is a refused line, and the others are added`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        _ = try await store.makeUser("bob")
+        let users = try imported("ada", "bob", "eve", "ADA")
+        var step = progress(lines: 4)
+        // What the reader refused already.
+        step.refused = 1
+        step.unreported = [RefusedLine(line: 3, reason: "words")]
+        let outcome = try await store.importUsers(
+            users, from: nil, to: step, audit: [], at: time(noon))
+        step.added = 2
+        step.refused = 3
+        step.unreported = [
+            RefusedLine(line: 2, reason: "The username is taken."),
+            RefusedLine(line: 3, reason: "words"),
+            RefusedLine(line: 4, reason: "The username is taken."),
+        ]
+        #expect(outcome == .imported(step))
+        #expect(try await store.importProgress(of: Self.file) == step)
+        #expect(
+            try await store.users(after: nil, limit: 10).map(\.username.text)
+                == ["ada", "bob", "eve"])
+        let audited = try await store.audit(after: 0, limit: 10).compactMap(\.event.user)
+        #expect(audited.count == 3 && audited[1...] == [users[0].id, users[2].id])
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a step that does not follow what is stored changes nothing`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let first = progress(lines: 1)
+        _ = try await store.importUsers([], from: nil, to: first, audit: [], at: time(noon))
+        for old in [nil, progress(lines: 2)] {
+            let outcome = try await store.importUsers(
+                try imported("ada"), from: old, to: progress(lines: 3), audit: [Self.begun],
+                at: time(noon))
+            #expect(outcome == .overtaken)
+        }
+        #expect(try await store.users(after: nil, limit: 10).isEmpty)
+        #expect(try await store.audit(after: 0, limit: 10).isEmpty)
+        #expect(try await store.importProgress(of: Self.file) == first)
+        // Back to the beginning, when that is what is asked.
+        let again = ImportProgress(file: Self.file)
+        let outcome = try await store.importUsers(
+            [], from: first, to: again, audit: [], at: time(noon))
+        #expect(outcome == .imported(again))
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `of racing imports of one file one adds the users`(_ backend: Backend) async throws {
+        let stores = [try backend.open(directory), try backend.open(directory)]
+        let step = progress(lines: 2)
+        let outcomes = try await withThrowingTaskGroup(of: ImportOutcome.self) { group in
+            for index in 0..<16 {
+                let users = try imported("ada", "bob")
+                group.addTask {
+                    try await stores[index % 2].importUsers(
+                        users, from: nil, to: step, audit: [], at: time(noon))
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.count { $0 == .overtaken } == 15)
+        #expect(try await stores[0].users(after: nil, limit: 10).count == 2)
+        #expect(try await stores[0].importProgress(of: Self.file)?.added == 2)
+    }
+
     // MARK: Sessions
 
     @Test(arguments: Backend.allCases)
