@@ -72,9 +72,7 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "GatehousePasswords",
-            dependencies: [
-                "CArgon2", "GatehouseCore", .product(name: "NIOPosix", package: "swift-nio"),
-            ],
+            dependencies: ["CArgon2", "GatehouseCore", "GatehouseSystem"],
             swiftSettings: settings),
         .target(
             name: "GatehouseStore",

@@ -34,8 +34,12 @@ struct Settings: Sendable {
     var trustedProxies: [String] = []
     var returnOrigins: [Origin] = []
     var registration = Registration.open
-    var passwordThreads = 1
+    var passwordThreads = 0
+    var passwordMemoryKiB = 512 * 1024
     var passwordQueue = 64
+    var passwordDeadlineSeconds: Int64 = 5
+    var argon2MemoryKiB = Argon2Parameters.standard.memoryKiB
+    var argon2Iterations = Argon2Parameters.standard.iterations
     var sessionIdleSeconds: Int64 = 3600
     var sessionAbsoluteSeconds: Int64 = 24 * 3600
     var sessionResealSeconds: Int64 = 300
@@ -48,6 +52,12 @@ struct Settings: Sendable {
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
     var sessionCookieName: String {
         cookieDomain == nil ? "__Host-gatehouse" : "__Secure-gatehouse"
+    }
+
+    /// The cost of new password hashes; nil when memory and iterations are together too weak.
+    var argon2Parameters: Argon2Parameters? {
+        try? Argon2Parameters(
+            memoryKiB: argon2MemoryKiB, iterations: argon2Iterations, lanes: 1)
     }
 
     var sessionLimits: SessionLimits? {
@@ -356,16 +366,47 @@ struct Setting: Sendable {
             return nil
         },
         Setting(
-            "password.threads", default: "1",
-            "Passwords that are hashed at one time, 1 to 64; each takes a core and 64 MiB."
+            "password.threads", default: "0",
+            "Passwords that are hashed at one time, at most 64, as far as `password.memory` has room for them; 0 takes one for each core but one, which is left to the checks."
         ) { text, settings in
-            read(text, 1...64) { settings.passwordThreads = $0 }
+            read(text, 0...64) { settings.passwordThreads = $0 }
+        },
+        Setting(
+            "password.memory", default: "512MiB",
+            "What all password hashes together may take, 256MiB to 65536MiB. It is taken when it is needed, and given back after a minute without sign-ins."
+        ) { text, settings in
+            // The least has room for the largest stored hash that is accepted.
+            read(text, kibibytes: Argon2Parameters.maximumMemoryKiB...65_536 * 1024) {
+                settings.passwordMemoryKiB = $0
+            }
         },
         Setting(
             "password.queue", default: "64",
             "Sign-ins that wait for a hashing thread, 0 to 10000; further ones are answered 503."
         ) { text, settings in
             read(text, 0...10_000) { settings.passwordQueue = $0 }
+        },
+        Setting(
+            "password.deadline", default: "5s",
+            "How long a sign-in waits for a hashing thread before it is answered 503, 1s to 15s."
+        ) { text, settings in
+            read(text, seconds: 1...15) { settings.passwordDeadlineSeconds = $0 }
+        },
+        Setting(
+            "password.argon2_memory", default: "64MiB",
+            "Memory of a new password hash, 12MiB to 256MiB; at least 19MiB with 2 iterations, 46MiB with 1. `gatehouse passwords tune` finds what suits a machine."
+        ) { text, settings in
+            let least = Argon2Parameters.minimumMemoryKiB(
+                iterations: Argon2Parameters.maximumIterations)
+            return read(text, kibibytes: least...Argon2Parameters.maximumMemoryKiB) {
+                settings.argon2MemoryKiB = $0
+            }
+        },
+        Setting(
+            "password.argon2_iterations", default: "3",
+            "Passes of a new password hash over its memory, 1 to 16."
+        ) { text, settings in
+            read(text, 1...Argon2Parameters.maximumIterations) { settings.argon2Iterations = $0 }
         },
         Setting(
             "cookie.domain", default: "",
@@ -484,6 +525,17 @@ struct Setting: Sendable {
                 + "\(durationText(range.upperBound)), such as 30s, 5m, 24h or 30d"
         }
         take(value)
+        return nil
+    }
+
+    private static func read(
+        _ text: String, kibibytes range: ClosedRange<Int>, _ take: (Int) -> Void
+    ) -> String? {
+        guard let bytes = bytes(text), bytes % 1024 == 0, range.contains(bytes / 1024) else {
+            return "must be a size from \(range.lowerBound / 1024)MiB to "
+                + "\(range.upperBound / 1024)MiB, in whole KiB"
+        }
+        take(bytes / 1024)
         return nil
     }
 

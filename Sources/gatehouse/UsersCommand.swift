@@ -30,11 +30,12 @@ struct UsersCommand: AsyncParsableCommand {
         var passwordStdin = false
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let settings = try options.settings()
+            let store = try options.openStore(settings)
             let username = try CommonOptions.username(name)
             // A taken name is told before a hash is made; the constraint still decides below.
             guard try await store.user(named: username) == nil else { throw taken(username) }
-            let hash = passwordStdin ? try await hashFromStandardInput() : nil
+            let hash = passwordStdin ? try await hashFromStandardInput(settings) : nil
             let id = try UserID.random(from: .system)
             let outcome = try await store.addUser(
                 username, id: id, passwordHash: hash,
@@ -52,7 +53,7 @@ struct UsersCommand: AsyncParsableCommand {
             .refused("the username \(username.text) is taken")
         }
 
-        private func hashFromStandardInput() async throws -> String {
+        private func hashFromStandardInput(_ settings: Settings) async throws -> String {
             var bytes: [UInt8] = []
             defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
             // Room for the longest password, a line end, and one byte that says "too long".
@@ -60,7 +61,7 @@ struct UsersCommand: AsyncParsableCommand {
             bytes = Array(data ?? Data())
             if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
             if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
-            let hasher = PasswordHasher(parameters: .standard, threads: 1, maximumQueued: 1)
+            let hasher = try settings.passwordHasher()
             let hash: PasswordHash
             do {
                 let password = try Password(bytes.span)
