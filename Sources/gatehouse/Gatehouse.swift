@@ -15,7 +15,7 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            ExplainCommand.self, DoctorCommand.self,
+            PasswordsCommand.self, ExplainCommand.self, DoctorCommand.self,
         ])
 }
 

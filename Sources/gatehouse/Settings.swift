@@ -532,8 +532,8 @@ struct Setting: Sendable {
         _ text: String, kibibytes range: ClosedRange<Int>, _ take: (Int) -> Void
     ) -> String? {
         guard let bytes = bytes(text), bytes % 1024 == 0, range.contains(bytes / 1024) else {
-            return "must be a size from \(range.lowerBound / 1024)MiB to "
-                + "\(range.upperBound / 1024)MiB, in whole KiB"
+            return "must be a size from \(sizeText(kibibytes: range.lowerBound)) to "
+                + "\(sizeText(kibibytes: range.upperBound)), in whole KiB"
         }
         take(bytes / 1024)
         return nil
@@ -557,10 +557,16 @@ struct Setting: Sendable {
     static func bytes(_ text: String) -> Int? {
         for (suffix, factor) in [("KiB", 1024), ("MiB", 1024 * 1024)] where text.hasSuffix(suffix) {
             let digits = text.dropLast(suffix.count)
-            guard isDigits(digits), let number = Int(digits) else { return nil }
-            return number * factor
+            return number(digits).map { $0 * factor }
         }
-        return isDigits(text) ? Int(text) : nil
+        return number(text)
+    }
+
+    /// Reads a whole number.
+    static func number(_ text: some StringProtocol) -> Int? { isDigits(text) ? Int(text) : nil }
+
+    static func sizeText(kibibytes: Int) -> String {
+        kibibytes % 1024 == 0 ? "\(kibibytes / 1024)MiB" : "\(kibibytes)KiB"
     }
 
     static func durationText(_ seconds: Int64) -> String {
