@@ -35,10 +35,10 @@ static inline void gatehouse_name_this_thread(const char *name) {
 }
 
 /// Lowers the priority of the calling thread alone (Linux's setpriority(2) knows threads, not
-/// processes). Exists because the type of its first argument differs in Swift's Glibc module. Returns 0
-/// when done.
-static inline int gatehouse_set_thread_niceness(int niceness) {
-    return setpriority(PRIO_PROCESS, 0, niceness);
+/// processes), by so many steps and to 19 at most. Exists because the type of its first argument
+/// differs in Swift's Glibc module. Returns 0 when done.
+static inline int gatehouse_lower_thread_priority(int steps) {
+    return setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + steps);
 }
 
 #endif

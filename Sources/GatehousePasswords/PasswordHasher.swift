@@ -25,7 +25,7 @@ package final class PasswordHasher: Sendable {
     package static let keptArenaSeconds = 60.0
     /// How far hashing threads stand back (setpriority(2)): beside a busy thread of the usual priority
     /// they get a tenth of a core, which still moves the queue.
-    static let niceness: Int32 = 10
+    package static let stepsBack: Int32 = 10
 
     /// The cost of new hashes.
     package let parameters: Argon2Parameters
@@ -67,9 +67,9 @@ package final class PasswordHasher: Sendable {
             State(
                 line: WaitingLine(maximumCount: maximumQueued),
                 memory: MemoryBudget(totalKiB: memoryKiB), maximumRunning: workers))
-        OwnThread.start("hash-clock", niceness: 0) { self.keepTime() }
+        OwnThread.start("hash-clock", stepsBack: 0) { self.keepTime() }
         for number in 0..<workers {
-            OwnThread.start("hash-\(number)", niceness: Self.niceness) { self.work() }
+            OwnThread.start("hash-\(number)", stepsBack: Self.stepsBack) { self.work() }
         }
     }
 

@@ -7,13 +7,14 @@ package enum OwnThread {
     ///
     /// - Parameters:
     ///   - name: at most 15 bytes; what ps and perf show.
-    ///   - niceness: how far it stands back behind the process's other threads, 0 to 19.
+    ///   - stepsBack: how far it stands back behind the process's other threads, in steps of
+    ///     setpriority(2), of which there are 40.
     package static func start(
-        _ name: String, niceness: Int32, _ body: @escaping @Sendable () -> Void
+        _ name: String, stepsBack: Int32, _ body: @escaping @Sendable () -> Void
     ) {
         let box = unsafe Unmanaged.passRetained(
             Body {
-                ProcessLimits.describeThread(name, niceness: niceness)
+                ProcessLimits.describeThread(name, stepsBack: stepsBack)
                 body()
             })
         var thread = pthread_t()

@@ -223,10 +223,13 @@ import Testing
         }
         let (name, stat) = seen.withLock { ($0[0], $0[1]) }
         #expect(name == "hash-0\n")
-        // The nineteenth field (proc_pid_stat(5)); the third is the first behind the name.
-        #expect(stat.split(separator: ") ")[1].split(separator: " ")[16] == "10")
-        #expect(ownThread("stat").split(separator: ") ")[1].split(separator: " ")[16] == "0")
+        #expect(niceness(stat) == niceness(ownThread("stat")) + 10)
     }
+}
+
+/// The nineteenth field (proc_pid_stat(5)); the third is the first behind the name.
+private func niceness(_ stat: String) -> Int {
+    Int(stat.split(separator: ") ")[1].split(separator: " ")[16]) ?? 0
 }
 
 /// A file of this very thread's directory below /proc.
