@@ -80,8 +80,7 @@ let package = Package(
         .target(
             name: "GatehousePasswords",
             dependencies: [
-                "CArgon2", "CCommonPasswords", "CCrypt", "GatehouseCore",
-                .product(name: "NIOPosix", package: "swift-nio"),
+                "CArgon2", "CCommonPasswords", "CCrypt", "GatehouseCore", "GatehouseSystem",
             ],
             swiftSettings: settings),
         .target(
@@ -130,13 +129,15 @@ let package = Package(
         // What the benchmarks need of C: processes, sockets, TLS, and bare libcrypto to compare with.
         .target(
             name: "CBenchmark", path: "Benchmarks/CBenchmark",
-            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+            linkerSettings: [
+                .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("argon2"),
+            ]),
         // Measures what the others do; anyone can run it (Benchmarks/README.md).
         .executableTarget(
             name: "gatehouse-bench",
             dependencies: [
                 "CBenchmark", "CAllocationCount", "GatehouseCheck", "GatehouseCore",
-                "GatehouseSystem",
+                "GatehousePasswords", "GatehouseSystem",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -13,7 +13,7 @@ struct Bench: ParsableCommand {
             """,
         subcommands: [
             CheckCommand.self, TokenCommand.self, RevocationCommand.self, PeersCommand.self,
-            PlotCommand.self, LoadCommand.self,
+            LoginCommand.self, FloodCommand.self, PlotCommand.self, LoadCommand.self,
         ])
 }
 

@@ -33,6 +33,26 @@ int bench_next_core(int after) {
     return -1;
 }
 
+int bench_pin_thread(pid_t thread, int core, bool others) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (!others) CPU_SET(core, &set);
+    for (int other = bench_next_core(-1); others && other >= 0; other = bench_next_core(other)) {
+        if (other != core) CPU_SET(other, &set);
+    }
+    return sched_setaffinity(thread, sizeof set, &set);
+}
+
+int bench_become_urgent(void) {
+    struct sched_param first = {.sched_priority = 1};
+    return sched_setscheduler(0, SCHED_FIFO, &first);
+}
+
+int bench_epoll_wait(int epoll, struct epoll_event *events, int count, uint64_t nanoseconds) {
+    struct timespec time = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    return epoll_pwait2(epoll, events, count, &time, NULL);
+}
+
 pid_t bench_spawn(
     const char *const *arguments, const char *const *environment, int core, int input, int output,
     int errors) {

@@ -1,6 +1,7 @@
 // The load: one thread that asks over many connections, and checks every answer.
 
 import CBenchmark
+import Foundation
 import GatehouseSystem
 import Glibc
 import Histogram
@@ -21,6 +22,8 @@ final class LoadLoop {
     private var cursor = 0
     private var answered = 0
     private var histogram = Latency.histogram()
+    /// Of sign-ins that the server had no time for.
+    private var refusals = Latency.histogram()
     private var longestPause: UInt64 = 0
     private var result = LoadResult()
     private var schedule: Schedule
@@ -29,8 +32,10 @@ final class LoadLoop {
 
     /// Requests that are still under way at the end get this long.
     private static let drainNanoseconds: UInt64 = 10_000_000_000
+    /// What a sign-in that was not taken in gets.
+    private static let refusalStatus = 503
     /// How long a load without a core of its own sleeps for events.
-    private static let sleepMilliseconds: Int32 = 1
+    private static let sleepNanoseconds: UInt64 = 1_000_000
 
     init(_ plan: LoadPlan) throws {
         try ProcessLimits.apply(
@@ -39,7 +44,11 @@ final class LoadLoop {
             throw BenchmarkFailure("cannot run on core \(core)")
         }
         self.plan = plan
-        let requests = try RequestSet(file: plan.requests, path: plan.path)
+        result.wasUrgent = plan.isUrgent && !plan.spins && bench_become_urgent() == 0
+        let requests =
+            plan.asksToSignIn
+            ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))
+            : try RequestSet(file: plan.requests, path: plan.path)
         self.requests = requests
         poller = try Poller()
         let security = try plan.authorities.map { try TLSContext(authorities: $0) }
@@ -78,7 +87,6 @@ final class LoadLoop {
                 for index in connections.indices { free.append(index) }
             }
         }
-        let timeout = plan.spins ? 0 : Self.sleepMilliseconds
         var last = monotonicNanoseconds()
         while true {
             let now = monotonicNanoseconds()
@@ -93,7 +101,8 @@ final class LoadLoop {
             }
             if plan.rate != nil { dispatch(at: now) }
             slow?.turn(at: now)
-            poller.wait(milliseconds: timeout) { handle($0) }
+            let sleep = min(schedule.untilNext(at: now), Self.sleepNanoseconds)
+            poller.wait(nanoseconds: plan.spins ? 0 : sleep) { handle($0) }
         }
         return finish()
     }
@@ -170,14 +179,16 @@ final class LoadLoop {
         let isOpenLoop = plan.rate != nil
         let arrival = connection.receive { status, expected, intended in
             answered += 1
-            if status != expected {
+            let isRefusal = plan.asksToSignIn && status == Self.refusalStatus
+            if status != expected && !isRefusal {
                 fail("answered \(status) where \(expected) is right", at: nil)
             }
             guard isOpenLoop else { return }
             free.append(index)
             if intended >= schedule.start {
-                let waited = monotonicNanoseconds() - intended
-                histogram.record(min(waited, Latency.maximumNanoseconds))
+                let waited = min(
+                    monotonicNanoseconds() - intended, Latency.maximumNanoseconds)
+                if isRefusal { refusals.record(waited) } else { histogram.record(waited) }
             }
         }
         switch arrival {
@@ -211,6 +222,7 @@ final class LoadLoop {
         }
         if result.requests == 0 { fail("nothing was answered", at: nil) }
         if plan.rate != nil { result.latency = Latency(histogram) }
+        if plan.rate != nil, plan.asksToSignIn { result.refusals = Latency(refusals) }
         result.spun = plan.spins
         result.longestPauseMicroseconds = Double(longestPause) / 1000
         return result
@@ -281,10 +293,18 @@ private struct Schedule {
         min(total, Int(Double(now - origin) * requestsPerNanosecond))
     }
 
-    /// When the next request is meant to be sent; it counts as sent.
+    /// When the next request is meant to be sent.
+    private var intended: UInt64 { origin + UInt64(Double(sent + 1) / requestsPerNanosecond) }
+
+    /// The same; it counts as sent.
     mutating func nextIntended() -> UInt64 {
         defer { sent += 1 }
-        return origin + UInt64(Double(sent + 1) / requestsPerNanosecond)
+        return intended
+    }
+
+    /// How long nothing is to be sent; for ever in a closed loop.
+    func untilNext(at now: UInt64) -> UInt64 {
+        isOpenLoop && sent < total ? max(now, intended) - now : .max
     }
 }
 

@@ -25,8 +25,12 @@ struct LoadPlan: Codable {
     /// Whether it asks again and again instead of sleeping: a load with a core to itself answers
     /// sooner, and the server never pays for waking it.
     var spins: Bool
-    /// A file of ``RequestSet`` lines.
+    /// Whether it goes before everything else on its core, which it then has to share. It must not spin.
+    var isUrgent = false
+    /// A file of ``RequestSet`` lines, or of usernames to sign in as.
     var requests: String
+    /// Whether it signs in, with passwords that are wrong, instead of having cookies checked.
+    var asksToSignIn = false
     var path = "/check"
     var connections: Int
     /// Requests that a connection has under way at one time.
@@ -57,6 +61,10 @@ struct LoadResult: Codable {
     var others = 0.0
     /// Of an open loop, from the time that a request was meant to be sent.
     var latency: Latency?
+    /// Of sign-ins that were answered 503; ``latency`` is then of the others.
+    var refusals: Latency?
+    /// Whether it was allowed to be urgent, as it should have been.
+    var wasUrgent = false
     /// Whether the load never slept.
     var spun = false
     /// The longest that a load which never sleeps did not get to look at its connections: latencies of

@@ -4,7 +4,7 @@ import CBenchmark
 import Foundation
 
 /// The cores that server and load run on; nil where there is only one.
-struct Cores: Equatable {
+struct Cores: Equatable, Sendable {
     let server: Int?
     let load: Int?
 
@@ -22,7 +22,7 @@ struct Cores: Equatable {
 }
 
 /// Runs plans, each in a process of its own.
-struct LoadRunner {
+struct LoadRunner: Sendable {
     let cores: Cores
     /// How often a leg that was disturbed is run again.
     private let retries: Int
@@ -32,6 +32,12 @@ struct LoadRunner {
         self.cores = cores
         self.retries = retries
         directory = try ScratchDirectory()
+    }
+
+    /// Writes usernames that nobody has, for a load that signs in.
+    func signInsFile(count: Int) throws -> String {
+        let names = (0..<count).map { "made-up-\($0)-\(UInt32.random(in: 0 ... .max))" }
+        return try directory.write(names.joined(separator: "\n") + "\n", to: "sign-ins.requests")
     }
 
     /// Writes the requests of a load to a file that plans can name.
@@ -55,9 +61,10 @@ struct LoadRunner {
     private func runOnce(_ plan: LoadPlan) throws -> LoadResult {
         var plan = plan
         plan.core = cores.load
-        plan.spins = cores.areApart
+        plan.spins = plan.spins && cores.areApart
         let data = try JSONEncoder().encode(plan)
-        let file = try directory.write(String(decoding: data, as: UTF8.self), to: "plan.json")
+        let name = plan.asksToSignIn ? "sign-ins.json" : "plan.json"
+        let file = try directory.write(String(decoding: data, as: UTF8.self), to: name)
         let text = try ChildProcess.output(of: ChildProcess.ownProgram(), ["load", file])
         let result = try JSONDecoder().decode(LoadResult.self, from: Data(text.utf8))
         guard result.errors == 0 else {

@@ -39,10 +39,10 @@ import Glibc
     }
 
     /// Waits, and gives the number of each descriptor that has something to do to `body`.
-    func wait(milliseconds: Int32, _ body: (Int) -> Void) {
+    func wait(nanoseconds: UInt64, _ body: (Int) -> Void) {
         // SAFETY: the kernel writes at most as many events as there is room for, and says how many.
-        let count = unsafe epoll_wait(
-            descriptor, events.baseAddress, Int32(Self.eventsPerRound), milliseconds)
+        let count = unsafe bench_epoll_wait(
+            descriptor, events.baseAddress, Int32(Self.eventsPerRound), nanoseconds)
         guard count > 0 else { return }
         for index in 0..<Int(count) { body(Int(unsafe events[index].data.u64)) }
     }

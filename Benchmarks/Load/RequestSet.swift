@@ -38,12 +38,31 @@ struct RequestSet {
 
     init(_ questions: [Question], path: String) {
         for question in questions {
-            let request = Self.request(path: path, token: question.token)
-            bytes += request
-            starts.append(bytes.count)
-            statuses.append(question.status)
-            longest = max(longest, request.count)
+            append(Self.request(path: path, token: question.token), status: question.status)
         }
+    }
+
+    /// A sign-in for each line, a username; none of them is right.
+    init(signInsOf names: String) {
+        for name in names.split(separator: "\n") {
+            append(Self.signIn(name: String(name)), status: 401)
+        }
+    }
+
+    private mutating func append(_ request: [UInt8], status: Int) {
+        bytes += request
+        starts.append(bytes.count)
+        statuses.append(status)
+        longest = max(longest, request.count)
+    }
+
+    private static func signIn(name: String) -> [UInt8] {
+        let body = #"{"username":"\#(name)","password":"a password of a usual length"}"#
+        return Array(
+            """
+            POST /v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+            Content-Length: \(body.utf8.count)\r\n\r\n\(body)
+            """.utf8)
     }
 
     /// Reads a file of ``Question`` lines.

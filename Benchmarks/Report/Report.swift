@@ -12,6 +12,8 @@ struct Report: Codable {
     var token: TokenFigures?
     var revocation: RevocationFigures?
     var peers: PeersFigures?
+    var login: LoginFigures?
+    var flood: FloodFigures?
 
     init(machine: Machine) { self.machine = machine }
 
@@ -35,6 +37,8 @@ struct Report: Codable {
         lines += token?.lines ?? []
         lines += revocation?.lines ?? []
         lines += peers?.lines ?? []
+        lines += login?.lines ?? []
+        lines += flood?.lines ?? []
         return lines + disturbance + leftOut.map { "left out: \($0)" }
     }
 

@@ -1,5 +1,6 @@
 // A Gatehouse server of the benchmark's own, with users, cookies and revocations.
 
+import CBenchmark
 import Foundation
 import GRDB
 import GatehouseCore
@@ -15,6 +16,8 @@ struct GatehouseOptions {
     var usesTLS = false
     /// Connections that it must be able to hold.
     var maximumConnections = 4096
+    /// Settings beside those that every benchmark has.
+    var settings: [String: String] = [:]
 }
 
 final class GatehouseServer {
@@ -64,9 +67,10 @@ final class GatehouseServer {
             // Idle connections are to stay for as long as anything is measured.
             "check.idle_timeout": "1h",
             "admin.listen": quoted("127.0.0.1:\(admin)"),
-            "public.listen": quoted("unix:" + directory.file("front.sock")),
+            "public.listen": quoted("unix:" + frontPath),
             "log.level": "warning",
         ]
+        settings.merge(options.settings) { $1 }
         if let driver = options.driver { settings["check.driver"] = driver }
         if options.usesTLS {
             settings["check.tls"] = "true"
@@ -81,6 +85,9 @@ final class GatehouseServer {
         _ = try directory.write(lines.joined(separator: "\n") + "\n", to: "gatehouse.yaml")
     }
 
+    private var frontPath: String { directory.file("front.sock") }
+    /// The front door.
+    var front: Target { .unix(path: frontPath) }
     private var unixPath: String { directory.file("check.sock") }
     private func quoted(_ text: String) -> String { "\"\(text)\"" }
 
@@ -124,6 +131,42 @@ final class GatehouseServer {
             throw BenchmarkFailure("the server's memory can't be read")
         }
         return memory
+    }
+
+    /// A metric of the admin endpoint, named with its labels.
+    func metric(_ name: String) throws -> Double {
+        let wire = try Wire(.tcp(host: "127.0.0.1", port: admin))
+        let question = Array("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8)
+        let text = String(decoding: try wire.exchange(question).bytes, as: UTF8.self)
+        guard
+            let line = text.split(whereSeparator: \.isNewline).first(where: {
+                $0.hasPrefix(name + " ")
+            }),
+            let value = Double(line.dropFirst(name.count + 1))
+        else { throw BenchmarkFailure("the server has no metric \(name)") }
+        return value
+    }
+
+    /// Keeps the event loops of the check endpoint on one core, and everything else off it.
+    func separateChecks(on core: Int) throws {
+        let tasks = "/proc/\(process)/task"
+        var loops = 0
+        for name in KernelFile.names(tasks) {
+            guard let thread = Int32(name),
+                let threadName = KernelFile.text("\(tasks)/\(name)/comm")
+            else { continue }
+            let isLoop = threadName.hasPrefix("check-")
+            loops += isLoop ? 1 : 0
+            guard bench_pin_thread(thread, Int32(core), !isLoop) == 0 else {
+                throw BenchmarkFailure("cannot move a thread of the server")
+            }
+        }
+        guard loops > 0 else { throw BenchmarkFailure("the server has no check loop of its own") }
+    }
+
+    /// Forgets the most memory that the server had: from here on it counts anew (proc(5)).
+    func resetPeakMemory() throws {
+        try Data("5".utf8).write(to: URL(fileURLWithPath: "/proc/\(process)/clear_refs"))
     }
 
     /// Runs a command of the `gatehouse` program on this server's store.

@@ -6,7 +6,7 @@ import Synchronization
 
 /// Removed with everything in it, together with this object. Its path is short enough for that of a
 /// Unix socket.
-final class ScratchDirectory {
+final class ScratchDirectory: Sendable {
     let path: String
 
     /// Those that there are, for the one who is interrupted.

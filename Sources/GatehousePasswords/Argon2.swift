@@ -12,7 +12,8 @@ package struct Argon2Failure: Error, Equatable {
 }
 
 /// Argon2id, version 1.3, on the calling thread: however many lanes there are, they are computed one
-/// after the other. libargon2 wipes the memory that it worked on.
+/// after the other. libargon2 wipes the memory that it worked on, which is the arena of
+/// ``MemoryLoan/current`` if the thread has one.
 ///
 /// - Parameters:
 ///   - salt: at least 8 bytes.
@@ -25,7 +26,8 @@ package func argon2id(
     associatedData: Span<UInt8> = Span(), memoryKiB: Int, iterations: Int, lanes: Int,
     outputBytes: Int, variant: Argon2Variant = .argon2id
 ) throws(Argon2Failure) -> SecretBytes {
-    try SecretBytes(count: outputBytes) { output throws(Argon2Failure) in
+    let hasArena = MemoryLoan.current != nil
+    return try SecretBytes(count: outputBytes) { output throws(Argon2Failure) in
         let code = unsafe password.withUnsafeBufferPointer { password in
             unsafe salt.withUnsafeBufferPointer { salt in
                 unsafe secret.withUnsafeBufferPointer { secret in
@@ -42,7 +44,8 @@ package func argon2id(
                                 t_cost: UInt32(iterations), m_cost: UInt32(memoryKiB),
                                 lanes: UInt32(lanes), threads: 1,
                                 version: ARGON2_VERSION_13.rawValue,
-                                allocate_cbk: nil, free_cbk: nil, flags: 0)
+                                allocate_cbk: hasArena ? takeArena : nil,
+                                free_cbk: hasArena ? leaveArena : nil, flags: 0)
                             return unsafe argon2_ctx(
                                 &context, variant == .argon2id ? Argon2_id : Argon2_i)
                         }
@@ -53,6 +56,19 @@ package func argon2id(
         guard code == ARGON2_OK.rawValue else { throw Argon2Failure(code: code) }
     }
 }
+
+/// libargon2's allocator: gives NULL when there is no memory.
+private func takeArena(
+    _ memory: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?, _ count: Int
+) -> Int32 {
+    let bytes = unsafe MemoryLoan.current?.bytes(count)
+    // SAFETY: libargon2 gives the place of its own pointer.
+    unsafe memory?.pointee = bytes
+    return unsafe bytes == nil ? -1 : 0
+}
+
+/// The arena is kept; libargon2 has wiped what it used of it.
+private func leaveArena(_ memory: UnsafeMutablePointer<UInt8>?, _ count: Int) {}
 
 /// libargon2's interface has no const.
 private func mutable(_ bytes: UnsafeBufferPointer<UInt8>) -> UnsafeMutablePointer<UInt8>? {

@@ -6,6 +6,10 @@ import GatehouseCore
 /// form of Unicode does not match. What crypt(3) reads no further, at a NUL or after bcrypt's 72 bytes,
 /// is not looked at here either.
 extension ForeignHash: VerifiableHash {
+    package var usesArena: Bool {
+        if case .argon2 = scheme { true } else { false }
+    }
+
     package func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
         if case .crypt(_, let isTruncated) = scheme {
             return try cryptMatches(password, hash: Array(text.utf8), isTruncated: isTruncated)

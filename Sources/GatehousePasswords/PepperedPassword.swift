@@ -19,6 +19,13 @@ package struct PepperedPassword: VerifiableHash {
         }
     }
 
+    package var usesArena: Bool {
+        switch stored {
+        case .ours: true
+        case .foreign(let hash): hash.usesArena
+        }
+    }
+
     package func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
         switch stored {
         case .foreign(let hash): return try hash.matches(password)
@@ -38,6 +45,7 @@ package struct PepperedPassword: VerifiableHash {
 /// A hash that names peppers is not verified without them: that throws.
 extension PasswordHash: VerifiableHash {
     package var memoryKiB: Int { parameters.memoryKiB }
+    package var usesArena: Bool { true }
 
     package func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
         try PepperedPassword(.ours(self), peppers: .none).matches(password)

@@ -6,9 +6,16 @@ import GatehouseCore
 package protocol VerifiableHash: Sendable {
     /// The memory that verifying takes, in KiB: what it is charged of the hashing threads' budget.
     var memoryKiB: Int { get }
+    /// Whether that memory is Argon2's, which comes from the thread's arena; false, unless it is said,
+    /// for memory that is taken beside the arenas.
+    var usesArena: Bool { get }
     /// Whether `password`, as UTF-8 in NFC, is the one that the hash was made of; compares in constant
     /// time. Takes as long as the scheme does: it runs on a hashing thread.
     func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool
+}
+
+extension VerifiableHash {
+    package var usesArena: Bool { false }
 }
 
 /// Argon2id with the output's length that we store, on the calling thread.

@@ -14,6 +14,14 @@ package enum ProcessLimits {
     /// Gives memory back that was freed after a large load; glibc would keep it.
     package static func trimMemory() { gatehouse_trim_memory() }
 
+    /// Names the calling thread, and lets others that have work go before it, by so many steps of
+    /// setpriority(2). Everyone may do that.
+    package static func describeThread(_ name: String, stepsBack: Int32) {
+        // SAFETY: the kernel copies the name.
+        unsafe gatehouse_name_this_thread(name)
+        _ = gatehouse_lower_thread_priority(stepsBack)
+    }
+
     /// Open files besides connections: the database's, listeners, event loops, and what the other
     /// endpoints' connections need.
     package static let reservedFiles = 128

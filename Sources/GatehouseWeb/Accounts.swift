@@ -286,8 +286,10 @@ package struct Accounts: Sendable {
 
     /// What went wrong, for the log; the caller is told that it may try again.
     private func failed(_ error: any Error) -> Failure {
-        if let error = error as? PasswordHasherError, error == .busy {
-            logger.warning("password queue full", metadata: ["event": "excess_rate_limit_exceeded"])
+        if let error = error as? PasswordHasherError, error == .busy || error == .late {
+            logger.warning(
+                error == .busy ? "password queue full" : "password queue too slow",
+                metadata: ["event": "excess_rate_limit_exceeded"])
             return .busy
         }
         if let error = error as? PasswordHasherError, error == .cancelled {

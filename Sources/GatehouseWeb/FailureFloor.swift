@@ -63,6 +63,7 @@ final class FailureFloor: Sendable {
         let floor: FailureFloor
 
         var memoryKiB: Int { hash.memoryKiB }
+        var usesArena: Bool { hash.usesArena }
 
         func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
             let clock = ContinuousClock()

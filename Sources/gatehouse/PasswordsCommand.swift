@@ -1,9 +1,9 @@
-// `gatehouse passwords`: filter, pepper.
+// `gatehouse passwords`: what concerns all passwords. A file for each subcommand.
 
 import ArgumentParser
 
 struct PasswordsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "passwords", abstract: "What concerns all passwords.",
-        subcommands: [PasswordFilterCommand.self, PepperCommand.self])
+        subcommands: [Tune.self, PasswordFilterCommand.self, PepperCommand.self])
 }

@@ -42,14 +42,13 @@ struct Server {
             let isSealerReady = await sealer.adopt(snapshot)
             return await checks.publish(snapshot) && isSealerReady
         }
-        let hasher = PasswordHasher(
-            threads: settings.passwordThreads, maximumQueued: settings.passwordQueue)
+        let hasher = try settings.passwordHasher()
         let rules = try PasswordRules(settings)
         let front = try await frontServer(
             store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy)
 
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks)
+            lease: lease, node: node, checks: checks, hasher: hasher)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
             source: status.report)
@@ -328,6 +327,7 @@ struct ServerStatus: Sendable {
     let lease: Lease
     let node: Node
     let checks: CheckServer
+    let hasher: PasswordHasher
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
@@ -378,6 +378,45 @@ struct ServerStatus: Sendable {
             Metric(
                 "gatehouse_event_loops", .gauge, "Threads that answer checks.",
                 [.init(value: Double(checks.loopCount))]),
+        ] + hashing
+    }
+
+    private var hashing: [Metric] {
+        let status = hasher.status
+        func memory(_ kibibytes: Int) -> Double { Double(kibibytes) * 1024 }
+        return [
+            Metric(
+                "gatehouse_password_hashes_total", .counter, "Passwords hashed or verified.",
+                [.init(value: Double(status.done))]),
+            Metric(
+                "gatehouse_password_refused_total", .counter,
+                "Passwords that were not hashed, by reason.",
+                [
+                    .init(labels: [("reason", "full")], value: Double(status.refusedFull)),
+                    .init(labels: [("reason", "deadline")], value: Double(status.refusedLate)),
+                    .init(labels: [("reason", "cancelled")], value: Double(status.cancelled)),
+                ]),
+            Metric(
+                "gatehouse_password_queue", .gauge, "Sign-ins that wait for a hashing thread.",
+                [.init(value: Double(status.queued))]),
+            Metric(
+                "gatehouse_password_threads", .gauge, "Hashing threads, by what they do.",
+                [
+                    .init(labels: [("state", "busy")], value: Double(status.running)),
+                    .init(
+                        labels: [("state", "free")], value: Double(hasher.workers - status.running)),
+                ]),
+            Metric(
+                "gatehouse_password_memory_budget_bytes", .gauge,
+                "What all password hashes together may take.",
+                [.init(value: memory(status.budgetKiB))]),
+            Metric(
+                "gatehouse_password_memory_bytes", .gauge,
+                "Memory of password hashes: in use, and kept for the next ones.",
+                [
+                    .init(labels: [("state", "used")], value: memory(status.lentKiB)),
+                    .init(labels: [("state", "kept")], value: memory(status.keptKiB)),
+                ]),
         ]
     }
 

@@ -38,8 +38,12 @@ struct Settings: Sendable {
     var usernames = UsernamePolicy()
     /// Beside ``UsernamePolicy/reservedNames``.
     var moreReservedNames: [Username] = []
-    var passwordThreads = 1
+    var passwordThreads = 0
+    var passwordMemoryKiB = 512 * 1024
     var passwordQueue = 64
+    var passwordDeadlineSeconds: Int64 = 5
+    var argon2MemoryKiB = Argon2Parameters.standard.memoryKiB
+    var argon2Iterations = Argon2Parameters.standard.iterations
     var passwordContextWords: [String] = []
     var passwordFilter: String?
     var sessionIdleSeconds: Int64 = 3600
@@ -54,6 +58,12 @@ struct Settings: Sendable {
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
     var sessionCookieName: String {
         cookieDomain == nil ? "__Host-gatehouse" : "__Secure-gatehouse"
+    }
+
+    /// The cost of new password hashes; nil when memory and iterations are together too weak.
+    var argon2Parameters: Argon2Parameters? {
+        try? Argon2Parameters(
+            memoryKiB: argon2MemoryKiB, iterations: argon2Iterations, lanes: 1)
     }
 
     var sessionLimits: SessionLimits? {
@@ -390,16 +400,47 @@ struct Setting: Sendable {
             return nil
         },
         Setting(
-            "password.threads", default: "1",
-            "Passwords that are hashed at one time, 1 to 64; each takes a core and 64 MiB."
+            "password.threads", default: "0",
+            "Passwords that are hashed at one time, at most 64, as far as `password.memory` has room for them; 0 takes one for each core but one, which is left to the checks."
         ) { text, settings in
-            read(text, 1...64) { settings.passwordThreads = $0 }
+            read(text, 0...64) { settings.passwordThreads = $0 }
+        },
+        Setting(
+            "password.memory", default: "512MiB",
+            "What all password hashes together may take, 256MiB to 65536MiB. It is taken when it is needed, and given back after a minute without sign-ins."
+        ) { text, settings in
+            // The least has room for the largest stored hash that is accepted.
+            read(text, kibibytes: Argon2Parameters.maximumMemoryKiB...65_536 * 1024) {
+                settings.passwordMemoryKiB = $0
+            }
         },
         Setting(
             "password.queue", default: "64",
             "Sign-ins that wait for a hashing thread, 0 to 10000; further ones are answered 503."
         ) { text, settings in
             read(text, 0...10_000) { settings.passwordQueue = $0 }
+        },
+        Setting(
+            "password.deadline", default: "5s",
+            "How long a sign-in waits for a hashing thread before it is answered 503, 1s to 15s."
+        ) { text, settings in
+            read(text, seconds: 1...15) { settings.passwordDeadlineSeconds = $0 }
+        },
+        Setting(
+            "password.argon2_memory", default: "64MiB",
+            "Memory of a new password hash, 12MiB to 256MiB; at least 19MiB with 2 iterations, 46MiB with 1. `gatehouse passwords tune` finds what suits a machine."
+        ) { text, settings in
+            let least = Argon2Parameters.minimumMemoryKiB(
+                iterations: Argon2Parameters.maximumIterations)
+            return read(text, kibibytes: least...Argon2Parameters.maximumMemoryKiB) {
+                settings.argon2MemoryKiB = $0
+            }
+        },
+        Setting(
+            "password.argon2_iterations", default: "3",
+            "Passes of a new password hash over its memory, 1 to 16."
+        ) { text, settings in
+            read(text, 1...Argon2Parameters.maximumIterations) { settings.argon2Iterations = $0 }
         },
         Setting(
             list: "password.context_words", default: "",
@@ -544,6 +585,17 @@ struct Setting: Sendable {
         return nil
     }
 
+    private static func read(
+        _ text: String, kibibytes range: ClosedRange<Int>, _ take: (Int) -> Void
+    ) -> String? {
+        guard let bytes = bytes(text), bytes % 1024 == 0, range.contains(bytes / 1024) else {
+            return "must be a size from \(sizeText(kibibytes: range.lowerBound)) to "
+                + "\(sizeText(kibibytes: range.upperBound)), in whole KiB"
+        }
+        take(bytes / 1024)
+        return nil
+    }
+
     private static func isDigits(_ text: some StringProtocol) -> Bool {
         (1...12).contains(text.utf8.count)
             && text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
@@ -562,10 +614,16 @@ struct Setting: Sendable {
     static func bytes(_ text: String) -> Int? {
         for (suffix, factor) in [("KiB", 1024), ("MiB", 1024 * 1024)] where text.hasSuffix(suffix) {
             let digits = text.dropLast(suffix.count)
-            guard isDigits(digits), let number = Int(digits) else { return nil }
-            return number * factor
+            return number(digits).map { $0 * factor }
         }
-        return isDigits(text) ? Int(text) : nil
+        return number(text)
+    }
+
+    /// Reads a whole number.
+    static func number(_ text: some StringProtocol) -> Int? { isDigits(text) ? Int(text) : nil }
+
+    static func sizeText(kibibytes: Int) -> String {
+        kibibytes % 1024 == 0 ? "\(kibibytes / 1024)MiB" : "\(kibibytes)KiB"
     }
 
     static func durationText(_ seconds: Int64) -> String {

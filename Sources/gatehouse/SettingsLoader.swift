@@ -81,6 +81,11 @@ struct SettingsLoader {
         if settings.sessionLimits == nil {
             findings.append("session.idle must not be longer than session.absolute")
         }
+        if settings.argon2Parameters == nil {
+            findings.append(
+                "password.argon2_memory is too little for password.argon2_iterations: "
+                    + Argon2ParametersRefusal.memory.message)
+        }
         let addresses = settings.checkAddresses + [settings.adminAddress]
         let plain = (settings.checkTLS ? [] : settings.checkAddresses) + [settings.adminAddress]
         for address in plain where !address.isLocal && !settings.allowsPlaintextNetwork {

@@ -70,7 +70,7 @@ struct UsersCommand: AsyncParsableCommand {
             if let refusal = try rules.refusal(of: password, for: username) {
                 throw CommandFailure.refused("the password is refused: \(refusal.message)")
             }
-            let hasher = PasswordHasher(parameters: .standard, threads: 1, maximumQueued: 1)
+            let hasher = try settings.passwordHasher()
             let hash: PasswordHash
             do { hash = try await hasher.hash(password) } catch {
                 await hasher.shutdown()

@@ -287,11 +287,15 @@ func made(of text: String) throws -> Password { try Password(Array(text.utf8).sp
 
 /// Runs `body` with a hasher that is shut down afterwards.
 func withHasher(
-    parameters: Argon2Parameters = floor, threads: Int = 1, maximumQueued: Int = 16,
+    parameters: Argon2Parameters = floor, threads: Int = 1,
+    memoryKiB: Int = 2 * Argon2Parameters.maximumMemoryKiB, maximumQueued: Int = 16,
+    deadline: Duration = .seconds(60), keptArenaSeconds: Double = 60,
     entropy: Entropy = .system, _ body: (PasswordHasher) async throws -> Void
 ) async throws {
     let hasher = PasswordHasher(
-        parameters: parameters, threads: threads, maximumQueued: maximumQueued, entropy: entropy)
+        parameters: parameters, threads: threads, memoryKiB: memoryKiB,
+        maximumQueued: maximumQueued, deadline: deadline, keptArenaSeconds: keptArenaSeconds,
+        entropy: entropy)
     do { try await body(hasher) } catch {
         await hasher.shutdown()
         throw error
@@ -321,7 +325,7 @@ private func hashing(with hasher: PasswordHasher) -> Task<Outcome, Never> {
 }
 
 /// Waits until `count` callers wait for a thread.
-private func queued(_ count: Int, in hasher: PasswordHasher) async {
+func queued(_ count: Int, in hasher: PasswordHasher) async {
     while hasher.queuedCount != count { await Task.yield() }
 }
 

@@ -185,14 +185,24 @@ import Testing
                 "username.reserved", ["", "shop", "Zoë", String(repeating: "a", count: 64)],
                 ["a b", ".", String(repeating: "a", count: 65)]
             ),
-            ("password.threads", ["1", "64"], ["0", "65"]),
-            ("password.queue", ["0", "10000"], ["-1", "10001"]),
             (
                 "password.context_words",
                 ["", "abc", "äöü", "123456", "a b", String(repeating: "a", count: 64)],
                 ["ab", "12345", "1-2-3", String(repeating: "a", count: 65), "abc\u{378}"]
             ),
             ("password.filter", ["", "/x"], ["x"]),
+            ("password.threads", ["0", "64"], ["-1", "65"]),
+            ("password.queue", ["0", "10000"], ["-1", "10001"]),
+            (
+                "password.memory", ["256MiB", "65536MiB", "262144KiB"],
+                ["262143KiB", "67108865KiB", "268435457", "512", "1GiB"]
+            ),
+            ("password.deadline", ["1s", "15s"], ["0s", "16s", "5"]),
+            (
+                "password.argon2_memory", ["12MiB", "256MiB", "12289KiB"],
+                ["12287KiB", "262145KiB", "12582913", "64"]
+            ),
+            ("password.argon2_iterations", ["1", "16"], ["0", "17"]),
         ] as [(String, [String], [String])])
     func `each setting takes its limits and refuses what lies beyond`(
         _ name: String, _ good: [String], _ bad: [String]
@@ -220,7 +230,8 @@ import Testing
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
             "session.reseal", "throttle.address_failures", "username.unicode", "username.reserved",
-            "password.context_words", "password.filter",
+            "password.context_words", "password.filter", "password.memory", "password.deadline",
+            "password.argon2_memory", "password.argon2_iterations",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -260,6 +271,20 @@ import Testing
         #expect(
             findings("check.listen: [\((1...17).map { "127.0.0.1:\($0)" }.joined(separator: ","))]")
                 .count == 1)
+    }
+
+    @Test func `a hash's memory and iterations are not too weak together`() throws {
+        for (memory, iterations) in [("46MiB", 1), ("19MiB", 2), ("12MiB", 3)] {
+            let file = "password: {argon2_memory: \(memory), argon2_iterations: \(iterations)}"
+            let parameters = try #require(try load(file).argon2Parameters)
+            #expect("\(parameters.memoryKiB / 1024)MiB" == memory)
+            #expect(parameters.iterations == iterations && parameters.lanes == 1)
+        }
+        for (memory, iterations) in [("47103KiB", 1), ("19455KiB", 2)] {
+            let file = "password: {argon2_memory: \(memory), argon2_iterations: \(iterations)}"
+            #expect(findings(file).count == 1)
+        }
+        #expect(try load().argon2Parameters == .standard)
     }
 
     @Test func `an address that other machines reach needs to be allowed`() {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/types.h>
+#include <time.h>
 
 // Processes (process.c)
 
@@ -25,6 +26,17 @@ int bench_next_core(int after);
 pid_t bench_spawn(
     const char *const *arguments, const char *const *environment, int core, int input, int output,
     int errors);
+
+/// Runs one thread of any process on `core`, or, when `others` is set, on every other core that this
+/// process may use. Returns 0 when done.
+int bench_pin_thread(pid_t thread, int core, bool others);
+
+/// Lets the calling thread run as soon as it has something to do, before all that have no fixed
+/// priority. Returns 0 when it may, which takes root or CAP_SYS_NICE.
+int bench_become_urgent(void);
+
+/// epoll_wait with nanoseconds. Exists because the timespec that epoll_pwait2 takes and Swift's differ.
+int bench_epoll_wait(int epoll, struct epoll_event *events, int count, uint64_t nanoseconds);
 
 /// A connected stream socket without Nagle's delay: to an IPv4 address when `port` is not 0, else
 /// to the Unix socket at that path. Exists because socket addresses are cast in C. A socket that
@@ -65,5 +77,30 @@ bool bench_evp_seal(
 bool bench_evp_open(
     bench_evp *evp, const uint8_t *nonce, const uint8_t *associated, int associated_count,
     const uint8_t *text, int text_count, uint8_t *out, const uint8_t *tag, long rounds);
+
+// Bare libargon2 (argon2.c)
+
+typedef struct bench_argon2 {
+    int threads;
+    /// For each thread, after one that is not measured.
+    int hashes;
+    uint32_t memory_kib;
+    uint32_t iterations;
+    /// Whether each thread keeps its memory, in huge pages, instead of having libargon2 allocate it.
+    bool keeps_memory;
+    /// As the service's hashing threads do, so that other programs disturb both alike.
+    int steps_back;
+} bench_argon2;
+
+/// What the whole process has used.
+typedef struct bench_use {
+    double seconds;
+    double cpu;
+    double page_faults;
+} bench_use;
+bench_use bench_use_now(void);
+
+/// Hashes a password of a usual length on threads of its own. Returns whether every hash was made.
+bool bench_argon2_run(const bench_argon2 *plan, bench_use *use);
 
 #endif
