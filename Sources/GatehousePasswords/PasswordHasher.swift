@@ -84,6 +84,14 @@ package final class PasswordHasher: Sendable {
     /// How many callers wait for a thread.
     package var queuedCount: Int { state.withLock { $0.line.count } }
 
+    /// Whether one more caller of `priority` would be refused now: who asks first, before writing anything,
+    /// can refuse a flood cheaply.
+    package func isFull(for priority: HashPriority) -> Bool {
+        state.withLock { state in
+            state.running >= state.maximumRunning && state.line.isFull(for: priority)
+        }
+    }
+
     /// What the hasher has done, and has now.
     package var status: HashingStatus {
         state.withLock { state in

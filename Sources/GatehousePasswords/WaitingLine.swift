@@ -46,6 +46,12 @@ package struct WaitingLine<Caller> {
         [known.first, strangers.first].compactMap { $0?.deadline }.min()
     }
 
+    /// Whether one more of `priority` would be refused.
+    package func isFull(for priority: HashPriority) -> Bool {
+        guard count >= maximumCount else { return false }
+        return priority == .stranger || strangers.isEmpty
+    }
+
     package mutating func append(_ place: Place) -> Admission {
         var displaced: Place?
         if count >= maximumCount {

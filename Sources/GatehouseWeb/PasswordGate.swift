@@ -85,6 +85,10 @@ package struct PasswordGate: Sendable {
         let device = await attempt.device(user?.id ?? nobody)
         let key = try attemptKey(user, username, device: device, ring: ring)
 
+        // A flood ends here, before it costs a write. Known devices go first.
+        let priority: HashPriority = device == nil ? .stranger : .known
+        guard !hasher.isFull(for: priority) else { throw PasswordHasherError.busy }
+
         // A known device has an allowance of its own: neither strangers nor neighbours use it up.
         let isCharged = device == nil
         if isCharged, let seconds = addresses.charge(attempt.address, at: self.clock().boot) {
@@ -94,7 +98,8 @@ package struct PasswordGate: Sendable {
         }
         let outcome: Outcome
         do {
-            outcome = try await tryOnce(password, of: user, counter: key, ring: ring)
+            outcome = try await tryOnce(
+                password, of: user, counter: key, ring: ring, priority: priority)
         } catch {
             if isCharged { addresses.refund(attempt.address, at: self.clock().boot) }
             throw error
@@ -109,7 +114,8 @@ package struct PasswordGate: Sendable {
     }
 
     private func tryOnce(
-        _ password: consuming Password, of user: User?, counter key: AttemptKey, ring: Keyring
+        _ password: consuming Password, of user: User?, counter key: AttemptKey, ring: Keyring,
+        priority: HashPriority
     ) async throws -> Outcome {
         switch try await store.chargeAttempt(key, user: user?.id, at: clock().wall) {
         case .admitted: break
@@ -121,7 +127,7 @@ package struct PasswordGate: Sendable {
         }
         let isRight: Bool
         do {
-            isRight = try await verify(password, of: user, ring: ring)
+            isRight = try await verify(password, of: user, ring: ring, priority: priority)
         } catch {
             await refund(key)
             throw error
@@ -139,10 +145,11 @@ package struct PasswordGate: Sendable {
     }
 
     private func verify(
-        _ password: consuming Password, of user: User?, ring: Keyring
+        _ password: consuming Password, of user: User?, ring: Keyring, priority: HashPriority
     ) async throws -> Bool {
         guard let user, let text = user.passwordHash else {
-            _ = try await hasher.verify(password, against: floor.observed(decoy))
+            _ = try await hasher.verify(
+                password, against: floor.observed(decoy), priority: priority)
             return false
         }
         let stored: StoredPassword
@@ -156,11 +163,13 @@ package struct PasswordGate: Sendable {
                 metadata: ["user": "\(user.id.text)", "reason": "\(error)"])
             try await store.note(
                 AuditEvent(.passwordHashRefused, by: .server, user: user.id), at: clock().wall)
-            _ = try await hasher.verify(password, against: floor.observed(decoy))
+            _ = try await hasher.verify(
+                password, against: floor.observed(decoy), priority: priority)
             return false
         }
         return try await hasher.verify(
-            password, against: floor.observed(PepperedPassword(stored, peppers: ring.peppers)))
+            password, against: floor.observed(PepperedPassword(stored, peppers: ring.peppers)),
+            priority: priority)
     }
 
     /// The counter that a try is charged to: the device's where it is known, else the name's.
