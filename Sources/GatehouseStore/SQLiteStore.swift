@@ -69,14 +69,14 @@ package final class SQLiteStore: Store {
         try Schema.migrator.migrate(pool)
     }
 
-    private func read<Value: Sendable>(
+    func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do { return try await pool.read(body) } catch { throw Self.storeError(error) }
     }
 
     /// One immediate transaction that also notes the time.
-    private func write<Value: Sendable>(
+    func write<Value: Sendable>(
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do {
@@ -430,6 +430,7 @@ package final class SQLiteStore: Store {
                 let user = try Self.user(id, db), user.state == .enabled
             else { return .noLink }
             try Self.useUpLinks(of: id, db, at: now)
+            try Self.endDevices(of: id, db)
             try db.execute(
                 sql: "UPDATE users SET password_hash = ? WHERE id = ?",
                 arguments: [passwordHash, id.value.data])
@@ -461,7 +462,7 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func user(_ id: UserID, _ db: Database) throws -> User? {
+    static func user(_ id: UserID, _ db: Database) throws -> User? {
         try Row.fetchOne(
             db, sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
             arguments: [id.value.data]
@@ -480,6 +481,7 @@ package final class SQLiteStore: Store {
             var position = try Self.sequence(db)
             if state == .disabled {
                 try Self.useUpLinks(of: id, db, at: now)
+                try Self.endDevices(of: id, db)
                 position = try Self.raiseEpoch(of: user, db, at: now)
             }
             try Self.append(audit, to: db, at: now)
@@ -544,18 +546,25 @@ package final class SQLiteStore: Store {
             else { return .outdated }
             for session in sessions { try Self.insert(session, db) }
             let deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
-            try db.execute(
-                sql: """
-                    INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
-                    ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
-                        last_deadline = max(last_deadline, excluded.last_deadline)
-                    """,
-                arguments: [Int64(creation.key.rawValue), sessions.count, deadline.seconds])
+            try Self.noteSeals(sessions.count, by: creation.key, until: deadline, db)
             for event in audit { try Self.append(event, to: db, at: now) }
             _ = try Self.end(
                 creation.ending, audit: .sessionRevoked, by: .server, db, at: now)
             return .created(position: try Self.sequence(db))
         }
+    }
+
+    /// The key is kept until the last deadline of what it sealed.
+    static func noteSeals(
+        _ count: Int, by key: KeyID, until deadline: UnixTime, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
+                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
+                    last_deadline = max(last_deadline, excluded.last_deadline)
+                """,
+            arguments: [Int64(key.rawValue), count, deadline.seconds])
     }
 
     private static func insert(_ session: SessionRecord, _ db: Database) throws {
@@ -725,7 +734,7 @@ package final class SQLiteStore: Store {
 
     // MARK: The audit trail and upkeep
 
-    private static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
+    static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
         try db.execute(
             sql: """
                 INSERT INTO audit (time, kind, actor, user_id, session_id, key_id)
@@ -759,16 +768,17 @@ package final class SQLiteStore: Store {
                 locks.forget(id)
             }
             var removed = 0
-            for (table, key, deadline) in [
-                ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
-                ("links", "hash", "expires"),
+            for (table, key, deadline, lifetime) in [
+                ("sessions", "id", "absolute_deadline", 0), ("feed", "sequence", "deadline", 0),
+                ("links", "hash", "expires", 0),
+                ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),
             ] {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE \(key) IN
                             (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
                         """,
-                    arguments: [oldest, limit])
+                    arguments: [oldest - lifetime, limit])
                 removed += db.changesCount
             }
             return removed

@@ -163,6 +163,22 @@ final class FailingStore: Store {
         try await store.authenticatedFloor()
     }
 
+    func device(
+        _ id: DeviceID, of user: UserID, at now: UnixTime
+    ) async throws(StoreError) -> Device? {
+        try await store.device(id, of: user, at: now)
+    }
+
+    func useDevice(_ use: DeviceUse, at now: UnixTime) async throws(StoreError) -> DeviceOutcome {
+        try await store.useDevice(use, at: now)
+    }
+
+    func endDevice(
+        _ id: DeviceID, of user: UserID, seal: DeviceSeal?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> DeviceOutcome {
+        try await store.endDevice(id, of: user, seal: seal, audit: audit, at: now)
+    }
+
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord] {
         try await store.audit(after: sequence, limit: limit)
     }

@@ -22,6 +22,7 @@ final class FrontFixture: Sendable {
     let lease: Lease
     let hasher: PasswordHasher
     let accounts: Accounts
+    let devices: Devices
     let door: FrontDoor
 
     init(
@@ -54,12 +55,15 @@ final class FrontFixture: Sendable {
         accounts = try await Accounts(
             registration: registration, store: store, sealer: sealer, node: node, hasher: hasher,
             limits: limits, entropy: .system, clock: { instant(noon) })
+        devices = Devices(
+            store: store, sealer: sealer, node: node, entropy: .system, clock: { instant(noon) })
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
                 formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
                 siteName: "app.example", sendsHSTS: true),
-            accounts: accounts, sealer: sealer, entropy: .system, clock: { instant(noon) })
+            accounts: accounts, devices: devices, sealer: sealer, entropy: .system,
+            clock: { instant(noon) })
     }
 
     struct NotReady: Error {}
@@ -112,6 +116,7 @@ struct Browser {
     init(_ fixture: FrontFixture) { self.fixture = fixture }
 
     var sessionToken: String? { cookies["__Host-gatehouse"] }
+    var deviceToken: String? { cookies["__Host-gatehouse-device"] }
 
     mutating func send(
         _ method: HTTPRequest.Method, _ target: String, body: [UInt8] = [], type: String? = nil,
@@ -175,8 +180,10 @@ struct Browser {
             .post, target, body: Array(body.utf8), type: "application/x-www-form-urlencoded")
     }
 
-    mutating func json(_ target: String, _ body: String) async -> FrontResponse {
-        await send(.post, target, body: Array(body.utf8), type: "application/json")
+    mutating func json(
+        _ target: String, _ body: String, method: HTTPRequest.Method = .post
+    ) async -> FrontResponse {
+        await send(method, target, body: Array(body.utf8), type: "application/json")
     }
 
     mutating func signIn(
