@@ -78,14 +78,15 @@ extension SQLiteStore {
         return try row?.number("version") ?? 0
     }
 
-    /// Ends the devices of a user for which there is no place beside one more.
+    /// Ends the devices of a user for which there is no place beside one more. Of those that were
+    /// used on one day the newest ends: it may never come back, as a program's that keeps no cookie.
     private static func makeRoom(for user: UserID, _ db: Database) throws {
         try db.execute(
             sql: """
                 DELETE FROM devices WHERE id IN (
                     SELECT id FROM devices WHERE user_id = ?
                     ORDER BY EXISTS (SELECT 1 FROM preferences WHERE device_id = devices.id) DESC,
-                        last_used DESC, created DESC, id
+                        last_used DESC, created, id
                     LIMIT ? OFFSET ?)
                 """,
             arguments: [

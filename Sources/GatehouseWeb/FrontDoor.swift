@@ -252,7 +252,9 @@ package struct FrontDoor: Sendable {
             CrossSiteRule.Request(
                 fetchSites: request.values(FrontHeader.secFetchSite),
                 origins: request.values(.origin), body: body,
-                carriesOurCookies: settings.cookies.all.contains { !request.cookies.values($0).isEmpty }))
+                carriesOurCookies: settings.cookies.all.contains {
+                    !request.cookies.values($0).isEmpty
+                }))
         if case .refused(let refusal) = outcome {
             logger.notice(
                 "cross-site request refused",
