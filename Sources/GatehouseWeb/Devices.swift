@@ -184,7 +184,9 @@ package struct Devices: Sendable {
                     device, of: user, seal: rest?.seal,
                     audit: AuditEvent(.deviceForgotten, by: .server, user: user), at: now.wall)
                 switch outcome {
-                case .done, .gone, .userChanged: return rest?.cookie
+                case .done, .gone, .userChanged:
+                    logger.info("browser forgotten", metadata: ["user": "\(user.text)"])
+                    return rest?.cookie
                 case .outdated: try await node.reload(at: now.wall)
                 }
             }

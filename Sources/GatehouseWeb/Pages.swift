@@ -138,8 +138,8 @@ struct Pages: Sendable {
         <h2>This browser</h2>
         <p>When you sign in, a cookie marks this browser as one of yours, so that nobody elsewhere can
         lock you out by guessing at your password. It signs nobody in, and only this site can read
-        it. It ends when you close the browser; while you keep preferences here, it stays until you
-        have not signed in for 180 days. Signing out keeps it. A new password ends it.</p>
+        it. It ends when you close the browser; while somebody keeps preferences here, it stays until
+        nobody has signed in for 180 days. Signing out keeps it. A new password ends yours.</p>
         <h3>Your preferences in this browser</h3>
         <form method="post" action="{{base}}/account/device">
         <input type="hidden" name="form" value="{{formToken}}">

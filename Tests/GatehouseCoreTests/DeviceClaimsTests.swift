@@ -113,6 +113,26 @@ import Testing
         #expect(!Self.isAccepted(Self.changing(1, to: beyond + beyond)))
     }
 
+    /// Whatever the bytes are, reading them never traps, and what is read has one spelling.
+    @Test func `any bytes are refused or mean one thing`() {
+        var random = SeededGenerator()
+        var accepted = 0
+        for _ in 0..<20_000 {
+            var bytes = Self.claims(UInt64.random(in: 1...8, using: &random)).encoded()
+            for _ in 0..<Int.random(in: 0...2, using: &random) {
+                bytes[Int.random(in: bytes.indices, using: &random)] ^=
+                    1 << UInt8.random(in: 0...7, using: &random)
+            }
+            if Int.random(in: 0...9, using: &random) == 0 {
+                bytes.removeLast(Int.random(in: 0...bytes.count, using: &random))
+            }
+            guard let claims = DeviceClaims(bytes.span) else { continue }
+            accepted += 1
+            #expect(claims.encoded() == bytes, "seed \(random.seed)")
+        }
+        #expect(accepted > 1000, "seed \(random.seed)")
+    }
+
     // MARK: Who is in it
 
     @Test func `a ninth person takes the place of the one who was away longest`() {
