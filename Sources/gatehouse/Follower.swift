@@ -26,7 +26,8 @@ struct Follower: Service {
             var failure: RefreshFailure?
             var certificateFailure: String?
             var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
-            var nextCertificates = SystemClock.now().boot.advanced(bySeconds: Self.certificateSeconds)
+            var nextCertificates = SystemClock.now().boot.advanced(
+                bySeconds: Self.certificateSeconds)
             var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
             while !Task.isCancelled {
                 do {
@@ -145,7 +146,9 @@ struct ActivityWriter: Service {
         var latest: UnixTime?
         for note in await checks.takeActivity().flatMap(\.all) {
             latest = max(latest ?? note.used, note.used)
-            if let last = written[note.session], note.used.seconds - last.seconds <= step { continue }
+            if let last = written[note.session], note.used.seconds - last.seconds <= step {
+                continue
+            }
             due.append(note)
         }
         do {
