@@ -12,8 +12,10 @@ import Testing
 @Suite(.serialized) struct DeviceTests {
     private static let name = "__Host-gatehouse-device"
 
-    private func with(_ body: (FrontFixture) async throws -> Void) async throws {
-        let fixture = try await FrontFixture()
+    private func with(
+        deviceEntropy: Entropy = .system, _ body: (FrontFixture) async throws -> Void
+    ) async throws {
+        let fixture = try await FrontFixture(deviceEntropy: deviceEntropy)
         try await body(fixture)
         await fixture.stop()
     }
@@ -175,6 +177,27 @@ import Testing
             #expect(
                 await fixture.devices.signedIn(session, cookies: [], isRemembered: false) == nil)
             #expect(await known(browser, ada) == nil)
+        }
+    }
+
+    @Test func `people get in when no device can be made`() async throws {
+        try await with(deviceEntropy: .broken) { (fixture: FrontFixture) async throws in
+            _ = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            browser.cookies[Self.name] = "AAAA"
+            let page = await browser.signIn("ada")
+            #expect(page.status == 303)
+            #expect(Self.setting(page) == nil)
+            #expect(await fixture.isGood(browser.sessionToken))
+            let json = await browser.json(
+                "/v1/login", #"{"username":"ada","password":"\#(FrontFixture.password)"}"#)
+            #expect(json.status == 200)
+            #expect(Self.setting(json) == nil)
+            #expect(await fixture.isGood(browser.sessionToken))
+            // What was asked for says that it can't be done.
+            let saved = await browser.json("/v1/device", Self.theme, method: .put)
+            #expect(saved.status == 503)
+            #expect(saved.header("retry-after") != nil)
         }
     }
 
@@ -487,8 +510,14 @@ import Testing
                 .put, "/v1/device", body: Array(Self.theme.utf8), type: "text/plain")
             #expect(text.status == 415)
             // The device cookie signs nobody in, and a bearer token is no browser's.
-            let token = try #require(browser.sessionToken)
+            let login = await browser.json(
+                "/v1/login",
+                #"{"username":"ada","password":"\#(FrontFixture.password)","transport":"bearer"}"#)
+            let start = try #require(login.body.firstRange(of: #""token":""#))
+            let token = String(login.body[start.upperBound...].prefix { $0 != "\"" })
             browser.cookies["__Host-gatehouse"] = nil
+            browser.fields = ["authorization": "Bearer \(token)"]
+            #expect(await browser.get("/v1/session").status == 200)
             for fields in [[:], ["authorization": "Bearer \(token)"]] as [[String: String?]] {
                 browser.fields = fields
                 for method in [HTTPRequest.Method.get, .put, .delete] {

@@ -27,7 +27,7 @@ final class FrontFixture: Sendable {
 
     init(
         registration: Registration = .open, basePath: String = "/", threads: Int = 2,
-        queue: Int = 1000
+        queue: Int = 1000, deviceEntropy: Entropy = .system
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
         let root = try RootKey.random(from: .system)
@@ -56,7 +56,8 @@ final class FrontFixture: Sendable {
             registration: registration, store: store, sealer: sealer, node: node, hasher: hasher,
             limits: limits, entropy: .system, clock: { instant(noon) })
         devices = Devices(
-            store: store, sealer: sealer, node: node, entropy: .system, clock: { instant(noon) })
+            store: store, sealer: sealer, node: node, entropy: deviceEntropy,
+            clock: { instant(noon) })
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
