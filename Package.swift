@@ -164,7 +164,7 @@ let package = Package(
         .testTarget(
             name: "GatehouseStoreTests",
             dependencies: [
-                "GatehouseStore", "GatehouseTestSupport",
+                "GatehouseStore", "GatehouseTestSupport", "GatehouseWeb",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),

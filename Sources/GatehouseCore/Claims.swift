@@ -140,9 +140,10 @@ package struct Claims: Sendable {
         let session = Identifier(bytes, at: 1)
         let user = Identifier(bytes, at: 17)
         guard session != .zero, user != .zero,
-            let issued = Self.time(bytes, at: 37), let authenticated = Self.time(bytes, at: 45),
-            let idleDeadline = Self.time(bytes, at: 53),
-            let absoluteDeadline = Self.time(bytes, at: 61),
+            let issued = UnixTime(bigEndianBytes: bytes, at: 37),
+            let authenticated = UnixTime(bigEndianBytes: bytes, at: 45),
+            let idleDeadline = UnixTime(bigEndianBytes: bytes, at: 53),
+            let absoluteDeadline = UnixTime(bigEndianBytes: bytes, at: 61),
             idleDeadline <= absoluteDeadline
         else { return nil }
         let methods = AuthenticationMethods(rawValue: UInt16(bigEndianBytes: bytes, at: 69))
@@ -167,12 +168,6 @@ package struct Claims: Sendable {
         for index in 0..<nameCount { name[index] = bytes[Self.fixedBytes + index] }
         usernameBytes = name
         usernameCount = UInt8(nameCount)
-    }
-
-    private static func time(_ bytes: Span<UInt8>, at offset: Int) -> UnixTime? {
-        let seconds = UInt64(bigEndianBytes: bytes, at: offset)
-        guard seconds <= UInt64(UnixTime.maximumSeconds) else { return nil }
-        return UnixTime(seconds: Int64(seconds))
     }
 
     private static func isUTF8(_ bytes: Span<UInt8>) -> Bool {

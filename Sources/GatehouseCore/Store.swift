@@ -85,9 +85,9 @@ package struct SessionRecord: Sendable, Equatable {
 
 /// What is known of one key's tokens.
 package struct KeyUsage: Sendable, Equatable {
-    /// How many tokens it sealed for stored sessions.
+    /// How many tokens it sealed for stored sessions and devices.
     package let sealed: UInt64
-    /// The latest absolute deadline of any of them.
+    /// The latest deadline of any of them.
     package let lastDeadline: UnixTime
     package init(sealed: UInt64, lastDeadline: UnixTime) {
         self.sealed = sealed
@@ -162,6 +162,7 @@ package struct AuditEvent: Sendable, Equatable {
         case sessionRevoked = "session_revoked"
         case sessionsRevokedForUser = "sessions_revoked_for_user"
         case sessionsRevokedBefore = "sessions_revoked_before"
+        case deviceForgotten = "device_forgotten"
         case keyAdded = "key_added"
         case keyActivated = "key_activated"
         case keyRevoked = "key_revoked"
@@ -429,7 +430,8 @@ package protocol Store: Sendable {
     func user(_ id: UserID) async throws(StoreError) -> User?
     /// In the order of their names' bytes, starting after `name`.
     func users(after name: Username?, limit: Int) async throws(StoreError) -> [User]
-    /// Disabling raises the epoch, so that every session of the user is over, and uses up links.
+    /// Disabling raises the epoch, so that every session of the user is over, uses up links, and ends
+    /// devices.
     func setUser(
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome
@@ -490,7 +492,7 @@ package protocol Store: Sendable {
     /// The link if it has not been used and has not expired.
     func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link?
     /// Sets the password of the link's user if enabled, uses every recovery link of the user up, ends
-    /// every session of theirs, and clears the counter of failed tries.
+    /// every session and device of theirs, and clears the counter of failed tries.
     func setPassword(
         _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
         audit: AuditEvent.Kind, at now: UnixTime
@@ -557,13 +559,30 @@ package protocol Store: Sendable {
     /// The time of the latest such revocation; zero when there was none.
     func authenticatedFloor() async throws(StoreError) -> UnixTime
 
+    // MARK: Devices
+
+    /// The device if it is the user's and has not ended.
+    func device(
+        _ id: DeviceID, of user: UserID, at now: UnixTime
+    ) async throws(StoreError) -> Device?
+    /// Makes a device, of which the user has ``Device/maximumPerUser`` at most: then the one that was
+    /// unused longest ends, those without preferences first. Or notes the use of one, unless it has
+    /// ended. The cookie may be handed out only after `done`.
+    func useDevice(_ use: DeviceUse, at now: UnixTime) async throws(StoreError) -> DeviceOutcome
+    /// Ends the user's device, with its preferences, for good; nothing of it is kept.
+    ///
+    /// - Parameter seal: of the cookie that is left for others, nil when there is none.
+    func endDevice(
+        _ id: DeviceID, of user: UserID, seal: DeviceSeal?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> DeviceOutcome
+
     // MARK: The audit trail and upkeep
 
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord]
     /// Writes an event that no other change goes with.
     func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError)
-    /// Removes sessions and feed rows whose deadlines, and the clocks' skew, have passed; at most
-    /// `limit` of each, so that no transaction is long. Says how many it removed.
+    /// Removes sessions, devices and feed rows whose deadlines, and the clocks' skew, have passed; at
+    /// most `limit` of each, so that no transaction is long. Says how many it removed.
     func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int
     /// Reads the whole database for damage: findings in words, empty when there are none.
     func integrityFindings() async throws(StoreError) -> [String]

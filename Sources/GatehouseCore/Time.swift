@@ -16,6 +16,11 @@ package struct UnixTime: Hashable, Comparable, Sendable {
         self.seconds = seconds
     }
 
+    /// Reads the time that stands big endian at `offset`, unsigned.
+    package init?(bigEndianBytes bytes: Span<UInt8>, at offset: Int) {
+        self.init(seconds: Int64(clamping: UInt64(bigEndianBytes: bytes, at: offset)))
+    }
+
     /// The nearest time that can be written.
     package init(clamping seconds: Int64) {
         self.seconds = min(max(seconds, 0), Self.maximumSeconds)

@@ -412,6 +412,7 @@ package final class SQLiteStore: Store {
             guard let user = try Self.user(id, db) else { return .notFound }
             let ended = try Self.countLive(of: user, db, at: now)
             try Self.useUpLinks(of: id, db, at: now)
+            try Self.endDevices(of: id, db)
             try db.execute(
                 sql: "UPDATE users SET state = 'disabled', password_hash = NULL WHERE id = ?",
                 arguments: [id.value.data])
@@ -562,6 +563,7 @@ package final class SQLiteStore: Store {
             else { return .noLink }
             try Self.clearAttempts(AttemptKey(user.username, key: lookUpKey), db)
             try Self.useUpLinks(of: id, db, at: now)
+            try Self.endDevices(of: id, db)
             try db.execute(
                 sql: "UPDATE users SET password_hash = ? WHERE id = ?",
                 arguments: [passwordHash, id.value.data])
@@ -597,7 +599,7 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func user(_ id: UserID, _ db: Database) throws -> User? {
+    static func user(_ id: UserID, _ db: Database) throws -> User? {
         try Row.fetchOne(
             db, sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
             arguments: [id.value.data]
@@ -616,6 +618,7 @@ package final class SQLiteStore: Store {
             var position = try Self.sequence(db)
             if state == .disabled {
                 try Self.useUpLinks(of: id, db, at: now)
+                try Self.endDevices(of: id, db)
                 position = try Self.raiseEpoch(of: user, db, at: now)
             }
             try Self.append(audit, to: db, at: now)
@@ -680,19 +683,26 @@ package final class SQLiteStore: Store {
             else { return .outdated }
             for session in sessions { try Self.insert(session, db) }
             let deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
-            try db.execute(
-                sql: """
-                    INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
-                    ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
-                        last_deadline = max(last_deadline, excluded.last_deadline)
-                    """,
-                arguments: [Int64(creation.key.rawValue), sessions.count, deadline.seconds])
+            try Self.noteSeals(sessions.count, by: creation.key, until: deadline, db)
             for event in audit { try Self.append(event, to: db, at: now) }
             if let key = creation.clearing { try Self.clearAttempts(key, db) }
             _ = try Self.end(
                 creation.ending, audit: .sessionRevoked, by: .server, db, at: now)
             return .created(position: try Self.sequence(db))
         }
+    }
+
+    /// The key is kept until the last deadline of what it sealed.
+    static func noteSeals(
+        _ count: Int, by key: KeyID, until deadline: UnixTime, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
+                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
+                    last_deadline = max(last_deadline, excluded.last_deadline)
+                """,
+            arguments: [Int64(key.rawValue), count, deadline.seconds])
     }
 
     private static func insert(_ session: SessionRecord, _ db: Database) throws {
@@ -902,16 +912,17 @@ package final class SQLiteStore: Store {
                 locks.forget(id)
             }
             var removed = 0
-            for (table, key, deadline) in [
-                ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
-                ("links", "hash", "expires"), ("attempts", "key", "expires"),
+            for (table, key, deadline, lifetime) in [
+                ("sessions", "id", "absolute_deadline", 0), ("feed", "sequence", "deadline", 0),
+                ("links", "hash", "expires", 0), ("attempts", "key", "expires", 0),
+                ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),
             ] {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE \(key) IN
                             (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
                         """,
-                    arguments: [oldest, limit])
+                    arguments: [oldest - lifetime, limit])
                 removed += db.changesCount
             }
             return removed

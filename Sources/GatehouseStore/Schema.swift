@@ -9,12 +9,13 @@ enum Schema {
         migrator.registerMigration("2", migrate: createLinks)
         migrator.registerMigration("3", migrate: addSkeletons)
         migrator.registerMigration("4", migrate: createAttempts)
+        migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "6"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -192,6 +193,30 @@ enum Schema {
                     -- JSON: lines and reasons.
                     unreported TEXT NOT NULL,
                     updated INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
+                """)
+    }
+
+    /// Browsers that people are known in, and what they keep there. A device that ends is removed: its
+    /// id is never made again, so no late write can bring it back.
+    private static func createDevices(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE devices (
+                    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+                    user_id BLOB NOT NULL REFERENCES users (id),
+                    created INTEGER NOT NULL,
+                    last_used INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX devices_by_user ON devices (user_id);
+                CREATE INDEX devices_by_last_use ON devices (last_used);
+
+                CREATE TABLE preferences (
+                    device_id BLOB NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
+                    key TEXT NOT NULL COLLATE BINARY
+                        CHECK (length(CAST(key AS BLOB)) BETWEEN 1 AND 32),
+                    value TEXT NOT NULL CHECK (length(CAST(value AS BLOB)) BETWEEN 1 AND 256),
+                    PRIMARY KEY (device_id, key)
                 ) STRICT, WITHOUT ROWID;
                 """)
     }

@@ -4,6 +4,7 @@
 package struct CookieNames: Sendable {
     let session: String
     let form: String
+    let device: String
     private let domain: String?
 
     /// - Parameter domain: shares the cookies among a domain's hosts; nil for this host only.
@@ -11,12 +12,17 @@ package struct CookieNames: Sendable {
         let prefix = domain == nil ? "__Host-" : "__Secure-"
         session = prefix + "gatehouse"
         form = prefix + "gatehouse-form"
+        device = prefix + "gatehouse-device"
         self.domain = domain
     }
 
-    /// A `Set-Cookie` value that lasts as long as the browser's session.
-    func setting(_ name: String, to value: String) -> String {
-        "\(name)=\(value)\(attributes)"
+    var all: [String] { [session, form, device] }
+
+    /// A `Set-Cookie` value that lasts as long as the browser's session, or for some seconds.
+    func setting(
+        _ name: String, to value: String, maximumAgeSeconds: Int64? = nil
+    ) -> String {
+        "\(name)=\(value)\(attributes)" + (maximumAgeSeconds.map { "; Max-Age=\($0)" } ?? "")
     }
 
     /// Deleting repeats the attributes: a `__Host-` cookie is not replaced without them.

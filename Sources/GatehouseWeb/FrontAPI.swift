@@ -93,6 +93,7 @@ extension FrontDoor {
                         .setCookie,
                         settings.cookies.setting(settings.cookies.session, to: signedIn.token)
                     ))
+                response.headers += await deviceCookie(afterSignIn: signedIn, request)
             }
             return response
         }
@@ -110,11 +111,7 @@ extension FrontDoor {
     }
 
     private func apiSession(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let claims = try await session(request) else {
-            var refusal = FrontRefusal(401, "no_session", "There is no good session.")
-            refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
-            throw refusal
-        }
+        guard let claims = try await session(request) else { throw Self.noSession }
         return try .json(
             200,
             SessionBody(
@@ -125,8 +122,14 @@ extension FrontDoor {
                 absolute_deadline: claims.absoluteDeadline.seconds))
     }
 
+    static var noSession: FrontRefusal {
+        var refusal = FrontRefusal(401, "no_session", "There is no good session.")
+        refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
+        return refusal
+    }
+
     /// Reads a JSON body, cheapest test first.
-    private func json<Body: Decodable>(
+    func json<Body: Decodable>(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> Body {
         try requireMediaType(request, .json)

@@ -50,6 +50,7 @@ package struct FrontDoor: Sendable {
 
     let settings: FrontDoorSettings
     let accounts: Accounts
+    let devices: Devices
     let sealer: Sealer
     let formTokens: FormTokens
     let clock: @Sendable () -> Instant
@@ -65,11 +66,12 @@ package struct FrontDoor: Sendable {
 
     /// - Throws: when a template can't be read.
     package init(
-        settings: FrontDoorSettings, accounts: Accounts, sealer: Sealer, entropy: Entropy,
-        clock: @escaping @Sendable () -> Instant
+        settings: FrontDoorSettings, accounts: Accounts, devices: Devices, sealer: Sealer,
+        entropy: Entropy, clock: @escaping @Sendable () -> Instant
     ) throws {
         self.settings = settings
         self.accounts = accounts
+        self.devices = devices
         self.sealer = sealer
         self.clock = clock
         formTokens = FormTokens(sealer: sealer, entropy: entropy)
@@ -78,6 +80,7 @@ package struct FrontDoor: Sendable {
         hostRule = HostRule(settings.origins)
         crossSiteRule = CrossSiteRule(settings.origins)
         routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
+            .merging(Self.deviceRoutes) { page, _ in page }
     }
 
     func path(_ local: String) -> String { base + local }
@@ -245,12 +248,13 @@ package struct FrontDoor: Sendable {
     func requireSameSite(
         _ request: FrontRequest, body: BodyKind
     ) throws(FrontRefusal) {
-        let names = [settings.cookies.session, settings.cookies.form]
         let outcome = crossSiteRule.judge(
             CrossSiteRule.Request(
                 fetchSites: request.values(FrontHeader.secFetchSite),
                 origins: request.values(.origin), body: body,
-                carriesOurCookies: names.contains { !request.cookies.values($0).isEmpty }))
+                carriesOurCookies: settings.cookies.all.contains {
+                    !request.cookies.values($0).isEmpty
+                }))
         if case .refused(let refusal) = outcome {
             logger.notice(
                 "cross-site request refused",

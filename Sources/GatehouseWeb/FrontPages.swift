@@ -84,6 +84,7 @@ extension FrontDoor {
                 // The pre-session ends here; the next form gets a new one.
                 (.setCookie, settings.cookies.deleting(settings.cookies.form)),
             ]
+            response.headers += await deviceCookie(afterSignIn: signedIn, request)
             return response
         }
     }
@@ -111,8 +112,9 @@ extension FrontDoor {
         return response
     }
 
-    /// Deletes our cookies, and what the browser keeps of the site's pages. Not `"cookies"`, which
-    /// would clear those of the whole registrable domain (REQUIREMENTS SES-11).
+    /// Deletes the session's cookies, and what the browser keeps of the site's pages; the device
+    /// cookie stays. Not `"cookies"`, which would clear those of the whole registrable domain
+    /// (REQUIREMENTS SES-11).
     var signOutHeaders: [(HTTPField.Name, String)] {
         [
             (.setCookie, settings.cookies.deleting(settings.cookies.session)),
@@ -190,8 +192,9 @@ extension FrontDoor {
         guard let claims = try await session(request) else {
             return .redirect(to: path("/login?return_to=\(path("/account"))"))
         }
-        var page = Page(kind: .account, title: "Your account")
-        page.username = claims.username?.text ?? ""
+        var page = try await accountPage(claims, request)
+        let notice = try request.query(["notice"]).value("notice")
+        page.notice = notice.flatMap { Self.deviceNotices[String(decoding: $0, as: UTF8.self)] }
         return await self.page(page, for: request)
     }
 
@@ -232,7 +235,7 @@ extension FrontDoor {
 
     // MARK: Forms
 
-    private struct Form {
+    struct Form {
         let fields: [String: [UInt8]]
         let returnTarget: ReturnTarget?
         /// Overwritten by ``wipePassword()`` when it has been used.
@@ -250,7 +253,7 @@ extension FrontDoor {
     }
 
     /// Reads a form, cheapest test first: media type, origin, size, form, token.
-    private func form(
+    func form(
         _ request: FrontRequest, otherwise page: (Form?) -> Page
     ) async throws(FrontRefusal) -> Form {
         try requireMediaType(request, .form)
@@ -261,15 +264,19 @@ extension FrontDoor {
             throw FrontRefusal(error.status, "form", error.message, page: page(nil))
         }
         var fields: [String: [UInt8]] = [:]
-        for name in ["username", "invite", "token"] { fields[name] = body.value(name) }
+        for name in ["username", "invite", "token", Self.newKeyField, Self.newValueField]
+            + body.names(withPrefix: Self.preferencePrefix)
+        {
+            fields[name] = body.value(name)
+        }
         let target = body.value("return_to").flatMap { raw in
             try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
         }
         var form = Form(fields: fields, returnTarget: target, password: nil)
-        let names = [settings.cookies.session, settings.cookies.form]
         let outcome = await formTokens.judge(
             field: body.value("form"), binding: await formBinding(request),
-            hasCookie: names.contains { !request.cookies.values($0).isEmpty }, at: clock())
+            hasCookie: settings.cookies.all.contains { !request.cookies.values($0).isEmpty },
+            at: clock())
         switch outcome {
         case .good: break
         case .noCookie:

@@ -1,5 +1,6 @@
 // The pages: plain HTML and CSS, no script. Templates are text, rendered with everything escaped.
 
+import GatehouseCore
 import Mustache
 
 /// What a page shows. Text is escaped by the template.
@@ -17,8 +18,19 @@ struct Page {
     /// The secret of the link that led here.
     var link: String?
     var canRegister = false
+    var device = DeviceSection()
     /// The site's host.
     var site = ""
+}
+
+/// What the account page says about this browser.
+struct DeviceSection {
+    /// Whether the browser has a device of the user's.
+    var isKnown = false
+    var preferences: [(key: String, value: String)] = []
+    /// What was typed for another one.
+    var newKey = ""
+    var newValue = ""
 }
 
 struct Pages: Sendable {
@@ -40,6 +52,12 @@ struct Pages: Sendable {
             "base": basePath, "title": page.title, "username": page.username,
             "canRegister": page.canRegister, "site": page.site,
             "hasUsername": !page.username.isEmpty, "hasSite": !page.site.isEmpty,
+            "device": [
+                "isKnown": page.device.isKnown,
+                "preferences": page.device.preferences.map { ["key": $0.key, "value": $0.value] },
+                "hasRoom": page.device.preferences.count < Preferences.maximumCount,
+                "newKey": page.device.newKey, "newValue": page.device.newValue,
+            ] as [String: Any],
         ].merging(
             [
                 "alert": page.alert, "notice": page.notice, "returnTo": page.returnTo,
@@ -116,6 +134,37 @@ struct Pages: Sendable {
         \(hidden)
         <button type="submit">Sign out</button>
         </form>
+        {{#device}}
+        <h2>This browser</h2>
+        <p>When you sign in, a cookie marks this browser as one of yours, so that nobody elsewhere can
+        lock you out by guessing at your password. It signs nobody in, and only this site can read
+        it. It ends when you close the browser; while somebody keeps preferences here, it stays until
+        nobody has signed in for 180 days. Signing out keeps it. A new password ends yours.</p>
+        <h3>Your preferences in this browser</h3>
+        <form method="post" action="{{base}}/account/device">
+        <input type="hidden" name="form" value="{{formToken}}">
+        {{#preferences}}<label for="preference-{{key}}">{{key}}</label>
+        <input id="preference-{{key}}" name="preference.{{key}}" value="{{value}}" maxlength="256"
+          autocomplete="off" aria-describedby="preferences-hint">
+        {{/preferences}}
+        {{#hasRoom}}<label for="new-key">Name of a new one</label>
+        <input id="new-key" name="new_key" value="{{newKey}}" maxlength="32" autocomplete="off"
+          autocapitalize="none" spellcheck="false" aria-describedby="preferences-hint">
+        <label for="new-value">Its value</label>
+        <input id="new-value" name="new_value" value="{{newValue}}" maxlength="256" autocomplete="off"
+          aria-describedby="preferences-hint">
+        {{/hasRoom}}
+        <p id="preferences-hint" class="hint">A name has lower-case letters, digits, dots, hyphens and
+        underscores. Leave a value empty to remove it.</p>
+        <button type="submit">Save preferences</button>
+        </form>
+        {{#isKnown}}<form method="post" action="{{base}}/account/device/forget">
+        <input type="hidden" name="form" value="{{formToken}}">
+        <p>This deletes your preferences in this browser and its mark. You stay signed in.</p>
+        <button type="submit">Forget this browser</button>
+        </form>
+        {{/isKnown}}
+        {{/device}}
         """,
         .logout: """
         <form method="post" action="{{base}}/logout">
@@ -149,6 +198,8 @@ struct Pages: Sendable {
         body { margin: 0; display: grid; place-items: center; min-height: 100vh; }
         main { width: min(22rem, calc(100% - 2rem)); padding: 2rem 0; }
         h1 { font-size: 1.5rem; margin: 0 0 1rem; }
+        h2, h3 { font-size: 1.1rem; margin: 1.5rem 0 0.5rem; overflow-wrap: anywhere; }
+        label { overflow-wrap: anywhere; }
         form { display: grid; gap: 0.5rem; }
         label { font-weight: 600; }
         input, button { font: inherit; padding: 0.6rem; border: 1px solid #767676; border-radius: 0.3rem; }

@@ -166,7 +166,10 @@ struct Server {
                 formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
                 cookies: CookieNames(domain: settings.cookieDomain),
                 siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment),
-            accounts: accounts, sealer: sealer, entropy: .system, clock: SystemClock.now)
+            accounts: accounts,
+            devices: Devices(
+                store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
+            sealer: sealer, entropy: .system, clock: SystemClock.now)
         let security: FrontListener.Security =
             settings.publicTLS
             ? .tls(certificate: settings.publicCertificatePath, key: settings.publicKeyPath)

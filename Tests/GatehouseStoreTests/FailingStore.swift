@@ -7,6 +7,11 @@ final class FailingStore: Store {
     /// The calls that a refresh makes.
     enum Call: CaseIterable { case head, feed, beat }
 
+    /// Makes every call about devices fail.
+    let failsDevices = Atomic<Bool>(false)
+    /// How often a device was looked up.
+    let deviceLookUps = Atomic<Int>(0)
+
     private let state: Mutex<(store: any Store, failing: Call?)>
 
     init(_ store: any Store) { state = Mutex((store, nil)) }
@@ -253,6 +258,30 @@ final class FailingStore: Store {
 
     func authenticatedFloor() async throws(StoreError) -> UnixTime {
         try await store.authenticatedFloor()
+    }
+
+    private func checkDevices() throws(StoreError) {
+        if failsDevices.load(ordering: .relaxed) { throw .busy }
+    }
+
+    func device(
+        _ id: DeviceID, of user: UserID, at now: UnixTime
+    ) async throws(StoreError) -> Device? {
+        deviceLookUps.add(1, ordering: .relaxed)
+        try checkDevices()
+        return try await store.device(id, of: user, at: now)
+    }
+
+    func useDevice(_ use: DeviceUse, at now: UnixTime) async throws(StoreError) -> DeviceOutcome {
+        try checkDevices()
+        return try await store.useDevice(use, at: now)
+    }
+
+    func endDevice(
+        _ id: DeviceID, of user: UserID, seal: DeviceSeal?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> DeviceOutcome {
+        try checkDevices()
+        return try await store.endDevice(id, of: user, seal: seal, audit: audit, at: now)
     }
 
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord] {

@@ -41,6 +41,12 @@ import Testing
         }
     }
 
+    @Test func `names are found by what they begin with`() throws {
+        let form = try FormBody(Array("p.a=1&q=2&p.%C3%A9=3&P.b=4&p=5&p.=6".utf8).span)
+        #expect(form.names(withPrefix: "p.") == ["p.a", "p.é", "p."])
+        #expect(form.names(withPrefix: "none").isEmpty)
+    }
+
     @Test func `an empty body is an empty form`() throws {
         let form = try FormBody([UInt8]().span)
         #expect(form.count == 0)

@@ -22,12 +22,13 @@ final class FrontFixture: Sendable {
     let lease: Lease
     let hasher: PasswordHasher
     let accounts: Accounts
+    let devices: Devices
     let door: FrontDoor
 
     init(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
         basePath: String = "/", threads: Int = 2, queue: Int = 1000, addressFailures: Int = 0,
-        policy: PasswordPolicy = PasswordPolicy(),
+        policy: PasswordPolicy = PasswordPolicy(), deviceEntropy: Entropy = .system,
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -59,12 +60,14 @@ final class FrontFixture: Sendable {
         accounts = Accounts(
             registration: registration, usernames: usernames, store: store, sealer: sealer,
             node: node, gate: gate, policy: policy, limits: limits, entropy: .system, clock: clock)
+        devices = Devices(
+            store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
         door = try FrontDoor(
             settings: FrontDoorSettings(
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
                 formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
                 siteName: "app.example", sendsHSTS: true),
-            accounts: accounts, sealer: sealer, entropy: .system, clock: clock)
+            accounts: accounts, devices: devices, sealer: sealer, entropy: .system, clock: clock)
     }
 
     struct NotReady: Error {}
@@ -117,6 +120,7 @@ struct Browser {
     init(_ fixture: FrontFixture) { self.fixture = fixture }
 
     var sessionToken: String? { cookies["__Host-gatehouse"] }
+    var deviceToken: String? { cookies["__Host-gatehouse-device"] }
 
     mutating func send(
         _ method: HTTPRequest.Method, _ target: String, body: [UInt8] = [], type: String? = nil,
@@ -180,8 +184,10 @@ struct Browser {
             .post, target, body: Array(body.utf8), type: "application/x-www-form-urlencoded")
     }
 
-    mutating func json(_ target: String, _ body: String) async -> FrontResponse {
-        await send(.post, target, body: Array(body.utf8), type: "application/json")
+    mutating func json(
+        _ target: String, _ body: String, method: HTTPRequest.Method = .post
+    ) async -> FrontResponse {
+        await send(method, target, body: Array(body.utf8), type: "application/json")
     }
 
     mutating func signIn(

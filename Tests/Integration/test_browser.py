@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from selenium import webdriver
@@ -241,6 +242,37 @@ class Browser(BrowserTest):
         [session] = self.gatehouse.json("sessions", "list", first)["sessions"]
         self.assertEqual(session["state"], "revoked")
 
+    def test_preferences_are_kept_without_scripts_and_survive_signing_out(self):
+        self.browser(preferences={"webkit.webprefs.javascript_enabled": False,
+                                  "profile.managed_default_content_settings.javascript": 2})
+        name = self.new_user()
+        self.sign_in(name)
+        self.assertNotIn("expiry", self.driver.get_cookie("__Host-gatehouse-device"))
+        self.open("/auth/account")
+        self.picture("before")
+        self.fill(new_key="theme", new_value="dark & <quiet>")
+        self.press("Save preferences")
+        self.assertIn("saved", self.text)
+        self.picture("saved")
+        # Chromium keeps it no longer than 400 days; it is asked for 180.
+        cookie = self.driver.get_cookie("__Host-gatehouse-device")
+        self.assertAlmostEqual(cookie["expiry"], time.time() + 180 * 86_400, delta=600)
+        self.assertTrue(cookie["httpOnly"] and cookie["secure"], cookie)
+        self.press("Sign out")
+        self.sign_in(name, "/auth/account")
+        field = self.driver.find_element(By.NAME, "preference.theme")
+        self.assertEqual(field.get_attribute("value"), "dark & <quiet>")
+        self.fill(new_key="Not a name", new_value="typed")
+        self.press("Save preferences")
+        self.assertIn("name is 1 to 32", self.alert)
+        self.picture("refused")
+        self.open("/auth/account")
+        self.press("Forget this browser")
+        self.assertIn("forgotten", self.text)
+        self.assertEqual(self.driver.find_elements(By.NAME, "preference.theme"), [])
+        self.assertIsNone(self.driver.get_cookie("__Host-gatehouse-device"))
+        self.picture("forgotten")
+
     def test_a_browser_that_blocks_cookies_is_told_so_and_not_let_in(self):
         self.browser(preferences={"profile.default_content_setting_values.cookies": 2})
         name = self.new_user()
@@ -266,7 +298,9 @@ class Browser(BrowserTest):
 
     def test_pages_fit_small_screens_and_large_letters(self):
         self.browser()
-        for path in ["/auth/login", "/auth/register", "/auth/logout", "/auth/nothing"]:
+        self.sign_in(self.new_user())
+        for path in ["/auth/login", "/auth/register", "/auth/logout", "/auth/account",
+                     "/auth/nothing"]:
             for width, zoom in [(320, 1), (320, 2), (1000, 1)]:
                 with self.subTest(path=path, width=width, zoom=zoom):
                     # WCAG 2.2, 1.4.10: no scrolling sideways at 320 CSS pixels.

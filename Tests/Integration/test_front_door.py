@@ -18,6 +18,7 @@ from wire import COOKIE, EchoSite, Wire, eventually, head
 
 PASSWORD = "a fine day for sailing"
 FORM_COOKIE = "__Host-gatehouse-form"
+DEVICE_COOKIE = "__Host-gatehouse-device"
 PAGES = ["/auth/login", "/auth/register", "/auth/logout", "/auth/account"]
 
 
@@ -183,7 +184,7 @@ class Story(FrontDoorTest):
         visitor.submit(username=self.new_user(), password=PASSWORD, follow=False)
         set_after = [v for k, v in visitor.response.headers if k == "set-cookie"]
         names = {Cookie(line).name for line in set_before + set_after}
-        self.assertEqual(names, {COOKIE, FORM_COOKIE})
+        self.assertEqual(names, {COOKIE, FORM_COOKIE, DEVICE_COOKIE})
         for line in set_before + set_after:
             with self.subTest(line):
                 cookie = Cookie(line)
@@ -283,8 +284,10 @@ class Story(FrontDoorTest):
                     if tag == "input" and attributes.get("type") != "hidden":
                         self.assertIn(attributes["id"], labelled)
                         self.assertIn(attributes.get("autocomplete"),
-                                      ["username", "current-password", "new-password"])
-                self.assertEqual([form.buttons for form in visitor.page.forms], [1])
+                                      ["username", "current-password", "new-password", "off"])
+                forms = visitor.page.forms
+                self.assertEqual(len(forms), 3 if target == "/auth/account" else 1)
+                self.assertEqual({form.buttons for form in forms}, {1})
 
     def test_a_disabled_user_is_out_and_stays_out(self):
         name = self.new_user()

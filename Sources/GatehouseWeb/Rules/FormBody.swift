@@ -76,6 +76,12 @@ package struct FormBody: ~Copyable, Sendable {
     /// How many fields there are, without those that were taken.
     package var count: Int { fields.count }
 
+    /// The fields' names that begin with `prefix`.
+    package borrowing func names(withPrefix prefix: String) -> [String] {
+        fields.filter { $0.name.starts(with: prefix.utf8) }
+            .map { String(decoding: $0.name, as: UTF8.self) }
+    }
+
     /// Lends a field's value, valid UTF-8, to `body`, which must not keep a copy of a secret.
     ///
     /// - Returns: what `body` returns; nil without such a field.

@@ -1,0 +1,131 @@
+// Devices and their preferences in SQLite.
+
+import GRDB
+package import GatehouseCore
+
+extension SQLiteStore {
+    package func device(
+        _ id: DeviceID, of user: UserID, at now: UnixTime
+    ) async throws(StoreError) -> Device? {
+        try await read { db in
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT created, last_used FROM devices
+                    WHERE id = ? AND user_id = ? AND last_used >= ?
+                    """,
+                arguments: [id.value.data, user.value.data, Device.oldestUse(at: now).seconds])
+            guard let row else { return nil }
+            return Device(
+                id: id, user: user, created: try row.time("created"),
+                lastUsed: try row.time("last_used"), preferences: try Self.preferences(id, db))
+        }
+    }
+
+    private static func preferences(_ id: DeviceID, _ db: Database) throws -> Preferences {
+        var values: [String: String] = [:]
+        for row in try Row.fetchAll(
+            db, sql: "SELECT key, value FROM preferences WHERE device_id = ?",
+            arguments: [id.value.data])
+        {
+            values[try row.text("key")] = try row.text("value")
+        }
+        do throws(PreferenceRefusal) { return try Preferences(values) } catch {
+            throw StoreError.damaged("preferences")
+        }
+    }
+
+    package func useDevice(
+        _ use: DeviceUse, at now: UnixTime
+    ) async throws(StoreError) -> DeviceOutcome {
+        try await write(at: now) { db in
+            guard try Self.keyringVersion(db) == use.seal.keyringVersion else { return .outdated }
+            guard let user = try Self.user(use.user, db), user.state == .enabled,
+                user.epoch == use.epoch
+            else { return .userChanged }
+            let day = Device.day(of: now).seconds
+            if use.isNew {
+                try Self.makeRoom(for: use.user, db)
+                try db.execute(
+                    sql: """
+                        INSERT INTO devices (id, user_id, created, last_used) VALUES (?, ?, ?, ?)
+                        """,
+                    arguments: [use.id.value.data, use.user.value.data, now.seconds, day])
+            } else {
+                // Conditional: a device that has ended is not brought back (REQUIREMENTS CK-17).
+                try db.execute(
+                    sql: """
+                        UPDATE devices SET last_used = max(last_used, ?)
+                        WHERE id = ? AND user_id = ? AND last_used >= ?
+                        """,
+                    arguments: [
+                        day, use.id.value.data, use.user.value.data,
+                        Device.oldestUse(at: now).seconds,
+                    ])
+                guard db.changesCount == 1 else { return .gone }
+            }
+            if let preferences = use.preferences {
+                try Self.replacePreferences(of: use.id, with: preferences, db)
+            }
+            try Self.noteSeals(1, by: use.seal.key, until: use.seal.deadline, db)
+            return .done
+        }
+    }
+
+    private static func keyringVersion(_ db: Database) throws -> UInt64 {
+        let row = try Row.fetchOne(
+            db, sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
+        return try row?.number("version") ?? 0
+    }
+
+    /// Ends the devices of a user for which there is no place beside one more. Of those that were
+    /// used on one day the newest ends: it may never come back, as a program's that keeps no cookie.
+    private static func makeRoom(for user: UserID, _ db: Database) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM devices WHERE id IN (
+                    SELECT id FROM devices WHERE user_id = ?
+                    ORDER BY EXISTS (SELECT 1 FROM preferences WHERE device_id = devices.id) DESC,
+                        last_used DESC, created, id
+                    LIMIT ? OFFSET ?)
+                """,
+            arguments: [
+                user.value.data, Device.maximumPerUser, Device.maximumPerUser - 1,
+            ])
+    }
+
+    private static func replacePreferences(
+        of id: DeviceID, with preferences: Preferences, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: "DELETE FROM preferences WHERE device_id = ?", arguments: [id.value.data])
+        for (key, value) in preferences.values {
+            try db.execute(
+                sql: "INSERT INTO preferences (device_id, key, value) VALUES (?, ?, ?)",
+                arguments: [id.value.data, key, value])
+        }
+    }
+
+    package func endDevice(
+        _ id: DeviceID, of user: UserID, seal: DeviceSeal?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> DeviceOutcome {
+        try await write(at: now) { db in
+            if let seal {
+                guard try Self.keyringVersion(db) == seal.keyringVersion else { return .outdated }
+                try Self.noteSeals(1, by: seal.key, until: seal.deadline, db)
+            }
+            try db.execute(
+                sql: "DELETE FROM devices WHERE id = ? AND user_id = ?",
+                arguments: [id.value.data, user.value.data])
+            guard db.changesCount == 1 else { return .gone }
+            try Self.append(audit, to: db, at: now)
+            return .done
+        }
+    }
+
+    /// Ends every device of a user, within the transaction of what is the reason: a new password, a
+    /// disabled account, a stolen remember series.
+    static func endDevices(of user: UserID, _ db: Database) throws {
+        try db.execute(sql: "DELETE FROM devices WHERE user_id = ?", arguments: [user.value.data])
+    }
+}

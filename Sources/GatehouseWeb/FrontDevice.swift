@@ -1,0 +1,212 @@
+// The device cookie at the front door: set at sign-in, shown, changed and forgotten by its owner.
+
+import GatehouseCore
+import HTTPTypes
+
+extension FrontDoor {
+    static let deviceRoutes: [String: [HTTPRequest.Method: Handler]] = [
+        "/v1/device": [
+            .get: { door, request throws(FrontRefusal) in try await door.apiDevice(request) },
+            .put: { door, request throws(FrontRefusal) in
+                try await door.apiSavePreferences(request)
+            },
+            .delete: { door, request throws(FrontRefusal) in
+                try await door.apiForgetDevice(request)
+            },
+        ],
+        "/account/device": [
+            .post: { door, request throws(FrontRefusal) in try await door.savePreferences(request) }
+        ],
+        "/account/device/forget": [
+            .post: { door, request throws(FrontRefusal) in try await door.forgetDevice(request) }
+        ],
+    ]
+
+    /// What the account page says after something was done.
+    static let deviceNotices = [
+        "saved": "Your preferences in this browser are saved.",
+        "forgotten": "This browser is forgotten.",
+    ]
+
+    // MARK: The cookie
+
+    private func deviceCookies(_ request: FrontRequest) -> [[UInt8]] {
+        request.cookies.values(settings.cookies.device)
+    }
+
+    /// The device cookie for somebody who has just signed in; nothing when it can't be made.
+    func deviceCookie(
+        afterSignIn signedIn: Accounts.SignedIn, _ request: FrontRequest, isRemembered: Bool = false
+    ) async -> [(HTTPField.Name, String)] {
+        let cookie = await devices.signedIn(
+            signedIn.session, cookies: deviceCookies(request), isRemembered: isRemembered)
+        return cookie.map { [set($0)] } ?? []
+    }
+
+    /// Sets the cookie, for 180 days or the browser's session.
+    private func set(_ cookie: Devices.Cookie) -> (HTTPField.Name, String) {
+        (
+            .setCookie,
+            settings.cookies.setting(
+                settings.cookies.device, to: cookie.value,
+                maximumAgeSeconds: cookie.isPersistent ? DeviceClaims.lifetimeSeconds : nil)
+        )
+    }
+
+    private func save(
+        _ preferences: Preferences, of claims: Claims, _ request: FrontRequest, page: Page? = nil
+    ) async throws(FrontRefusal) -> [(HTTPField.Name, String)] {
+        do throws(Accounts.Failure) {
+            let cookie = try await devices.save(
+                preferences, of: claims, cookies: deviceCookies(request))
+            guard let cookie else { throw Accounts.Failure.unavailable }
+            return [set(cookie)]
+        } catch { throw .failed(error, page: page) }
+    }
+
+    private func forget(
+        _ claims: Claims, _ request: FrontRequest
+    ) async throws(FrontRefusal) -> [(HTTPField.Name, String)] {
+        do throws(Accounts.Failure) {
+            let cookie = try await devices.forget(deviceCookies(request), user: claims.user)
+            return [
+                cookie.map { set($0) }
+                    ?? (.setCookie, settings.cookies.deleting(settings.cookies.device))
+            ]
+        } catch { throw .failed(error) }
+    }
+
+    private func device(
+        _ claims: Claims, _ request: FrontRequest
+    ) async throws(FrontRefusal) -> Device? {
+        do throws(Accounts.Failure) {
+            return try await devices.device(deviceCookies(request), of: claims.user)
+        } catch { throw .failed(error) }
+    }
+
+    // MARK: JSON
+
+    private struct DeviceBody: Encodable {
+        /// Absent when the browser has no device of the user's.
+        let created: Int64?
+        let last_used: Int64?
+        let preferences: [String: String]
+    }
+
+    /// The session of a browser: a bearer token is no browser's.
+    private func browserSession(_ request: FrontRequest) async throws(FrontRefusal) -> Claims {
+        guard !request.cookies.values(settings.cookies.session).isEmpty,
+            let claims = try await session(request)
+        else { throw Self.noSession }
+        return claims
+    }
+
+    private func apiDevice(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let device = try await device(try await browserSession(request), request)
+        return try .json(
+            200,
+            DeviceBody(
+                created: device?.created.seconds, last_used: device?.lastUsed.seconds,
+                preferences: device?.preferences.values ?? [:]))
+    }
+
+    private func apiSavePreferences(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        let body: [String: [String: String]] = try await json(request)
+        let claims = try await browserSession(request)
+        guard body.count == 1, let values = body["preferences"] else {
+            throw FrontRefusal(
+                422, "preferences", "The body has one member, preferences, and no other.")
+        }
+        var response = FrontResponse(status: 204)
+        response.headers = try await save(try Self.preferences(values), of: claims, request)
+        return response
+    }
+
+    private func apiForgetDevice(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        try requireSameSite(request, body: .json)
+        var response = FrontResponse(status: 204)
+        response.headers = try await forget(try await browserSession(request), request)
+        return response
+    }
+
+    private static func preferences(
+        _ values: [String: String], page: Page? = nil
+    ) throws(FrontRefusal) -> Preferences {
+        do throws(PreferenceRefusal) { return try Preferences(values) } catch {
+            throw FrontRefusal(422, "preferences", error.message, page: page)
+        }
+    }
+
+    // MARK: The account page
+
+    static let preferencePrefix = "preference."
+    static let newKeyField = "new_key"
+    static let newValueField = "new_value"
+
+    func accountPage(
+        _ claims: Claims, _ request: FrontRequest
+    ) async throws(FrontRefusal) -> Page {
+        var page = Page(kind: .account, title: "Your account")
+        page.username = claims.username?.text ?? ""
+        if let device = try await device(claims, request) {
+            page.device.isKnown = true
+            page.device.preferences = device.preferences.sorted
+        }
+        return page
+    }
+
+    /// The form of a page that only somebody who is signed in sees; nil when nobody is.
+    private func accountForm(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> (form: Form, claims: Claims)? {
+        let form = try await form(request) { _ in Page(kind: .message, title: "Your account") }
+        guard let claims = try await session(request) else { return nil }
+        return (form, claims)
+    }
+
+    private var toSignIn: FrontResponse {
+        .redirect(to: path("/login?return_to=\(path("/account"))"))
+    }
+
+    private func savePreferences(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        guard let (form, claims) = try await accountForm(request) else { return toSignIn }
+        func text(_ field: String) -> String {
+            String(decoding: form.fields[field] ?? [], as: UTF8.self)
+        }
+        var page = try await accountPage(claims, request)
+        // What the page did not show stays: it may have been saved since, from another tab.
+        var values: [String: String] = [:]
+        for (key, value) in page.device.preferences { values[key] = value }
+        for field in form.fields.keys where field.hasPrefix(Self.preferencePrefix) {
+            let value = text(field)
+            values[String(field.dropFirst(Self.preferencePrefix.count))] =
+                value.isEmpty ? nil : value
+        }
+        page.device.preferences = values.sorted { $0.key < $1.key }
+            .map { (key: $0.key, value: $0.value) }
+        page.device.newKey = text(Self.newKeyField)
+        page.device.newValue = text(Self.newValueField)
+        if !page.device.newKey.isEmpty || !page.device.newValue.isEmpty {
+            values[page.device.newKey] = page.device.newValue
+        }
+        let preferences = try Self.preferences(values, page: page)
+        var response = FrontResponse.redirect(to: path("/account?notice=saved"))
+        response.headers += try await save(preferences, of: claims, request, page: page)
+        return response
+    }
+
+    private func forgetDevice(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        guard let (_, claims) = try await accountForm(request) else { return toSignIn }
+        var response = FrontResponse.redirect(to: path("/account?notice=forgotten"))
+        response.headers += try await forget(claims, request)
+        return response
+    }
+}

@@ -1,0 +1,148 @@
+// Devices over a store that fails, is counted, or has a new ring.
+
+import GatehouseCore
+import GatehouseStore
+import GatehouseTestSupport
+import Synchronization
+import Testing
+
+@testable import GatehouseWeb
+
+@Suite struct DeviceFailureTests {
+    private let directory = TemporaryDirectory()
+    private let store: FailingStore
+    private let rootText: [UInt8]
+    private let node: Node
+    private let sealer: Sealer
+    private let devices: Devices
+
+    init() async throws {
+        store = FailingStore(try SQLiteStore(directory: directory.path, createIfMissing: true))
+        let root = try RootKey.random(from: .system)
+        let text = root.withText { span in span.indices.map { span[$0] } }
+        rootText = text
+        let lease = Lease(maximumStalenessSeconds: 3600)
+        lease.enter(.serving)
+        let sealer = Sealer(audience: audience(), lease: lease, entropy: .system)
+        self.sealer = sealer
+        node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try RootKey(text: text.span), lease: lease, entropy: .system
+        ) { await sealer.adopt($0) }
+        devices = Devices(
+            store: store, sealer: sealer, node: node, entropy: .system, clock: { instant(noon) })
+        try await replaceRing { try $0 ?? Keyring.first(at: time(noon), entropy: .system) }
+        _ = try await node.refresh(at: instant(noon))
+    }
+
+    private func rootKey() throws -> RootKey { try RootKey(text: rootText.span) }
+
+    private func replaceRing(_ change: (Keyring?) throws -> Keyring) async throws {
+        let wrapped = try await store.keyring()
+        let ring = try change(try wrapped.map { try rootKey().unwrap($0) })
+        let outcome = try await KeyringChange.replace(
+            with: ring, onlyWhenLoaded: false, audit: [], store: store, rootKey: try rootKey(),
+            at: time(noon), entropy: .system)
+        #expect(outcome == .replaced)
+    }
+
+    private func signIn(_ user: User, _ cookies: [[UInt8]] = []) async throws -> [[UInt8]] {
+        let session = try store.record(for: user, at: noon, seconds: 3600)
+        let cookie = await devices.signedIn(session, cookies: cookies, isRemembered: false)
+        return cookie.map { [Array($0.value.utf8)] } ?? []
+    }
+
+    private func claims(_ user: User) throws -> Claims {
+        try store.record(for: user, at: noon, seconds: 3600)
+            .claims(username: user.username, at: time(noon))
+    }
+
+    /// Counted, not timed: a cookie that opens costs one look-up whoever is asked for.
+    @Test func `the store is asked as often for a name that nobody has`() async throws {
+        let (ada, bob) = (try await store.makeUser("ada"), try await store.makeUser("bob"))
+        let cookies = try await signIn(ada)
+        for (user, isKnown) in [(ada.id, true), (bob.id, false), (nil, false)] as [(UserID?, Bool)]
+        {
+            store.deviceLookUps.store(0, ordering: .relaxed)
+            #expect((await devices.known(cookies, user: user) != nil) == isKnown)
+            #expect(store.deviceLookUps.load(ordering: .relaxed) == 1)
+            #expect(await devices.known([], user: user) == nil)
+            #expect(await devices.known([Array("AAAA".utf8)], user: user) == nil)
+            #expect(await devices.known(cookies + cookies, user: user) == nil)
+            #expect(await devices.users(in: cookies) == [ada.id])
+            #expect(store.deviceLookUps.load(ordering: .relaxed) == 1)
+        }
+    }
+
+    @Test func `when the store fails nobody is known, nothing is set and nothing is lost`()
+        async throws
+    {
+        let ada = try await store.makeUser("ada")
+        let cookies = try await signIn(ada)
+        #expect(await devices.known(cookies, user: ada.id) != nil)
+        store.failsDevices.store(true, ordering: .relaxed)
+        #expect(await devices.known(cookies, user: ada.id) == nil)
+        #expect(try await signIn(ada, cookies).isEmpty)
+        #expect(try await signIn(ada).isEmpty)
+        let preferences = try Preferences(["theme": "dark"])
+        await #expect(throws: Accounts.Failure.unavailable) {
+            try await devices.device(cookies, of: ada.id)
+        }
+        await #expect(throws: Accounts.Failure.unavailable) {
+            try await devices.save(preferences, of: claims(ada), cookies: cookies)
+        }
+        await #expect(throws: Accounts.Failure.unavailable) {
+            try await devices.forget(cookies, user: ada.id)
+        }
+        store.failsDevices.store(false, ordering: .relaxed)
+        #expect(try await devices.device(cookies, of: ada.id)?.preferences == Preferences.none)
+    }
+
+    /// This node does not hear of it.
+    private func rotate() async throws {
+        try await replaceRing { ring in
+            try #require(ring).addingPendingKey(at: time(noon), entropy: .system)
+        }
+        try await replaceRing { ring in
+            try #require(ring).activatingPendingKey(at: time(noon))
+        }
+    }
+
+    @Test func `a ring that has changed is read, and the key lives as long as the cookie`()
+        async throws
+    {
+        let (ada, bob) = (try await store.makeUser("ada"), try await store.makeUser("bob"))
+        let cookies = try await signIn(ada)
+        let device = await devices.known(cookies, user: ada.id)
+        #expect(device != nil)
+        try await rotate()
+        let both = try await signIn(bob, cookies)
+        #expect(await devices.known(both, user: ada.id) == device)
+        #expect(await devices.known(cookies, user: ada.id) == device, "the old key opens")
+        try await rotate()
+        let preferences = try Preferences(["theme": "dark"])
+        let saved = try await devices.save(preferences, of: claims(ada), cookies: both)
+        #expect(saved?.isPersistent == true)
+        try await rotate()
+        let rest = try await devices.forget(both, user: ada.id)
+        #expect(await devices.known(both, user: ada.id) == nil)
+        let others = [Array(try #require(rest).value.utf8)]
+        #expect(await devices.users(in: others) == [bob.id])
+        let ends = try await store.keyUsage().values.map(\.lastDeadline)
+        #expect(ends == Array(repeating: time(noon + DeviceClaims.lifetimeSeconds), count: 4))
+    }
+
+    @Test func `a revoked key's cookie is none`() async throws {
+        let ada = try await store.makeUser("ada")
+        let cookies = try await signIn(ada)
+        try await replaceRing { ring in
+            let ring = try #require(ring)
+            return try #require(
+                try ring.revoking(at: time(noon), entropy: .system, where: { _ in true })
+            ).ring
+        }
+        try await node.reload(at: time(noon))
+        #expect(await devices.known(cookies, user: ada.id) == nil)
+        #expect(try await signIn(ada).isEmpty, "without an active key nothing is sealed")
+    }
+}
