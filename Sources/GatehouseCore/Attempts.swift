@@ -39,8 +39,8 @@ package struct AttemptKey: Hashable, Sendable {
     }
 
     /// The counter of `user` on one known device.
-    package init(device: Identifier, of user: UserID, key: LookUpKey) throws(LibCryptoError) {
-        bytes = try key.digest(of: device.bytes + user.value.bytes, in: "attempts/device")
+    package init(device: DeviceID, of user: UserID, key: LookUpKey) throws(LibCryptoError) {
+        bytes = try key.digest(of: device.value.bytes + user.value.bytes, in: "attempts/device")
         isDevice = true
     }
 }

@@ -69,9 +69,7 @@ extension FrontDoor {
             throw FrontRefusal(422, "remember", "remember is not available")
         }
         let outcome = await accounts.signIn(
-            PasswordGate.Try(
-                username: Array(body.username.utf8), password: Array(body.password.utf8),
-                address: request.address),
+            attempt(Array(body.username.utf8), Array(body.password.utf8), request),
             transport: transport, presented: await presentedSessions(request))
         switch outcome {
         case .refused: throw .credentials()

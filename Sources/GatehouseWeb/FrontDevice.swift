@@ -23,9 +23,10 @@ extension FrontDoor {
     ]
 
     /// What the account page says after something was done.
-    static let deviceNotices = [
+    static let accountNotices = [
         "saved": "Your preferences in this browser are saved.",
         "forgotten": "This browser is forgotten.",
+        "unlocked": "Failed sign-ins are forgotten; your password may be tried again.",
     ]
 
     // MARK: The cookie
@@ -152,6 +153,7 @@ extension FrontDoor {
     ) async throws(FrontRefusal) -> Page {
         var page = Page(kind: .account, title: "Your account")
         page.username = claims.username?.text ?? ""
+        page.failures = try await attempts(claims)?.failures ?? 0
         if let device = try await device(claims, request) {
             page.device.isKnown = true
             page.device.preferences = device.preferences.sorted
@@ -160,7 +162,7 @@ extension FrontDoor {
     }
 
     /// The form of a page that only somebody who is signed in sees; nil when nobody is.
-    private func accountForm(
+    func accountForm(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> (form: Form, claims: Claims)? {
         let form = try await form(request) { _ in Page(kind: .message, title: "Your account") }
@@ -168,7 +170,7 @@ extension FrontDoor {
         return (form, claims)
     }
 
-    private var toSignIn: FrontResponse {
+    var toSignIn: FrontResponse {
         .redirect(to: path("/login?return_to=\(path("/account"))"))
     }
 

@@ -81,6 +81,7 @@ package struct FrontDoor: Sendable {
         crossSiteRule = CrossSiteRule(settings.origins)
         routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
             .merging(Self.deviceRoutes) { page, _ in page }
+            .merging(Self.attemptRoutes) { page, _ in page }
     }
 
     func path(_ local: String) -> String { base + local }

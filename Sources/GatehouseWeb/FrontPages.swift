@@ -66,8 +66,7 @@ extension FrontDoor {
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
         let outcome = await accounts.signIn(
-            PasswordGate.Try(
-                username: username, password: password, address: request.address),
+            attempt(username, password, request),
             transport: .cookie, presented: await presentedSessions(request))
         switch outcome {
         case .refused: throw .credentials(page: page)
@@ -194,7 +193,7 @@ extension FrontDoor {
         }
         var page = try await accountPage(claims, request)
         let notice = try request.query(["notice"]).value("notice")
-        page.notice = notice.flatMap { Self.deviceNotices[String(decoding: $0, as: UTF8.self)] }
+        page.notice = notice.flatMap { Self.accountNotices[String(decoding: $0, as: UTF8.self)] }
         return await self.page(page, for: request)
     }
 

@@ -19,6 +19,8 @@ struct Page {
     var link: String?
     var canRegister = false
     var device = DeviceSection()
+    /// Failed sign-ins in a row, on the account page.
+    var failures = 0
     /// The site's host.
     var site = ""
 }
@@ -51,6 +53,7 @@ struct Pages: Sendable {
         let values: [String: Any] = [
             "base": basePath, "title": page.title, "username": page.username,
             "canRegister": page.canRegister, "site": page.site,
+            "failures": page.failures, "hasFailures": page.failures > 0,
             "hasUsername": !page.username.isEmpty, "hasSite": !page.site.isEmpty,
             "device": [
                 "isKnown": page.device.isKnown,
@@ -134,6 +137,15 @@ struct Pages: Sendable {
         \(hidden)
         <button type="submit">Sign out</button>
         </form>
+        {{#hasFailures}}
+        <h2>Failed sign-ins</h2>
+        <p>Somebody tried a wrong password for your name {{failures}} times in a row. The more often
+        that happens, the longer new browsers have to wait, with the right password too.</p>
+        <form method="post" action="{{base}}/account/attempts">
+        \(hidden)
+        <button type="submit">Forget them</button>
+        </form>
+        {{/hasFailures}}
         {{#device}}
         <h2>This browser</h2>
         <p>When you sign in, a cookie marks this browser as one of yours, so that nobody elsewhere can

@@ -14,11 +14,11 @@ package struct PasswordGate: Sendable {
         package var address: AddressPrefix?
         /// The device of a user that the browser is known as; asked for users that don't exist too, so that
         /// both take the same time.
-        package var device: @Sendable (UserID) async -> Identifier?
+        package var device: @Sendable (UserID?) async -> DeviceID?
 
         package init(
             username: [UInt8], password: [UInt8], address: AddressPrefix? = nil,
-            device: @escaping @Sendable (UserID) async -> Identifier? = { _ in nil }
+            device: @escaping @Sendable (UserID?) async -> DeviceID? = { _ in nil }
         ) {
             self.username = username
             self.password = password
@@ -47,7 +47,6 @@ package struct PasswordGate: Sendable {
     private let logger = Logger(label: "gatehouse.passwords")
     /// Verified when there is no hash to verify, so that an unknown user costs what a known one does.
     private let decoy: PasswordHash
-    private let nobody: UserID
 
     /// - Throws: what the hasher throws; it makes the decoy.
     package init(
@@ -61,7 +60,6 @@ package struct PasswordGate: Sendable {
         self.entropy = entropy
         self.clock = clock
         floor = FailureFloor(clock: clock)
-        nobody = try UserID.random(from: entropy)
         let random = try entropy.bytes(32).map { hexDigit($0) }
         decoy = try await hasher.hash(try Password(random.span))
         // Verified once, which also tells how long the slowest hash takes at first.
@@ -82,7 +80,7 @@ package struct PasswordGate: Sendable {
         let start = clock.now
         let ring = try await ring()
         let user = try await store.user(named: username)
-        let device = await attempt.device(user?.id ?? nobody)
+        let device = await attempt.device(user?.id)
         let key = try attemptKey(user, username, device: device, ring: ring)
 
         // A flood ends here, before it costs a write. Known devices go first.
@@ -174,7 +172,7 @@ package struct PasswordGate: Sendable {
 
     /// The counter that a try is charged to: the device's where it is known, else the name's.
     private func attemptKey(
-        _ user: User?, _ username: Username, device: Identifier?, ring: Keyring
+        _ user: User?, _ username: Username, device: DeviceID?, ring: Keyring
     ) throws -> AttemptKey {
         guard let lookUp = ring.lookUpKey else { throw Unready.noLookUpKey }
         let name = try AttemptKey(username, key: lookUp)

@@ -241,7 +241,7 @@ private func bytes(_ secret: borrowing SecretBytes) -> [UInt8] {
         #expect(Set(counters).count == 1)
         #expect(try AttemptKey(username("zoe"), key: key) != counters[0])
         let users = try (0..<2).map { _ in try UserID.random(from: .system) }
-        let devices = try (0..<2).map { _ in try Identifier.random(from: .system) }
+        let devices = try (0..<2).map { _ in DeviceID(try Identifier.random(from: .system)) }
         let all = try devices.flatMap { device in
             try users.map { try AttemptKey(device: device, of: $0, key: key) }
         }

@@ -182,7 +182,7 @@ import Testing
             audit: AuditEvent(.userRecoveryIssued, by: .command, user: ada.id), at: time(noon))
         #expect(try await store.device(device, of: ada.id, at: time(noon)) != nil)
         let outcome = try await store.setPassword(
-            "hash", with: hash, audit: .passwordRecovered, at: time(noon))
+            "hash", with: hash, lookUpKey: lookUpKey(), audit: .passwordRecovered, at: time(noon))
         guard case .set = outcome else { throw Unexpected("\(outcome)") }
         #expect(try await store.device(device, of: ada.id, at: time(noon)) == nil)
         // A sign-in with the old password that was under way makes none.

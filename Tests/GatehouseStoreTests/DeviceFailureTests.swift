@@ -104,7 +104,7 @@ import Testing
             try #require(ring).addingPendingKey(at: time(noon), entropy: .system)
         }
         try await replaceRing { ring in
-            try #require(ring).activatingPendingKey(at: time(noon))
+            try #require(ring).activatingPendingKeys(at: time(noon))
         }
     }
 

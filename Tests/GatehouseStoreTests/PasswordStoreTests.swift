@@ -9,9 +9,7 @@ import Testing
     private let directory = TemporaryDirectory()
     private let lookUp: LookUpKey
 
-    init() throws {
-        lookUp = try #require(try Keyring.first(at: time(noon), entropy: .system).lookUpKey)
-    }
+    init() throws { lookUp = try lookUpKey() }
 
     private func key(_ name: String = "ada") throws -> AttemptKey {
         try AttemptKey(username(name), key: lookUp)
@@ -129,7 +127,7 @@ import Testing
         let user = try await store.makeUser("ada")
         let nobody = try key("nobody")
         let device = try AttemptKey(
-            device: Identifier.random(from: .system), of: user.id, key: lookUp)
+            device: DeviceID(Identifier.random(from: .system)), of: user.id, key: lookUp)
         _ = try await store.chargeAttempt(nobody, user: nil, at: time(noon))
         _ = try await store.chargeAttempt(device, user: user.id, at: time(noon))
         func prune(at now: Int64) async throws {

@@ -4,6 +4,7 @@ import GatehouseCore
 import GatehousePasswords
 import GatehouseStore
 import GatehouseTestSupport
+import HTTPTypes
 import Synchronization
 import Testing
 
@@ -164,6 +165,9 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
 
 @Suite struct PasswordGateTests {
     private static let password = FrontFixture.password
+    /// Python: `hashlib.pbkdf2_hmac('sha256', b'a fine day for sailing', bytes(range(16)), 1000)`,
+    /// in base64 with `.` for `+`.
+    private static let foreignOutput = "JqpGCfIdT6mFJ9B9Ni2vwaQA2yqx6RrNFwhogt13Doo"
 
     private func with(
         addressFailures: Int = 0, clock: TestClock = TestClock(),
@@ -180,7 +184,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
 
     private func attempt(
         _ fixture: FrontFixture, _ name: String, _ password: String = password,
-        address: String? = nil, device: Identifier? = nil
+        address: String? = nil, device: DeviceID? = nil
     ) async -> String {
         let outcome = await fixture.accounts.signIn(
             PasswordGate.Try(
@@ -254,7 +258,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
                 #expect(outcome == .admitted)
             }
             #expect(await attempt(fixture, "ada") == "refused", "exhausted")
-            let device = try Identifier.random(from: .system)
+            let device = DeviceID(try Identifier.random(from: .system))
             #expect(await attempt(fixture, "ada", device: device) == "in")
             #expect(
                 try await fixture.store.attempts(key)?.failures == 100,
@@ -268,7 +272,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
     @Test func `a known device has an allowance too`() async throws {
         try await with { fixture in
             _ = try await fixture.makeUser("ada")
-            let device = try Identifier.random(from: .system)
+            let device = DeviceID(try Identifier.random(from: .system))
             for _ in 0..<5 {
                 #expect(
                     await attempt(fixture, "ada", "wrong password", device: device) == "refused")
@@ -290,7 +294,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
             #expect(await attempt(fixture, "ada", address: "192.0.2.1") == "slow 20")
             #expect(await attempt(fixture, "ada", address: "192.0.2.2") == "in")
             #expect(try await fixture.store.attempts(key(fixture, "ada")) == nil, "not charged")
-            let device = try Identifier.random(from: .system)
+            let device = DeviceID(try Identifier.random(from: .system))
             #expect(
                 await attempt(fixture, "ada", address: "192.0.2.1", device: device) == "in")
         }
@@ -318,7 +322,76 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         }
     }
 
+    @Test func `strangers lock an owner out of every browser but their own, who then unlocks`()
+        async throws
+    {
+        try await with { fixture in
+            _ = try await fixture.makeUser("ada")
+            var own = Browser(fixture)
+            #expect(await own.signIn("ada").status == 303)
+            #expect(await own.submit("/logout", []).status == 303)
+            for _ in 0..<6 { #expect(await attempt(fixture, "ada", "a wrong guess") == "refused") }
+
+            var other = Browser(fixture)
+            #expect(await other.signIn("ada").status == 401)
+            #expect(await own.signIn("ada").status == 303, "the browser has its device cookie")
+            let told = await own.get("/v1/account/attempts")
+            #expect(told.body.contains(#""failures":5"#) && told.body.contains(#""exhausted":false"#))
+            #expect(told.body.contains(#""next":\#(noon + 30)"#))
+            #expect(await own.get("/account").body.contains("5 times in a row"))
+            let unlocked = await own.submit("/account", [])
+            #expect(unlocked.status == 405, "the page itself takes no form")
+            let token = try #require(Browser.formToken(await own.get("/account").body))
+            #expect(await own.post("/account/attempts", [("form", "forged")]).status == 403)
+            let done = await own.post("/account/attempts", [("form", token)])
+            #expect(done.header("location") == "/account?notice=unlocked")
+            #expect(await !own.get("/account").body.contains("in a row"))
+            #expect(await own.get("/v1/account/attempts").body.contains(#""failures":0"#))
+            #expect(await other.signIn("ada").status == 303)
+        }
+    }
+
+    @Test func `over JSON the owner sees and clears the failures, and nobody else`() async throws {
+        try await with { fixture in
+            _ = try await fixture.makeUser("ada")
+            _ = try await fixture.makeUser("bob")
+            var ada = Browser(fixture)
+            _ = await ada.signIn("ada")
+            var bob = Browser(fixture)
+            _ = await bob.signIn("bob")
+            for _ in 0..<3 { _ = await attempt(fixture, "ada", "a wrong guess") }
+            var nobody = Browser(fixture)
+            #expect(await nobody.get("/v1/account/attempts").status == 401)
+            #expect(await nobody.send(.delete, "/v1/account/attempts").status == 401)
+            #expect(await bob.send(.delete, "/v1/account/attempts").status == 204)
+            #expect(await ada.get("/v1/account/attempts").body.contains(#""failures":3"#))
+            var elsewhere = ada
+            elsewhere.fields["sec-fetch-site"] = "cross-site"
+            #expect(await elsewhere.send(.delete, "/v1/account/attempts").status == 403)
+            #expect(await ada.send(.delete, "/v1/account/attempts").status == 204)
+            #expect(await ada.get("/v1/account/attempts").body.contains(#""failures":0"#))
+        }
+    }
+
     // MARK: Hashes
+
+    @Test func `an imported hash lets its user in, and becomes one of ours`() async throws {
+        try await with { fixture in
+            // crypt(3) with PBKDF2 would do as well: passlib's pbkdf2_sha256, 1000 rounds.
+            let foreign = "$pbkdf2-sha256$1000$AAECAwQFBgcICQoLDA0ODw$" + Self.foreignOutput
+            _ = try await fixture.addUser("bob", passwordHash: foreign)
+            #expect(await attempt(fixture, "bob", "wrong password") == "refused")
+            #expect(await attempt(fixture, "bob") == "in")
+            var text = foreign
+            for _ in 0..<500 where text == foreign {
+                try await Task.sleep(for: .milliseconds(10))
+                text = try #require(
+                    try await fixture.store.user(named: username("bob"))?.passwordHash)
+            }
+            #expect(text.hasPrefix("$argon2id$"))
+            #expect(await attempt(fixture, "bob") == "in")
+        }
+    }
 
     @Test func `a new hash is peppered, and an old one gets better when its user signs in`()
         async throws

@@ -47,6 +47,14 @@ package func audience(_ text: String = "test") -> Audience {
     return audience
 }
 
+/// A look-up key of a ring that nobody has.
+package func lookUpKey() throws -> LookUpKey {
+    guard let key = try Keyring.first(at: time(noon), entropy: .system).lookUpKey else {
+        preconditionFailure("a first ring has one")
+    }
+    return key
+}
+
 package func username(_ text: String) -> Username {
     guard let username = try? Username(text) else { preconditionFailure("no username: \(text)") }
     return username

@@ -1,0 +1,84 @@
+// Failed sign-ins as their owner sees them: how many, until when, and the way to forget them.
+
+import GatehouseCore
+import HTTPTypes
+
+extension FrontDoor {
+    static let attemptRoutes: [String: [HTTPRequest.Method: Handler]] = [
+        "/v1/account/attempts": [
+            .get: { door, request throws(FrontRefusal) in try await door.apiAttempts(request) },
+            .delete: { door, request throws(FrontRefusal) in
+                try await door.apiClearAttempts(request)
+            },
+        ],
+        "/account/attempts": [
+            .post: { door, request throws(FrontRefusal) in try await door.clearAttempts(request) }
+        ],
+    ]
+
+    /// What one browser or program tries, with what it is known by.
+    func attempt(
+        _ username: [UInt8], _ password: [UInt8], _ request: FrontRequest
+    ) -> PasswordGate.Try {
+        let cookies = request.cookies.values(settings.cookies.device)
+        return PasswordGate.Try(
+            username: username, password: password, address: request.address
+        ) { [devices] user in await devices.known(cookies, user: user) }
+    }
+
+    private struct Attempts: Encodable {
+        /// In a row.
+        let failures: Int
+        /// When the next try is allowed; absent when it is now, or never.
+        let next: Int64?
+        /// Whether there is no next try before they are forgotten.
+        let exhausted: Bool
+    }
+
+    /// The failures on the username of the session's user; nil when there are none.
+    func attempts(_ claims: Claims) async throws(FrontRefusal) -> AttemptCount? {
+        guard let username = claims.username else { return nil }
+        do {
+            let count = try await accounts.gate.attempts(on: username)
+            return count.flatMap { $0.failures > 0 ? $0 : nil }
+        } catch { throw .unavailable }
+    }
+
+    private func clear(_ claims: Claims) async throws(FrontRefusal) {
+        guard let username = claims.username else { throw .unavailable }
+        do { try await accounts.gate.clearAttempts(on: username, user: claims.user) } catch {
+            throw .unavailable
+        }
+    }
+
+    private func apiAttempts(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard let claims = try await session(request) else { throw Self.noSession }
+        let count = try await attempts(claims)
+        let failures = count?.failures ?? 0
+        let isExhausted = failures >= AttemptRule.maximumFailures
+        let next = count?.next.seconds ?? 0
+        return try .json(
+            200,
+            Attempts(
+                failures: failures,
+                next: isExhausted || next <= clock().wall.seconds ? nil : next,
+                exhausted: isExhausted))
+    }
+
+    private func apiClearAttempts(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        try requireSameSite(request, body: .json)
+        guard let claims = try await session(request) else { throw Self.noSession }
+        try await clear(claims)
+        return FrontResponse(status: 204)
+    }
+
+    private func clearAttempts(
+        _ request: FrontRequest
+    ) async throws(FrontRefusal) -> FrontResponse {
+        guard let (_, claims) = try await accountForm(request) else { return toSignIn }
+        try await clear(claims)
+        return .redirect(to: path("/account?notice=unlocked"))
+    }
+}
