@@ -444,8 +444,7 @@ package protocol Store: Sendable {
 
     // MARK: Names
 
-    /// Whether a user can be given the name, as things stand: ``addUser(_:id:passwordHash:takingReserved:audit:at:)``
-    /// decides.
+    /// Whether a user can be given the name, as things stand; adding the user decides.
     func availability(of username: Username) async throws(StoreError) -> NameAvailability
     /// What the user is and was called, the latest first.
     func names(of user: UserID) async throws(StoreError) -> [NameRecord]

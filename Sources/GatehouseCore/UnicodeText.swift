@@ -57,8 +57,8 @@ enum UnicodeText {
         var output = [UInt8](repeating: 0, count: maximumBytes)
         var span = output.mutableSpan
         let count = try map(mapping, input.span, into: &span)
-        output.removeSubrange(count...)
-        return output
+        // A copy, that takes no more room than it needs.
+        return Array(output[..<count])
     }
 
     /// What UTS 39 finds wrong with `identifier`, which is valid UTF-8 of at most `maximumBytes`.

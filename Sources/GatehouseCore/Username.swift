@@ -181,10 +181,10 @@ package enum UsernameRefusal: Error, Hashable, CaseIterable, Sendable {
         case .compatibilityCharacter:
             "The username contains a special form of another character; write the plain one."
         case .mixedDirections:
-            "The username mixes characters that are written from left to right and from right to "
-                + "left, or ends with a sign."
+            "A username that is written from right to left must begin with a letter, end with a "
+                + "letter or digits of one kind, and contain nothing from left to right."
         case .otherCharacter:
-            "The username may contain letters, digits, and the signs of an English keyboard only."
+            "The username contains a sign that is neither a letter nor a digit."
         case .leadingMark: "The username starts with a combining mark."
         case .fullStopAtEdge: "The username starts or ends with a full stop."
         case .unstable: "The username has no stable spelling."

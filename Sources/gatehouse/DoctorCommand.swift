@@ -208,37 +208,27 @@ struct Doctor {
     private func usernames(_ store: SQLiteStore) async -> [Finding] {
         do {
             let report = try await store.skeletonReport()
-            var findings = [
+            let version =
                 report.isOutdated
-                    ? Finding(
-                        check: "usernames", level: .error,
-                        message: "nobody can register: their skeletons are of "
-                            + "“\(report.storedVersion)”, and this program's are of "
-                            + "“\(Username.skeletonVersion)”",
-                        hint: "`gatehouse users reindex` rewrites \(report.changed) of them; every "
-                            + "name stays")
-                    : Finding(
-                        check: "usernames", level: .ok,
-                        message: "skeletons are of \(Username.skeletonVersion)")
-            ]
-            findings += report.collisions.prefix(Self.maximumCollisions).map { collision in
-                Finding(
-                    check: "usernames", level: .warning, message: collision.message,
-                    hint: "both work; `gatehouse users rename` gives one of them another name")
-            }
-            let more = report.collisions.count - Self.maximumCollisions
-            if more > 0 {
-                findings.append(
+                ? Finding(
+                    check: "usernames", level: .error,
+                    message: "nobody can register: their skeletons are of "
+                        + "“\(report.storedVersion)”, and this program's are of "
+                        + "“\(Username.skeletonVersion)”",
+                    hint:
+                        "`gatehouse users reindex` rewrites \(report.changed) of them; every name "
+                        + "stays")
+                : Finding(
+                    check: "usernames", level: .ok,
+                    message: "skeletons are of \(Username.skeletonVersion)")
+            return [version]
+                + report.collisions.map { collision in
                     Finding(
-                        check: "usernames", level: .warning,
-                        message: "\(more) more name(s) look like others"))
-            }
-            return findings
+                        check: "usernames", level: .warning, message: collision.message,
+                        hint: "both work; `gatehouse users rename` gives one of them another name")
+                }
         } catch { return [failed("usernames", error)] }
     }
-
-    /// More of them on a screen help nobody.
-    static let maximumCollisions = 50
 
     private func keys(_ store: SQLiteStore, rootKey: RootKeyBox) async -> [Finding] {
         do {
