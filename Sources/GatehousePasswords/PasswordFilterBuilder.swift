@@ -14,8 +14,8 @@ package struct PasswordFilterFailure: Error, CustomStringConvertible {
 
 /// Takes lists line by line, and then writes the filter (see `PasswordFilterHeader`).
 ///
-/// It needs 8 bytes a line in files that have no name, in the directory of the filter, and 20 MiB of memory; beyond
-/// half a billion lines, 16 bytes more for each 256.
+/// It needs 8 bytes a line in files that have no name, in the directory of the filter; and memory for
+/// 256 buffers of 16 KiB, and for the keys of one file three times, a tenth of a byte a line.
 package struct PasswordFilterBuilder: ~Copyable {
     package enum Format: String, Sendable, CaseIterable {
         /// A password a line.

@@ -112,6 +112,19 @@ import Testing
         }
     }
 
+    @Test(arguments: Vector.read("password-filters.txt"))
+    func `filters of earlier releases are read, and written to the byte`(_ vector: Vector) throws {
+        let filter = try PasswordFilter(write(vector.bytes("filter")))
+        for number in 1...5 { #expect(try isListed("password number \(number)", in: filter)) }
+        for number in 6...50 { #expect(try !isListed("password number \(number)", in: filter)) }
+        let isFolded = vector.text("case") == "passwords"
+        #expect(try isListed("PASSWORD number 3", in: filter))
+        #expect(filter.header.spelling == (isFolded ? .folded : .leaked))
+        guard isFolded else { return }
+        _ = try makeFilter((1...5).map { "password number \($0)\n" }.joined(), exponent: 10)
+        #expect(try contents("filter-1") == vector.bytes("filter"))
+    }
+
     // MARK: Size and false positives
 
     /// For rates that show in 40,000 others.

@@ -148,6 +148,18 @@ class Filters(unittest.TestCase):
                                 for number in range(start, min(count, start + 100_000)))
         return path
 
+    def state(self):
+        """What files there are, by name, number and size, but for those that keys wait in."""
+        state = []
+        for name in sorted(os.listdir(self.directory)):
+            try:
+                status = (self.directory / name).stat()
+            except FileNotFoundError:
+                continue
+            if not name.startswith("."):
+                state.append((name, status.st_ino, status.st_size))
+        return state
+
     def test_build_and_check(self):
         built = self.run_filter("build", "-", "--output", self.filter, "--json",
                                 "--false-positive-rate", "0.001",
@@ -202,20 +214,26 @@ class Filters(unittest.TestCase):
         drafts = 0
         for attempt in range(12 * SOAK):
             self.run_filter("build", self.directory / "old", "--output", self.filter)
-            # Half of them near the end, where the filter is written.
-            delay = seconds * random.uniform(*[(0, 1.1), (0.7, 1.1)][attempt % 2])
+            before = self.state()
             process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-            time.sleep(delay)
+            if attempt % 2:
+                time.sleep(seconds * random.uniform(0, 1.1))
+            else:
+                # While the filter is written.
+                while self.state() == before and process.poll() is None:
+                    pass
+                time.sleep(random.uniform(0, 0.02))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            report = json.loads(self.run_filter("check", self.filter, "--json").stdout)
-            self.assertIn(report["entries"], [old, new], f"killed after {delay} s")
-            for name in os.listdir(self.directory):
+            checked = self.run_filter("check", self.filter, "--json")
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+            self.assertIn(json.loads(checked.stdout)["entries"], [old, new])
+            for name, *_ in self.state():
                 if name not in ["old", "new", "filter"]:
                     self.assertRegex(name, r"^filter\.\d+\.new$")
                     drafts += 1
                     (self.directory / name).unlink()
-        print(f"drafts left: {drafts}")
+        self.assertGreater(drafts, 0, "nothing was killed while it wrote the filter")
 
     def peak(self, count):
         """The most memory, in MiB, that building a filter of so many lines takes."""
