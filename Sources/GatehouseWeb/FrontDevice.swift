@@ -31,7 +31,8 @@ extension FrontDoor {
 
     // MARK: The cookie
 
-    private func deviceCookies(_ request: FrontRequest) -> [[UInt8]] {
+    /// The values that ``Devices`` takes.
+    func deviceCookies(_ request: FrontRequest) -> [[UInt8]] {
         request.cookies.values(settings.cookies.device)
     }
 
