@@ -470,7 +470,8 @@ package final class SQLiteStore: Store {
             var new = new
             for user in users {
                 let outcome = try Self.addUser(
-                    user.username, id: user.id, passwordHash: user.passwordHash, takingReserved: false,
+                    user.username, id: user.id, passwordHash: user.passwordHash,
+                    takingReserved: false,
                     audit: AuditEvent(.userCreated, by: .command, user: user.id), db, at: now)
                 switch outcome {
                 case .added: new.added += 1

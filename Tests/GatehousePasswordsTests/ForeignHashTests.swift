@@ -109,7 +109,9 @@ private func refusal(of text: String) -> ForeignHashRefusal? {
         // The letters as they may be typed, and as they were hashed: NFD and NFC.
         let typed = Array("gro\u{0308}ßer als 15 Zeichen".utf8)
         let stored = try StoredPassword(text)
-        #expect(try await hasher.verify(Password(typed.span), against: PepperedPassword(stored, peppers: .none)))
+        #expect(
+            try await hasher.verify(
+                Password(typed.span), against: PepperedPassword(stored, peppers: .none)))
         #expect(try !matches(try foreign(text), typed))
         await hasher.shutdown()
     }
@@ -338,7 +340,8 @@ private func refusal(of text: String) -> ForeignHashRefusal? {
             return
         }
         #expect(!stored.isBelow(.standard, pepper: nil))
-        #expect(try stored.isBelow(
+        #expect(
+            try stored.isBelow(
                 Argon2Parameters(memoryKiB: 65_537, iterations: 3, lanes: 1), pepper: nil))
         #expect(PepperedPassword(stored, peppers: .none).memoryKiB == 65_536)
     }

@@ -307,7 +307,8 @@ extension Store {
         #expect(try await store.link(link, at: time(noon + 6)) == nil)
         #expect(
             try await store.setPassword(
-                "$argon2id$", with: link, lookUpKey: lookUpKey(), audit: .passwordRecovered, at: time(noon + 6)) == .noLink)
+                "$argon2id$", with: link, lookUpKey: lookUpKey(), audit: .passwordRecovered,
+                at: time(noon + 6)) == .noLink)
         #expect(
             try await store.names(of: ada.id) == [
                 NameRecord(username: username("ada"), state: .deleted, since: time(noon + 5)),

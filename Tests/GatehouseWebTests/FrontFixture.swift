@@ -28,6 +28,7 @@ final class FrontFixture: Sendable {
     init(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
         basePath: String = "/", threads: Int = 2, queue: Int = 1000, addressFailures: Int = 0,
+        parameters: Argon2Parameters? = nil,
         policy: PasswordPolicy = PasswordPolicy(), deviceEntropy: Entropy = .system,
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
@@ -49,7 +50,8 @@ final class FrontFixture: Sendable {
         _ = try await node.refresh(at: instant(noon))
         // The cheapest that is accepted: these tests are about everything else.
         hasher = PasswordHasher(
-            parameters: try Argon2Parameters(memoryKiB: 12_288, iterations: 3, lanes: 1),
+            parameters: try parameters
+                ?? Argon2Parameters(memoryKiB: 12_288, iterations: 3, lanes: 1),
             threads: threads, maximumQueued: queue)
         guard let limits = SessionLimits(idleSeconds: 3600, absoluteSeconds: 86_400),
             let origin = Origin(Self.origin), let other = Origin("https://shop.example")

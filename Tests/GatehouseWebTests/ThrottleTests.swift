@@ -336,7 +336,8 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
             #expect(await other.signIn("ada").status == 401)
             #expect(await own.signIn("ada").status == 303, "the browser has its device cookie")
             let told = await own.get("/v1/account/attempts")
-            #expect(told.body.contains(#""failures":5"#) && told.body.contains(#""exhausted":false"#))
+            #expect(
+                told.body.contains(#""failures":5"#) && told.body.contains(#""exhausted":false"#))
             #expect(told.body.contains(#""next":\#(noon + 30)"#))
             #expect(await own.get("/account").body.contains("5 times in a row"))
             let unlocked = await own.submit("/account", [])
