@@ -132,6 +132,22 @@ class Import(ImportTest):
             "users", "import", self.file, "--refused", self.directory)
         self.assertEqual(code, 3, errors)
 
+    def test_what_could_not_be_told_is_told_by_the_next_run(self):
+        self.gatehouse.make_store()
+        self.gatehouse.add_user("taken")
+        self.write(line("ada"), "x", line("taken"))
+        # The users are in the store, and there is no room for the report.
+        code, _, errors = self.gatehouse.command(
+            "users", "import", self.file, "--refused", "/dev/full")
+        self.assertEqual(code, 3, errors)
+        self.assertEqual(self.names(), ["ada", "taken"])
+        code, summary, refused = self.run_import()
+        self.assertEqual((code, sorted(refused)), (1, [2, 3]))
+        self.assertEqual(summary, {"lines": 3, "added": 1, "refused": 2, "resumed_after": 3})
+        # And no more after that.
+        code, again, refused = self.run_import()
+        self.assertEqual((code, again, refused), (1, summary, {}))
+
     def test_long_lines_take_no_memory(self):
         self.gatehouse.make_store()
         longest = line("longest")
