@@ -1,14 +1,18 @@
 # Import of users with other systems' hashes: every scheme signs in, kill -9 loses and doubles nothing,
 # and no file brings the command down.
 
+import collections
 import json
 import os
 import pathlib
+import pty
 import signal
+import sqlite3
+import subprocess
 import time
 import unittest
 
-from harness import ROOT, SOAK, Gatehouse, scratch, seeded
+from harness import BINARY, ROOT, SOAK, Gatehouse, after, scratch, seeded
 from visitor import call
 
 USERS = 10_000 * SOAK
@@ -161,6 +165,29 @@ class Import(ImportTest):
         code, again, refused = self.run_import()
         self.assertEqual((code, again, refused), (1, summary, {}))
 
+    def test_a_terminal_shows_how_far_it_is(self):
+        self.gatehouse.make_store()
+        self.write(*(line(f"user{number}") for number in range(3000)), "x")
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [BINARY, "users", "import", str(self.file), "--data-dir", str(self.gatehouse.data),
+             *self.gatehouse.options], env=self.gatehouse.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+        except OSError:
+            pass  # how a terminal says that nobody writes to it any more
+        os.close(ours)
+        output, _ = process.communicate()
+        self.assertEqual(output, b"added 3000 user(s) of 3001 line(s), refused 1\n")
+        self.assertRegex(shown, rb"\r\x1b\[K\[#+-*\] \d+ %, \d+ added, 0 refused, \d+ s left")
+        # The bar makes room for a refused line, and is gone at the end.
+        self.assertRegex(shown, rb"\r\x1b\[Kline 3001: ")
+        self.assertRegex(shown, rb"\n(\r\x1b\[K[^\n]*)?$")
+
     def test_long_lines_take_no_memory(self):
         self.gatehouse.make_store()
         longest = line("longest")
@@ -235,6 +262,14 @@ class Interrupted(ImportTest):
         self.assertEqual(summary["refused"], len(self.refused))
         self.assertEqual(set(self.names()), self.added)
         self.assertEqual(told, self.refused)
+        trail = sqlite3.connect(f"file:{self.gatehouse.data}/gatehouse.sqlite?mode=ro", uri=True)
+        after(self, trail.close)
+        events = collections.Counter(kind for kind, in trail.execute(
+            "SELECT kind FROM audit WHERE kind IN ('users_imported', 'user_created')"))
+        self.assertEqual(events, {"users_imported": 1, "user_created": len(self.added)})
+        users, = trail.execute("SELECT count(DISTINCT user_id) FROM audit "
+                               "WHERE kind = 'user_created'").fetchone()
+        self.assertEqual(users, len(self.added))
 
     def test_kill_9_loses_nothing_and_doubles_nothing(self):
         random = seeded(self)
