@@ -398,9 +398,10 @@ package final class SQLiteStore: Store {
                 let outcome = try Self.addUser(
                     user.username, id: user.id, passwordHash: user.passwordHash,
                     audit: AuditEvent(.userCreated, by: .command, user: user.id), db, at: now)
-                if case .added = outcome {
-                    new.added += 1
-                } else {
+                switch outcome {
+                case .added: new.added += 1
+                // Nobody is invited here.
+                case .nameTaken, .notInvited:
                     new.refused += 1
                     new.unreported.append(
                         RefusedLine(line: user.line, reason: "The username is taken."))
