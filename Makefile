@@ -17,6 +17,7 @@ fuzz-options := -artifact_prefix=.fuzz/ -timeout=10 -print_funcs=0 -print_final_
 fuzz-head := .build-fuzz/release/FuzzHead $(fuzz-options) -max_len=2048 -dict=Tests/Fuzz/head.dict
 fuzz-token := .build-fuzz/release/FuzzToken $(fuzz-options) -max_len=600
 fuzz-form := .build-fuzz/release/FuzzForm $(fuzz-options) -max_len=1024
+fuzz-hash := .build-fuzz/release/FuzzHash $(fuzz-options) -max_len=520
 # Nothing that differs from run to run: neither hashes nor what depends on addresses and time.
 fuzz-same := -seed=1 -reload=0 -use_cmp=0 -use_memmem=0 -verbosity=0
 
@@ -48,18 +49,20 @@ integration: release browser ## real servers, real nginx, a real browser, kill -
 soak: release browser ## the same with larger numbers (GATEHOUSE_SOAK times, 10 unless set)
 	GATEHOUSE_SOAK=$${GATEHOUSE_SOAK:-10} .build-browser/bin/python3 Tests/Integration/run
 
-fuzz: fuzz-programs ## the check beside llhttp, ten million inputs; then tokens and forms
-	@mkdir -p .fuzz/Fuzz{Head,Token,Form}
+fuzz: fuzz-programs ## the check beside llhttp, ten million inputs; then tokens, forms and hashes
+	@mkdir -p .fuzz/Fuzz{Head,Token,Form,Hash}
 	$(fuzz-head) -runs=$(FUZZ_RUNS) .fuzz/FuzzHead Tests/Fuzz/Corpus/FuzzHead
 	$(fuzz-token) -runs=$(FUZZ_RUNS) .fuzz/FuzzToken Tests/Fuzz/Corpus/FuzzToken
 	$(fuzz-form) -runs=$(FUZZ_RUNS) .fuzz/FuzzForm Tests/Fuzz/Corpus/FuzzForm
+	$(fuzz-hash) -runs=$(FUZZ_RUNS) .fuzz/FuzzHash Tests/Fuzz/Corpus/FuzzHash
 
 fuzz-smoke: export SWIFT_DETERMINISTIC_HASHING := 1
 fuzz-smoke: fuzz-programs ## the same for seconds, from the same seed every time
-	@rm -rf .fuzz/smoke && mkdir -p .fuzz/smoke/Fuzz{Head,Token,Form}
+	@rm -rf .fuzz/smoke && mkdir -p .fuzz/smoke/Fuzz{Head,Token,Form,Hash}
 	$(fuzz-head) $(fuzz-same) -runs=300000 .fuzz/smoke/FuzzHead Tests/Fuzz/Corpus/FuzzHead
 	$(fuzz-token) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzToken Tests/Fuzz/Corpus/FuzzToken
 	$(fuzz-form) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzForm Tests/Fuzz/Corpus/FuzzForm
+	$(fuzz-hash) $(fuzz-same) -runs=1000000 .fuzz/smoke/FuzzHash Tests/Fuzz/Corpus/FuzzHash
 
 # Short legs: it shows that everything runs and about where the figures are, in under three minutes.
 bench: bench-release ## a short version of every benchmark

@@ -476,6 +476,7 @@ package final class SQLiteStore: Store {
                 switch outcome {
                 case .added: new.added += 1
                 case .skeletonsOutdated: return .skeletonsOutdated
+                // Nobody is invited here.
                 case .nameTaken, .notInvited:
                     new.refused += 1
                     new.unreported.append(

@@ -42,6 +42,10 @@ let package = Package(
         // What the front door decides by, without the front door.
         .target(
             name: "GatehouseWebRules", dependencies: ["GatehouseCore"], swiftSettings: settings),
+        // The hashes of other systems, as values: what verifies them is left out.
+        .target(
+            name: "GatehouseForeignHashes", dependencies: ["GatehouseCore"],
+            swiftSettings: settings),
         // What the targets share.
         .target(
             name: "FuzzSupport", dependencies: ["GatehouseCore"], swiftSettings: settings),
@@ -58,6 +62,10 @@ let package = Package(
             swiftSettings: settings + target),
         .executableTarget(
             name: "FuzzForm", dependencies: ["FuzzSupport", "GatehouseWebRules"],
+            swiftSettings: settings + target),
+        .executableTarget(
+            name: "FuzzHash",
+            dependencies: ["FuzzSupport", "GatehouseCore", "GatehouseForeignHashes"],
             swiftSettings: settings + target),
     ]
 )

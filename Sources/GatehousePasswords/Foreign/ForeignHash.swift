@@ -31,7 +31,7 @@ package struct ForeignHash: Sendable {
     package static let maximumArgon2PassesKiB =
         Argon2Parameters.maximumMemoryKiB * Argon2Parameters.maximumIterations
 
-    /// scrypt: memory times p. The dearest takes about two seconds of a thread.
+    /// scrypt: memory times p. The dearest takes about a second of a thread.
     package static let maximumScryptKiB = 2 * Argon2Parameters.maximumMemoryKiB
     package static let maximumScryptBlockSize = 32
 
