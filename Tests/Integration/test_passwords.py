@@ -12,8 +12,8 @@ from harness import Gatehouse
 from visitor import call
 from wire import Wire, eventually, head
 
-# Sixteen passes over 64 MiB take a good part of a second: time enough to see who waits.
-SLOW = {"password.threads": 1, "password.argon2_iterations": 16}
+# Many passes over 64 MiB take a good part of a second: time enough to see who waits.
+SLOW = {"password.threads": 1, "password.argon2_iterations": 12, "password.deadline": "15s"}
 CREDENTIALS = {"username": "nobody", "password": "correct horse battery"}
 
 
@@ -35,13 +35,14 @@ class GoneClients(unittest.TestCase):
     def leave(self, gatehouse, comers):
         """`comers` arrive, and one by one close what they came with."""
         waiting = [comers() for _ in range(self.count)]
-        eventually(lambda: queued(gatehouse) >= self.count - 2, within=5)
+        # One is hashed, and one or two may have been.
+        eventually(lambda: queued(gatehouse) >= self.count - 3, within=5)
         hashed = gatehouse.metric("gatehouse_password_hashes_total")
         for leave in waiting:
             leave()
         # Not one by one, as threads become free.
         eventually(lambda: queued(gatehouse) == 0, within=2)
-        self.assertGreaterEqual(refused(gatehouse, "cancelled"), self.count - 4)
+        self.assertGreaterEqual(refused(gatehouse, "cancelled"), self.count - 5)
         self.assertLessEqual(gatehouse.metric("gatehouse_password_hashes_total") - hashed, 3)
 
     def come(self, address, tls=None):
