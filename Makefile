@@ -72,7 +72,8 @@ bench: bench-release ## a short version of every benchmark
 	$(BENCH) revocation --entries 100000 1000000 --pairs 3 --duration 1 --warmup 0.3 --delays 20 \
 	    --save $(RESULTS)/revocation.json
 	$(BENCH) peers --pairs 3 --duration 1 --warmup 0.3 --save $(RESULTS)/peers.json
-	@echo "left out, and run by make bench-full: 10,000,000 revocations, idle connections, 9 rounds of peers"
+	$(BENCH) login --rounds 3 --hashes 4 --save $(RESULTS)/login.json
+	@echo "left out, and run by make bench-full: 10,000,000 revocations, idle connections, 9 rounds of peers, a storm of sign-ins"
 
 # Latencies need quiet: legs that other programs disturbed are run again.
 bench-full: bench-release ## every benchmark at full length, half an hour
@@ -83,6 +84,8 @@ bench-full: bench-release ## every benchmark at full length, half an hour
 	    --save $(RESULTS)/check-idle.json
 	$(BENCH) revocation --pairs 9 --retries 5 --save $(RESULTS)/revocation.json
 	$(BENCH) peers --duration 4 --retries 5 --save $(RESULTS)/peers.json
+	$(BENCH) login --save $(RESULTS)/login.json
+	$(BENCH) flood --save $(RESULTS)/flood.json
 
 # A little above what a check takes now; lowered whenever it takes less. The counts are the same on
 # every run with one version of Swift and of libcrypto.

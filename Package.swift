@@ -188,7 +188,8 @@ let package = Package(
         .testTarget(
             name: "GatehouseBenchmarkTests",
             dependencies: [
-                "gatehouse-bench", .product(name: "Histogram", package: "hdrhistogram-swift"),
+                "CBenchmark", "gatehouse-bench",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: settings),
         .testTarget(

@@ -14,8 +14,9 @@ import Synchronization
 /// - **memory:** a budget that hashes and kept arenas together never pass. It is divided into shares of
 ///   what a new hash takes; a stored hash that takes more waits until that much is free, and those
 ///   behind it wait with it;
-/// - **waiting:** a bounded queue with a deadline. Who finds it full, or has waited that long, is refused
-///   at once; known ones go first, and take the place of the last stranger when it is full.
+/// - **waiting:** a bounded queue with a deadline. Who finds it full, or so long that the deadline would
+///   come first, is refused at once, as is who has waited until then; known ones go first, and take the
+///   place of the last stranger when it is full.
 ///
 /// A caller whose task is cancelled leaves the queue, and its password is wiped. `shutdown` must be
 /// called before the last reference goes.
@@ -162,7 +163,7 @@ package final class PasswordHasher: Sendable {
 
 /// Why a password was not hashed. None of these says anything about the password.
 package enum PasswordHasherError: Error, Hashable, Sendable {
-    /// Every thread is taken and the queue is full; try again later.
+    /// Every thread is taken and the queue is full, or too long for the deadline; try again later.
     case busy
     /// No thread was free before the deadline; try again later.
     case late
@@ -226,6 +227,8 @@ extension PasswordHasher {
         /// Those of them that no thread has picked up yet.
         var starting: [(job: Job, loan: MemoryLoan)] = []
         var counts = HashingStatus()
+        /// What a hash takes of late: each counts for an eighth.
+        var hashNanoseconds = 0.0
         var nextID: UInt64 = 0
         /// When the clock thread wakes up.
         var alarm = UInt64.max
@@ -240,11 +243,16 @@ extension PasswordHasher {
         }
 
         mutating func admit(
-            _ job: Job, id: UInt64, priority: HashPriority, deadline: UInt64
+            _ job: Job, id: UInt64, priority: HashPriority, now: UInt64, deadline: UInt64
         ) -> Refusal? {
             if isShutDown { return (job, .shutDown) }
             guard job.cost.memoryKiB <= memory.totalKiB else { return (job, .memory) }
             if line.first == nil, start(job) { return nil }
+            let turns = Double(line.countAhead(of: priority)) / Double(maximumRunning)
+            guard turns * hashNanoseconds <= Double(deadline - now) else {
+                counts.refusedFull += 1
+                return (job, .busy)
+            }
             let place = WaitingLine.Place(
                 id: id, priority: priority, deadline: deadline, caller: job)
             switch line.append(place) {
@@ -326,7 +334,8 @@ extension PasswordHasher {
                     refuse: { continuation.resume(returning: .failure($0)) })
                 change { state, now in
                     let refusal = state.admit(
-                        job, id: id, priority: priority, deadline: now + deadlineNanoseconds)
+                        job, id: id, priority: priority, now: now,
+                        deadline: now + deadlineNanoseconds)
                     return refusal.map { [$0] } ?? []
                 }
                 // A cancellation that came before the job did has not found it.
@@ -354,11 +363,15 @@ extension PasswordHasher {
                 state.starting.isEmpty ? nil : state.starting.removeFirst()
             }
             guard let (job, loan) = next else { break }
+            let start = Self.now()
             let resumeCaller = loan.use(job.work)
             // First, so that the caller finds the thread free when it comes back at once.
             change { state, now in
                 state.running -= 1
                 state.counts.done += 1
+                let took = Double(now - start)
+                let isFirst = state.hashNanoseconds == 0
+                state.hashNanoseconds += (took - state.hashNanoseconds) / (isFirst ? 1 : 8)
                 state.memory.takeBack(loan, at: now)
                 return []
             }

@@ -39,6 +39,14 @@ package struct WaitingLine<Caller> {
     package init(maximumCount: Int) { self.maximumCount = maximumCount }
 
     package var count: Int { known.count + strangers.count }
+    /// How many go before a new one.
+    package func countAhead(of priority: HashPriority) -> Int {
+        switch priority {
+        case .known: known.count
+        case .stranger: count
+        }
+    }
+
     /// Whose turn it is.
     package var first: Place? { known.first ?? strangers.first }
     /// The next one that ends; arrivals are in the order of deadlines.

@@ -22,6 +22,16 @@ import Testing
         #expect(requests.longest == texts[0].utf8.count)
     }
 
+    @Test func `a sign-in is whole, and expected to be refused`() {
+        let requests = RequestSet(signInsOf: "ada\nbob\n")
+        #expect(requests.statuses == [401, 401])
+        let text = String(decoding: requests.bytes[requests.range(1)], as: UTF8.self)
+        let parts = text.split(separator: "\r\n\r\n")
+        #expect(parts.count == 2 && parts[0].hasPrefix("POST /v1/login HTTP/1.1\r\n"))
+        #expect(parts[0].hasSuffix("Content-Length: \(parts[1].utf8.count)"))
+        #expect(parts[1].hasPrefix(#"{"username":"bob","password":""#) && parts[1].hasSuffix("}"))
+    }
+
     @Test(arguments: [Question(token: "abc", status: 200), Question(token: nil, status: 401)])
     func `a question survives its line`(_ question: Question) {
         #expect(Question(line: question.line) == question)

@@ -13,6 +13,7 @@ import Testing
         ] as [(String, HashPriority)] {
             #expect(line.add(name, priority) == "admitted")
         }
+        #expect(line.countAhead(of: .known) == 2 && line.countAhead(of: .stranger) == 4)
         #expect(line.drain() == ["k1", "k2", "s1", "s2"])
     }
 

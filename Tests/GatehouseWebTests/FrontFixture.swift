@@ -52,7 +52,7 @@ final class FrontFixture: Sendable {
         hasher = PasswordHasher(
             parameters: try parameters
                 ?? Argon2Parameters(memoryKiB: 12_288, iterations: 3, lanes: 1),
-            threads: threads, maximumQueued: queue)
+            threads: threads, maximumQueued: queue, deadline: .seconds(60))
         guard let limits = SessionLimits(idleSeconds: 3600, absoluteSeconds: 86_400),
             let origin = Origin(Self.origin), let other = Origin("https://shop.example")
         else { throw NotReady() }
