@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
-.PHONY: bench bench-full bench-counts bench-tools bench-release plots
+.PHONY: timing bench bench-full bench-counts bench-tools bench-release plots
 .PHONY: packages tools counting browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
@@ -36,6 +36,10 @@ release: packages ## build the `gatehouse` program for use
 # XCTest is left out: it would report its own "0 tests" beside the result.
 test: packages ## install what is missing, and run the unit tests
 	swift test --disable-xctest
+
+# Alone: what runs beside it would be measured too. In CI with 300.
+timing: packages ## whether the time of a refused sign-in says anything (TIMING_SAMPLES of each kind)
+	TIMING_SAMPLES=$${TIMING_SAMPLES:-3000} swift test --disable-xctest --filter TimingTests
 
 check: packages ## formatting, size, dependency versions, nothing secret in git
 	.ci/check
