@@ -416,7 +416,7 @@ struct Setting: Sendable {
         },
         Setting(
             "password.queue", default: "64",
-            "Sign-ins that wait for a hashing thread, 0 to 10000; further ones are answered 503."
+            "Sign-ins that wait for a hashing thread, 0 to 10000, as far as it can serve them before `password.deadline`; further ones are answered 503."
         ) { text, settings in
             read(text, 0...10_000) { settings.passwordQueue = $0 }
         },

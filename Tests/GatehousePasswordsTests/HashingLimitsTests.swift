@@ -43,7 +43,7 @@ import Testing
                 let length = hasher.queuedCount
                 waiting.append(verifying(NotedHash(), with: hasher))
                 while hasher.queuedCount == length, hasher.status.refusedFull == 0 {
-                    await Task.yield()
+                    await pause()
                 }
             }
             // Ten seconds are ten turns; on a busy machine a second took longer.
@@ -306,7 +306,7 @@ private final class HeldHash: VerifiableHash {
 
     func admit(_ count: Int) { for _ in 0..<count { permits.signal() } }
 
-    func arrivals(_ count: Int) async { while arrived < count { await Task.yield() } }
+    func arrivals(_ count: Int) async { while arrived < count { await pause() } }
 }
 
 private typealias Outcome = Result<Bool, PasswordHasherError>

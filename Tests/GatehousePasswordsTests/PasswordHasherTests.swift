@@ -324,9 +324,12 @@ private func hashing(with hasher: PasswordHasher) -> Task<Outcome, Never> {
     Task { await outcomeOfHashing(with: hasher) }
 }
 
+/// Between two looks: other tests run meanwhile.
+func pause() async { try? await Task.sleep(for: .milliseconds(1)) }
+
 /// Waits until `count` callers wait for a thread.
 func queued(_ count: Int, in hasher: PasswordHasher) async {
-    while hasher.queuedCount != count { await Task.yield() }
+    while hasher.queuedCount != count { await pause() }
 }
 
 /// Holds hashing threads, which come here for a salt, until they are admitted.
@@ -357,7 +360,7 @@ private final class Gate: Sendable {
 
     /// Waits until `count` threads have come, ever.
     func arrivals(_ count: Int) async {
-        while arrived < count { await Task.yield() }
+        while arrived < count { await pause() }
     }
 }
 
