@@ -254,11 +254,12 @@ import Testing
         #expect(answer?.status == 200)
         #expect(answer?.closes == true)
         var received: [UInt8] = []
-        #expect(await !idle.receive(into: &received, seconds: 5))
+        // Beside tests that leave few threads it may take longer; without the drain it would be a minute.
+        #expect(await !idle.receive(into: &received, seconds: 30))
         #expect(received.isEmpty)
-        #expect((0.9..<6).contains(elapsed()), "idle ended after \(elapsed()) s")
+        #expect((0.9..<30).contains(elapsed()), "idle ended after \(elapsed()) s")
         await drained
-        #expect((2.9..<8).contains(elapsed()), "drained after \(elapsed()) s")
+        #expect((2.9..<40).contains(elapsed()), "drained after \(elapsed()) s")
         // Who is in the middle of a request has it to the last moment.
         endless.send(Array("Host: a\r\n\r\n".utf8))
         #expect(await endless.receive(into: &received, seconds: 5) { $0.suffix(2) == [13, 10] })

@@ -8,7 +8,7 @@ import Testing
 
 @testable import GatehousePasswords
 
-@Suite struct PasswordFilterTests {
+@Suite(.serialized) struct PasswordFilterTests {
     private let directory = TemporaryDirectory()
 
     // MARK: What is in it
@@ -127,27 +127,28 @@ import Testing
 
     // MARK: Size and false positives
 
-    /// For rates that show in 40,000 others.
+    /// For rates that show in 20,000 others.
     @Test(arguments: [(7, 0.01), (10, 0.001), (12, 0.0003)])
     func `no more than the rate of others is taken for entries, in the space that is claimed`(
         _ exponent: Int, _ rate: Double
-    ) throws {
+    ) async throws {
         #expect(PasswordFilterBuilder.exponent(falsePositiveRate: rate) == exponent)
         let seed: UInt64 = 20_261_124
         var random = SeededGenerator(seed: seed)
-        let entries = (0..<20_000).map { _ in String(random.next(), radix: 36) + "entry" }
+        let entries = (0..<12_000).map { _ in String(random.next(), radix: 36) + "entry" }
         let filter = try makeFilter(entries.joined(separator: "\n"), exponent: exponent)
-        for entry in entries.prefix(2000) { #expect(try isListed(entry, in: filter)) }
-        let others = 40_000
+        for entry in entries.prefix(1000) { #expect(try isListed(entry, in: filter)) }
+        let others = 20_000
         var found = 0
-        for _ in 0..<others
-        where try isListed(String(random.next(), radix: 36) + "other", in: filter) {
-            found += 1
+        for index in 0..<others {
+            // Tests beside this one wait for connections.
+            if index.isMultiple(of: 256) { await Task.yield() }
+            if try isListed(String(random.next(), radix: 36) + "other", in: filter) { found += 1 }
         }
         let expected = Double(others) * filter.header.falsePositiveRate
         // Five standard deviations to each side; fewer would be as wrong as more.
         #expect(abs(Double(found) - expected) <= 5 * expected.squareRoot(), "\(found) of \(others)")
-        let bits = Double(8 * filter.header.fileBytes) / 20_000
+        let bits = Double(8 * filter.header.fileBytes) / 12_000
         #expect(bits < Double(exponent) + 2, "\(bits) bits an entry")
     }
 

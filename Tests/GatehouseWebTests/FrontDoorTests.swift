@@ -214,7 +214,7 @@ import Testing
     }
 
     /// A sign-in that races with a disabling or a new password leaves no session behind.
-    @Test func `a sign-in that races with its user's end leaves no session, a thousand times`()
+    @Test func `a sign-in that races with its user's end leaves no session, hundreds of times`()
         async throws
     {
         try await with { (fixture: FrontFixture) async throws in
@@ -229,7 +229,7 @@ import Testing
                 guard case .signedIn = outcome else { throw FrontFixture.NotReady() }
             }
             let microseconds = max(1, Int(alone / .microseconds(1)))
-            for round in 0..<1000 {
+            for round in 0..<300 {
                 let user = try await fixture.addUser("user\(round)", passwordHash: hash)
                 let secret =
                     round % 2 == 0 ? nil : try await fixture.makeLink(.recovery(user.id))
@@ -257,7 +257,7 @@ import Testing
                 won += 1
                 #expect(await !fixture.isGood(signedIn.token), "round \(round)")
             }
-            #expect(won > 0 && won < 1000, "both orders were tried: \(won)")
+            #expect(won > 0 && won < 300, "both orders were tried: \(won)")
         }
     }
 

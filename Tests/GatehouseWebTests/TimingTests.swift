@@ -126,7 +126,8 @@ private enum Refusal: String, CaseIterable {
             let name = kind.rawValue.padding(toLength: 14, withPad: " ", startingAt: 0)
             print(
                 name,
-                String(format: "%12.3f   %+.3f ms, chance %.3f", Self.median(values), difference,
+                String(
+                    format: "%12.3f   %+.3f ms, chance %.3f", Self.median(values), difference,
                     lead + 0.5))
             #expect(abs(difference) < Self.maximumDifference, "\(kind)")
             #expect(abs(lead) < Self.maximumLead, "\(kind)")
