@@ -33,9 +33,10 @@ build: packages ## build everything for debugging
 release: packages ## build the `gatehouse` program for use
 	swift build -c release --product gatehouse
 
-# XCTest is left out: it would report its own "0 tests" beside the result.
+# XCTest is left out: it would report its own "0 tests" beside the result. A few tests at a time: all at
+# once make each step of each wait until all others have had their turn.
 test: packages ## install what is missing, and run the unit tests
-	swift test --disable-xctest
+	swift test --disable-xctest --experimental-maximum-parallelization-width 8
 
 # Alone: what runs beside it would be measured too. In CI with 300.
 timing: packages ## whether the time of a refused sign-in says anything (TIMING_SAMPLES of each kind)
