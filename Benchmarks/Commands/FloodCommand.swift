@@ -51,6 +51,7 @@ struct FloodCommand: ParsableCommand {
         let idleMemory = try gatehouse.memory().residentKiB - Int(kept / 1024)
         let checks = try checkPlan(gatehouse, runner)
         let signIns = try signInPlan(gatehouse, runner)
+        let known = try KnownSignIns(at: gatehouse.front)
 
         note("what the server can do: \(Int(Self.capacitySeconds)) s of sign-ins in a closed loop")
         var closed = signIns
@@ -69,7 +70,8 @@ struct FloodCommand: ParsableCommand {
         flood.rate = figures.offeredPerSecond
         flood.seconds = duration
         note("flood: \(Int(flood.rate ?? 0)) sign-ins/s for \(Int(duration)) s")
-        (figures.checks, figures.signIns) = try atOnce(checks, flood, runner)
+        (figures.checks, figures.signIns, figures.known) = try atOnce(
+            checks, flood, known, runner)
         figures.peakMemoryKiB = try gatehouse.memory().peakKiB
         figures.counts = try Counts(gatehouse) - before
         // What still waits is over before the checks are alone again.
@@ -79,7 +81,6 @@ struct FloodCommand: ParsableCommand {
         }
         figures.idle.append(try idle(checks, runner))
         report.flood = figures
-        report.leftOut.append("known devices: the server does not tell them from strangers yet")
         if !figures.checks.wasUrgent {
             report.leftOut.append(
                 "a fixed priority for the loads (takes root): hashing threads delay them, and so do "
@@ -95,6 +96,8 @@ struct FloodCommand: ParsableCommand {
             "password.queue": "\(Self.queue)",
             "password.deadline": "\(Int(Self.deadlineSeconds))s",
             "public.tls": "false", "log.level": "error",
+            // All of it comes from one place.
+            "throttle.address_failures": "0",
         ]
         let gatehouse = try GatehouseServer(options)
         try gatehouse.start()
@@ -134,15 +137,19 @@ struct FloodCommand: ParsableCommand {
         return try runner.run(plan)
     }
 
-    /// Both loads at the same time; the sign-ins begin while the checks warm up.
+    /// Both loads at the same time, and people who are known; the sign-ins begin while the checks warm up.
     private func atOnce(
-        _ checks: LoadPlan, _ signIns: LoadPlan, _ runner: LoadRunner
-    ) throws -> (checks: LoadResult, signIns: LoadResult) {
+        _ checks: LoadPlan, _ signIns: LoadPlan, _ known: KnownSignIns, _ runner: LoadRunner
+    ) throws -> (checks: LoadResult, signIns: LoadResult, known: KnownSignIns.Figures) {
         let other = Later<LoadResult>()
         Thread.detachNewThread { other.set(Result { try runner.run(signIns) }) }
+        let regular = Later<KnownSignIns.Figures>()
+        let seconds = duration
+        Thread.detachNewThread { regular.set(Result { try known.run(seconds: seconds) }) }
         let mine = Result { try runner.run(checks) }
         let others = Result { try other.get() }
-        return (try mine.get(), try others.get())
+        let regulars = Result { try regular.get() }
+        return (try mine.get(), try others.get(), try regulars.get())
     }
 }
 
@@ -184,6 +191,7 @@ struct FloodFigures: Codable {
     var idle: [LoadResult] = []
     var checks = LoadResult()
     var signIns = LoadResult()
+    var known = KnownSignIns.Figures()
     var counts: Counts?
 
     /// What is promised: checks hardly notice, and memory is bounded.
@@ -242,10 +250,13 @@ struct FloodFigures: Codable {
                 + "because the queue was full, \(grouped($0.refusedLate)) at the deadline"
         }
         return Table.lines(
-            ["sign-ins of strangers, ms", "count", "p50", "p90", "p99", "max"],
+            ["sign-ins, ms", "count", "p50", "p90", "p99", "max"],
             [
-                row("answered 401", signIns.latency), row("refused, 503", signIns.refusals),
-                ["known devices", "-", "-", "-", "-", "-"],
+                row("strangers answered 401", signIns.latency),
+                row("strangers refused, 503", signIns.refusals),
+                ["known devices let in", "\(known.milliseconds.count)"]
+                    + percentiles.map { text(known.percentile($0), digits: 1) },
+                ["known devices refused", "\(known.refused)", "", "", "", ""],
             ]) + (counts.map { [$0] } ?? [])
     }
 

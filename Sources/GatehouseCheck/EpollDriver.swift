@@ -105,11 +105,8 @@ final class EpollInbox: Sendable {
         for item in work { item(reactor) }
     }
 
-    /// Takes no more work, and does the last of it.
-    func close(on reactor: EpollReactor) {
-        state.withLock { $0.isClosed = true }
-        takeAll(on: reactor)
-    }
+    /// Takes no more work; what was handed over is still done.
+    func refuse() { state.withLock { $0.isClosed = true } }
 }
 
 /// Plain TCP and Unix sockets on Linux: `recv`, connection, `send`, and nothing else.
@@ -131,7 +128,7 @@ final class EpollDriver: CheckDriver {
                     shared, place: place, checks: setup.makeLoop(counters: counters[place]))
                 unsafe gatehouse_name_thread("check-\(place)")
                 reactor.run()
-                shared.inboxes[place].close(on: reactor)
+                shared.inboxes[place].takeAll(on: reactor)
             }
         }
     }

@@ -128,7 +128,11 @@ import Glibc
         }
     }
 
-    func stop() { isRunning = false }
+    /// Ends ``run()``; from now on nobody's work is taken.
+    func stop() {
+        isRunning = false
+        driver.inboxes[place].refuse()
+    }
 
     /// Does `body` with what this loop's connections share.
     func withChecks<Result>(_ body: (CheckLoop) -> Result) -> Result { body(checks) }

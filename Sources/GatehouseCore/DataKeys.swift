@@ -133,12 +133,8 @@ extension Keyring {
         Self.newest(dataKeys.filter { $0.purpose == .lookUp }).map { LookUpKey($0) }
     }
 
-    /// The activated key that was activated last.
-    static func newest(_ keys: [DataKey]) -> DataKey? {
-        keys.filter { $0.activated != nil }.max {
-            ($0.activated ?? .zero) < ($1.activated ?? .zero)
-        }
-    }
+    /// The activated key that was added last; not by its time, which two may share.
+    static func newest(_ keys: [DataKey]) -> DataKey? { keys.last { $0.activated != nil } }
 
     /// Adds a key of `purpose`, which is activated once every node has loaded it.
     package func addingDataKey(

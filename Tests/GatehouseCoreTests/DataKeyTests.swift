@@ -79,6 +79,8 @@ private func bytes(_ secret: borrowing SecretBytes) -> [UInt8] {
         #expect(added.pendingDataKeys.count == 1)
         let active = try added.activatingPendingKeys(at: time(noon + 2))
         #expect(active.peppers.current == added.pendingDataKeys[0].id)
+        let atOnce = try Self.rotated(Keyring.first(at: time(noon), entropy: .system), at: noon)
+        #expect(atOnce.peppers.current == atOnce.dataKeys.last?.id, "within one second")
         #expect(active.keys.map(\.state) == [.active])
         #expect(active.active?.id == ring.active?.id)
         #expect(active.active?.activated == ring.active?.activated)

@@ -15,7 +15,7 @@ import unittest
 from harness import BINARY, ROOT, SOAK, Gatehouse, after, scratch, seeded
 from visitor import call
 
-USERS = 10_000 * SOAK
+USERS = 20_000 * SOAK
 # A hash that costs nothing to make: nobody signs in with it.
 HASH = "$2b$04$abcdefghijklmnopqrstuubyCG3zY1GIXMyxfivm.ClDiInHzxjiq"
 MAXIMUM_LINE = 65_536
@@ -282,7 +282,7 @@ class Interrupted(ImportTest):
             process = self.gatehouse.popen(
                 "users", "import", self.file, "--json", "--refused", report)
             # Once right away, then whenever some more lines were refused, at any point of a step.
-            goal = random.uniform(0, 0.3) * len(self.refused) if killed else 0
+            goal = random.uniform(0, 0.15) * len(self.refused) if killed else 0
             goal += report.read_bytes().count(b"\n")
             while process.poll() is None and report.read_bytes().count(b"\n") < goal:
                 time.sleep(0.001)

@@ -8,7 +8,7 @@ import unittest
 from harness import ROOT, Gatehouse
 from visitor import call
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "seven grey herons wait"
 
 
 class Usernames(unittest.TestCase):
