@@ -96,7 +96,7 @@ import Testing
                 let reactor = EpollReactor(shared, place: place, checks: checks)
                 if place == 0 { reactor.listen(on: listener) }
                 reactor.run()
-                shared.inboxes[place].close(on: reactor)
+                shared.inboxes[place].takeAll(on: reactor)
             }
         }
         let sockets = try (0..<40).map { _ in try RawSocket(path: directory.path + "/s") }
