@@ -55,7 +55,8 @@ struct FloodCommand: ParsableCommand {
 
         note("what the server can do: \(Int(Self.capacitySeconds)) s of sign-ins in a closed loop")
         var closed = signIns
-        closed.connections = threads
+        // Refusals wait for their floor: a few for each thread keep all of them busy.
+        closed.connections = threads * 8
         closed.seconds = Self.capacitySeconds
         let capacity = try runner.run(closed).perSecond
         var figures = FloodFigures(

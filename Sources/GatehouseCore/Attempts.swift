@@ -45,6 +45,19 @@ package struct AttemptKey: Hashable, Sendable {
     }
 }
 
+extension AttemptKey {
+    /// Every counter of a user: of the name, and on each device.
+    package static func all(
+        of username: Username, user: UserID, devices: [DeviceID], key: LookUpKey
+    ) throws(LibCryptoError) -> [AttemptKey] {
+        var keys = [try AttemptKey(username, key: key)]
+        for device in devices {
+            keys.append(try AttemptKey(device: device, of: user, key: key))
+        }
+        return keys
+    }
+}
+
 /// What a counter holds.
 package struct AttemptCount: Sendable, Equatable {
     /// Failures in a row, those included that are being tried now.

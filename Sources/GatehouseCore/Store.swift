@@ -509,8 +509,10 @@ package protocol Store: Sendable {
     func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError)
     /// Forgets the failures, as the owner or an operator wants.
     func clearAttempts(
-        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+        _ keys: [AttemptKey], audit: AuditEvent?, at now: UnixTime
     ) async throws(StoreError)
+    /// The user's devices that have not ended.
+    func devices(of user: UserID) async throws(StoreError) -> [DeviceID]
     /// Nil when there was no failure since the counter was cleared.
     func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount?
     /// In the order of the users' ids.

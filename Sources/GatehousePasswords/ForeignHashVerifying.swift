@@ -10,6 +10,16 @@ extension ForeignHash: VerifiableHash {
         if case .argon2 = scheme { true } else { false }
     }
 
+    /// Whether crypt(3) reads every byte of it.
+    func reads(all password: Span<UInt8>) -> Bool {
+        guard case .crypt(_, let isTruncated) = scheme else { return true }
+        for index in password.indices where password[index] == 0 { return false }
+        return !isTruncated || password.count <= Self.bcryptBytes
+    }
+
+    /// What bcrypt reads of a password.
+    private static var bcryptBytes: Int { 72 }
+
     package func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
         if case .crypt(_, let isTruncated) = scheme {
             return try cryptMatches(password, hash: Array(text.utf8), isTruncated: isTruncated)

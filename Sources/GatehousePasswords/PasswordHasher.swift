@@ -89,7 +89,9 @@ package final class PasswordHasher: Sendable {
     /// can refuse a flood cheaply.
     package func isFull(for priority: HashPriority) -> Bool {
         state.withLock { state in
-            state.running >= state.maximumRunning && state.line.isFull(for: priority)
+            state.running >= state.maximumRunning
+                && (state.line.isFull(for: priority)
+                    || state.isTooLong(for: priority, within: Double(deadlineNanoseconds)))
         }
     }
 
@@ -248,8 +250,7 @@ extension PasswordHasher {
             if isShutDown { return (job, .shutDown) }
             guard job.cost.memoryKiB <= memory.totalKiB else { return (job, .memory) }
             if line.first == nil, start(job) { return nil }
-            let turns = Double(line.countAhead(of: priority)) / Double(maximumRunning)
-            guard turns * hashNanoseconds <= Double(deadline - now) else {
+            guard !isTooLong(for: priority, within: Double(deadline - now)) else {
                 counts.refusedFull += 1
                 return (job, .busy)
             }
@@ -264,6 +265,12 @@ extension PasswordHasher {
                 counts.refusedFull += 1
                 return (displaced.caller, .busy)
             }
+        }
+
+        /// Whether one more of `priority` would wait for longer than so many nanoseconds.
+        func isTooLong(for priority: HashPriority, within nanoseconds: Double) -> Bool {
+            let turns = Double(line.countAhead(of: priority)) / Double(maximumRunning)
+            return turns * hashNanoseconds > nanoseconds
         }
 
         /// Refuses those who have waited too long, and starts whom there is a thread and memory for.
@@ -368,10 +375,13 @@ extension PasswordHasher {
             // First, so that the caller finds the thread free when it comes back at once.
             change { state, now in
                 state.running -= 1
-                state.counts.done += 1
-                let took = Double(now - start)
-                let isFirst = state.hashNanoseconds == 0
-                state.hashNanoseconds += (took - state.hashNanoseconds) / (isFirst ? 1 : 8)
+                // Who only waits for a turn is no hash, and says nothing of how long one takes.
+                if job.cost.memoryKiB > 0 {
+                    state.counts.done += 1
+                    let took = Double(now - start)
+                    let isFirst = state.hashNanoseconds == 0
+                    state.hashNanoseconds += (took - state.hashNanoseconds) / (isFirst ? 1 : 8)
+                }
                 state.memory.takeBack(loan, at: now)
                 return []
             }

@@ -25,6 +25,14 @@ package enum StoredPassword: Sendable {
         }
     }
 
+    /// Whether every byte of `password` counts: other systems' hashes may end at a NUL or after 72 bytes.
+    package func reads(all password: Span<UInt8>) -> Bool {
+        switch self {
+        case .ours: true
+        case .foreign(let hash): hash.reads(all: password)
+        }
+    }
+
     /// The peppers over it.
     package var layers: [KeyID] {
         switch self {

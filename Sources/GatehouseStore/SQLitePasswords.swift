@@ -46,22 +46,34 @@ extension SQLiteStore {
 
     package func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {
         try await write(at: now) { db in
+            // Nothing stays of a name that was never tried.
+            try db.execute(
+                sql: "DELETE FROM attempts WHERE key = ? AND failures <= 1",
+                arguments: [Data(key.bytes)])
             // It was admitted, so that no wait had been left.
             try db.execute(
                 sql: """
-                    UPDATE attempts SET failures = failures - 1, next = min(next, ?)
-                    WHERE key = ? AND failures > 0
+                    UPDATE attempts SET failures = failures - 1, next = min(next, ?) WHERE key = ?
                     """,
                 arguments: [now.seconds, Data(key.bytes)])
         }
     }
 
     package func clearAttempts(
-        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+        _ keys: [AttemptKey], audit: AuditEvent?, at now: UnixTime
     ) async throws(StoreError) {
         try await write(at: now) { db in
-            try Self.clearAttempts(key, db)
-            try Self.append(audit, to: db, at: now)
+            for key in keys { try Self.clearAttempts(key, db) }
+            if let audit { try Self.append(audit, to: db, at: now) }
+        }
+    }
+
+    package func devices(of user: UserID) async throws(StoreError) -> [DeviceID] {
+        try await read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT id FROM devices WHERE user_id = ? ORDER BY id",
+                arguments: [user.value.data]
+            ).map { DeviceID(try $0.identifier("id")) }
         }
     }
 

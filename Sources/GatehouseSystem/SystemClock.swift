@@ -12,6 +12,9 @@ package enum SystemClock {
             boot: BootTime(nanoseconds: read(CLOCK_BOOTTIME)))
     }
 
+    /// What the calling thread has had of a processor.
+    package static func threadTime() -> Duration { .nanoseconds(read(CLOCK_THREAD_CPUTIME_ID)) }
+
     private static func read(_ clock: clockid_t) -> Int64 {
         var time = timespec()
         // SAFETY: `time` is ours; both clocks exist on every Linux that Swift supports.

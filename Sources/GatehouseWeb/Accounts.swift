@@ -78,14 +78,22 @@ package struct Accounts: Sendable {
                 case .refused: return .refused
                 case .slowDown(let seconds): return .slowDown(seconds: seconds)
                 case .right(let user, let hash, let counter):
-                    let outcome = try await begin(
-                        user, clearing: counter, transport: transport, presented: presented)
-                    guard let outcome else {
+                    let outcome: SignInOutcome?
+                    do {
+                        outcome = try await begin(
+                            user, clearing: counter, transport: transport, presented: presented)
+                    } catch {
+                        // The password was right; that no session could begin is nobody's guess.
                         await gate.refund(counter)
+                        throw error
+                    }
+                    guard case .signedIn = outcome else {
+                        await gate.refund(counter)
+                        if let outcome { return outcome }
                         continue
                     }
                     gate.improve(hash, attempt.password)
-                    return outcome
+                    return outcome ?? .refused
                 }
             }
             return .refused
@@ -153,6 +161,8 @@ package struct Accounts: Sendable {
     package enum RegistrationOutcome: Sendable {
         case registered(User)
         case nameTaken
+        /// Too many tries from this address.
+        case slowDown(seconds: Int64)
         /// The invitation is unknown, used or expired; or one is needed.
         case notInvited
         case closed
@@ -164,9 +174,11 @@ package struct Accounts: Sendable {
     }
 
     package func register(
-        username: [UInt8], password: [UInt8], invitation: [UInt8]?
+        username: [UInt8], password: [UInt8], invitation: [UInt8]?, address: AddressPrefix? = nil
     ) async -> RegistrationOutcome {
         guard registration != .closed else { return .closed }
+        // Whatever comes of it: answers tell which names are taken.
+        if let seconds = gate.slowsDown(address) { return .slowDown(seconds: seconds) }
         do {
             var invitationHash: LinkHash?
             if registration == .invite {
@@ -183,7 +195,9 @@ package struct Accounts: Sendable {
             // constraint still decides below.
             switch try await store.availability(of: name) {
             case .free: break
-            case .taken: return .nameTaken
+            case .taken:
+                logger.notice("name taken", metadata: ["event": "user_create_fail"])
+                return .nameTaken
             case .skeletonsOutdated: return skeletonsOutdated()
             }
             let hash = try await gate.hash(try Password(password.span))
@@ -201,6 +215,9 @@ package struct Accounts: Sendable {
                 }
             switch outcome {
             case .added(let user):
+                do { try await gate.begin(name) } catch {
+                    logger.error("counter not cleared", metadata: ["failure": "\(error)"])
+                }
                 logger.info(
                     "registered", metadata: ["event": "user_created", "user": "\(id.text)"])
                 return .registered(user)

@@ -3,12 +3,15 @@
 import GatehouseCore
 import Synchronization
 
-/// One allowance for each address prefix, which refills evenly (a token bucket). A right password is not
-/// charged, so that a large office behind one address can sign in.
-package final class AddressThrottle: Sendable {
-    /// Prefixes that are remembered. Each costs about 50 bytes; whoever has more addresses than this is
-    /// met by the accounts' own counters.
-    static let maximumPrefixes = 65_536
+/// One allowance for each address; nil stands for those that nobody tells. A right password is given back,
+/// so that a large office behind one address can sign in.
+package typealias AddressThrottle = Throttle<AddressPrefix?>
+
+/// One allowance for each key, which refills evenly (a token bucket).
+package final class Throttle<Key: Hashable & Sendable>: Sendable {
+    /// Keys that are remembered, at about 50 bytes each. Whoever has more addresses than this is met by the
+    /// accounts' own counters.
+    static var maximumKeys: Int { 65_536 }
 
     private struct Bucket {
         var left: Double
@@ -16,7 +19,7 @@ package final class AddressThrottle: Sendable {
     }
 
     private struct State {
-        var buckets: [AddressPrefix?: Bucket] = [:]
+        var buckets: [Key: Bucket] = [:]
         var swept = BootTime(nanoseconds: 0)
     }
 
@@ -31,27 +34,27 @@ package final class AddressThrottle: Sendable {
     /// Charges a try.
     ///
     /// - Returns: nil when it is admitted, else the seconds after which the next one would be.
-    func charge(_ prefix: AddressPrefix?, at now: BootTime) -> Int64? {
+    func charge(_ key: Key, at now: BootTime) -> Int64? {
         guard perMinute > 0 else { return nil }
         return state.withLock { state in
-            var left = refilled(state.buckets[prefix], at: now)
+            var left = refilled(state.buckets[key], at: now)
             guard left >= 1 else {
                 return Int64(((1 - left) * 60 / Double(perMinute)).rounded(.up))
             }
             left -= 1
-            if state.buckets[prefix] == nil { makeRoom(&state, at: now) }
-            state.buckets[prefix] = Bucket(left: left, at: now)
+            if state.buckets[key] == nil { makeRoom(&state, at: now) }
+            state.buckets[key] = Bucket(left: left, at: now)
             return nil
         }
     }
 
     /// Takes a charge back.
-    func refund(_ prefix: AddressPrefix?, at now: BootTime) {
+    func refund(_ key: Key, at now: BootTime) {
         guard perMinute > 0 else { return }
         state.withLock { state in
-            guard let bucket = state.buckets[prefix] else { return }
+            guard let bucket = state.buckets[key] else { return }
             let left = min(Double(perMinute), refilled(bucket, at: now) + 1)
-            state.buckets[prefix] = Bucket(left: left, at: now)
+            state.buckets[key] = Bucket(left: left, at: now)
         }
     }
 
@@ -63,14 +66,14 @@ package final class AddressThrottle: Sendable {
 
     /// Forgets what is full again, once a second at most, else any one.
     private func makeRoom(_ state: inout State, at now: BootTime) {
-        guard state.buckets.count >= Self.maximumPrefixes else { return }
+        guard state.buckets.count >= Self.maximumKeys else { return }
         if now >= state.swept.advanced(bySeconds: 1) {
             state.swept = now
             state.buckets = state.buckets.filter {
                 refilled($0.value, at: now) < Double(perMinute)
             }
         }
-        if state.buckets.count >= Self.maximumPrefixes, let any = state.buckets.keys.first {
+        if state.buckets.count >= Self.maximumKeys, let any = state.buckets.keys.first {
             state.buckets[any] = nil
         }
     }

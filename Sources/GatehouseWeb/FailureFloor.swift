@@ -2,15 +2,18 @@
 
 import GatehouseCore
 import GatehousePasswords
+import GatehouseSystem
 import Synchronization
 
-/// A little above the slowest hash of late. Refusals wait until then: those of an unknown name, of a
+/// A little above the slowest hash: by the clock on the wall, of late, and by its processor time, since the
+/// start. Refusals wait until then: those of an unknown name, of a
 /// cheap old hash, of a name that has to wait, and of a wrong password all take the same time.
 final class FailureFloor: Sendable {
     /// What the slowest hash is multiplied with: the rest of a refused sign-in is a few milliseconds.
     static let factor = 1.25
     /// A hash that took longer, on a machine that was busy with something else, doesn't count in full.
-    static let maximum = Duration.seconds(3)
+    /// Above the dearest foreign hash that is accepted.
+    static let maximum = Duration.seconds(4)
     /// How long a slow hash is remembered, once or twice over.
     static let windowSeconds: Int64 = 600
 
@@ -18,6 +21,8 @@ final class FailureFloor: Sendable {
         var current = Duration.zero
         var previous = Duration.zero
         var windowEnds: BootTime?
+        /// What the dearest hash took of a processor, whatever else ran; never forgotten.
+        var dearest = Duration.zero
     }
 
     private let state = Mutex(State())
@@ -29,14 +34,16 @@ final class FailureFloor: Sendable {
     var duration: Duration {
         state.withLock { state in
             advance(&state)
-            return min(Self.maximum, max(state.current, state.previous) * Self.factor)
+            let slowest = max(state.current, state.previous, state.dearest)
+            return min(Self.maximum, slowest * Self.factor)
         }
     }
 
-    func observe(_ duration: Duration) {
+    func observe(_ duration: Duration, processor: Duration = .zero) {
         state.withLock { state in
             advance(&state)
             state.current = max(state.current, duration)
+            state.dearest = max(state.dearest, processor)
         }
     }
 
@@ -53,14 +60,15 @@ final class FailureFloor: Sendable {
         state.windowEnds = now.advanced(bySeconds: Self.windowSeconds)
     }
 
-    /// A hash whose verifying is observed.
-    func observed<Hash: VerifiableHash>(_ hash: Hash) -> some VerifiableHash {
-        ObservedHash(hash: hash, floor: self)
+    /// A hash whose verifying is observed, and that says when it began.
+    func observed<Hash: VerifiableHash>(_ hash: Hash, _ turn: HashingTurn) -> some VerifiableHash {
+        ObservedHash(hash: hash, floor: self, turn: turn)
     }
 
     private struct ObservedHash<Hash: VerifiableHash>: VerifiableHash {
         let hash: Hash
         let floor: FailureFloor
+        let turn: HashingTurn
 
         var memoryKiB: Int { hash.memoryKiB }
         var usesArena: Bool { hash.usesArena }
@@ -68,9 +76,22 @@ final class FailureFloor: Sendable {
         func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool {
             let clock = ContinuousClock()
             let start = clock.now
+            turn.begin(at: start)
+            let processor = SystemClock.threadTime()
             let isRight = try hash.matches(password)
-            floor.observe(start.duration(to: clock.now))
+            floor.observe(
+                start.duration(to: clock.now), processor: SystemClock.threadTime() - processor)
             return isRight
         }
     }
+}
+
+/// When a try got its hashing thread.
+final class HashingTurn: Sendable {
+    private let start = Mutex(ContinuousClock.now)
+
+    /// When the turn was made, until it begins.
+    var began: ContinuousClock.Instant { start.withLock { $0 } }
+
+    func begin(at now: ContinuousClock.Instant) { start.withLock { $0 = now } }
 }

@@ -53,7 +53,7 @@ extension FrontDoor {
         let body: Registration = try await json(request)
         let outcome = await accounts.register(
             username: Array(body.username.utf8), password: Array(body.password.utf8),
-            invitation: body.invite.map { Array($0.utf8) })
+            invitation: body.invite.map { Array($0.utf8) }, address: request.address)
         if let refusal = Self.refusal(of: outcome) { throw refusal }
         guard case .registered(let user) = outcome else { throw .unavailable }
         return try .json(

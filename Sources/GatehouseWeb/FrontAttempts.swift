@@ -44,7 +44,17 @@ extension FrontDoor {
         } catch { throw .unavailable }
     }
 
+    /// How long after the password was given failures can be forgotten, in seconds: else whoever took a
+    /// session could guess for as long as it lasts.
+    private static let freshSeconds: Int64 = 300
+
     private func clear(_ claims: Claims) async throws(FrontRefusal) {
+        let oldest = claims.authenticated.advanced(bySeconds: Self.freshSeconds)
+        guard claims.level.rawValue >= AuthenticationLevel.password.rawValue, clock().wall <= oldest
+        else {
+            throw FrontRefusal(
+                403, "stale", "Please sign in again, and do this within five minutes.")
+        }
         guard let username = claims.username else { throw .unavailable }
         do { try await accounts.gate.clearAttempts(on: username, user: claims.user) } catch {
             throw .unavailable

@@ -330,7 +330,7 @@ struct FrontRefusal: Error {
     static func slowDown(_ seconds: Int64, page: Page? = nil) -> FrontRefusal {
         var refusal = FrontRefusal(
             429, "slow_down",
-            "There were too many failed sign-ins from your network; please wait a moment.",
+            "There were too many tries from your network; please wait a moment.",
             page: page)
         refusal.headers.append((.retryAfter, "\(seconds)"))
         return refusal

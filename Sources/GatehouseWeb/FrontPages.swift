@@ -156,7 +156,8 @@ extension FrontDoor {
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
         let outcome = await accounts.register(
-            username: username, password: password, invitation: form.fields["invite"])
+            username: username, password: password, invitation: form.fields["invite"],
+            address: request.address)
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
         let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
         return .redirect(to: path("/login?notice=registered") + back)
@@ -168,6 +169,7 @@ extension FrontDoor {
     ) -> FrontRefusal? {
         switch outcome {
         case .registered: nil
+        case .slowDown(let seconds): .slowDown(seconds, page: page)
         case .nameTaken:
             FrontRefusal(409, "username_taken", "This username is taken.", page: page)
         case .skeletonsOutdated:

@@ -41,6 +41,8 @@ package struct PasswordGate: Sendable {
     private let node: Node
     private let hasher: PasswordHasher
     private let addresses: AddressThrottle
+    /// Tries of known devices, right ones too: many more than a person makes.
+    private let devices = Throttle<DeviceID>(perMinute: 30)
     private let floor: FailureFloor
     private let entropy: Entropy
     private let clock: @Sendable () -> Instant
@@ -63,7 +65,8 @@ package struct PasswordGate: Sendable {
         let random = try entropy.bytes(32).map { hexDigit($0) }
         decoy = try await hasher.hash(try Password(random.span))
         // Verified once, which also tells how long the slowest hash takes at first.
-        _ = try await hasher.verify(try Password(random.span), against: floor.observed(decoy))
+        _ = try await hasher.verify(
+            try Password(random.span), against: floor.observed(decoy, HashingTurn()))
     }
 
     // MARK: Trying
@@ -76,44 +79,39 @@ package struct PasswordGate: Sendable {
         guard let username = try? Username(utf8: attempt.username.span),
             let password = try? Password(attempt.password.span)
         else { return .refused }
-        let clock = ContinuousClock()
-        let start = clock.now
-        let ring = try await ring()
         let user = try await store.user(named: username)
         let device = await attempt.device(user?.id)
+        // After the user: a row that was read names no pepper that this node has not loaded.
+        let ring = try await ring()
         let key = try attemptKey(user, username, device: device, ring: ring)
 
-        // A flood ends here, before it costs a write. Known devices go first.
-        let priority: HashPriority = device == nil ? .stranger : .known
+        // A flood ends here, before it costs a write. A known device goes first and has an allowance of its
+        // own, which neither strangers nor neighbours use up; one that comes all the time is a stranger.
+        let isKnown = device.map { devices.charge($0, at: clock().boot) == nil } ?? false
+        let priority: HashPriority = isKnown ? .known : .stranger
         guard !hasher.isFull(for: priority) else { throw PasswordHasherError.busy }
-
-        // A known device has an allowance of its own: neither strangers nor neighbours use it up.
-        let isCharged = device == nil
-        if isCharged, let seconds = addresses.charge(attempt.address, at: self.clock().boot) {
+        if !isKnown, let seconds = addresses.charge(attempt.address, at: clock().boot) {
             logger.notice(
                 "address must wait", metadata: ["event": "excess_rate_limit_exceeded"])
             return .slowDown(seconds: seconds)
         }
-        let outcome: Outcome
-        do {
-            outcome = try await tryOnce(
-                password, of: user, counter: key, ring: ring, priority: priority)
-        } catch {
-            if isCharged { addresses.refund(attempt.address, at: self.clock().boot) }
-            throw error
-        }
+        let turn = HashingTurn()
+        let outcome = try await tryOnce(
+            password, of: user, counter: key, ring: ring, priority: priority, turn: turn)
         if case .right = outcome {
-            if isCharged { addresses.refund(attempt.address, at: self.clock().boot) }
+            if !isKnown { addresses.refund(attempt.address, at: clock().boot) }
             return outcome
         }
-        // The client may have gone; then nobody measures.
-        try? await clock.sleep(until: start.advanced(by: floor.duration))
+        // From its turn at the hashing threads, so that waiting for it says nothing. The client may have
+        // gone; then nobody measures.
+        let end = turn.began.advanced(by: floor.duration)
+        try? await ContinuousClock().sleep(until: end)
         return .refused
     }
 
     private func tryOnce(
         _ password: consuming Password, of user: User?, counter key: AttemptKey, ring: Keyring,
-        priority: HashPriority
+        priority: HashPriority, turn: HashingTurn
     ) async throws -> Outcome {
         switch try await store.chargeAttempt(key, user: user?.id, at: clock().wall) {
         case .admitted: break
@@ -121,11 +119,14 @@ package struct PasswordGate: Sendable {
             logger.notice(
                 "sign-in must wait",
                 metadata: ["event": "authn_login_lock", "user": "\(user?.id.text ?? "unknown")"])
+            // It waits for a thread like the others, and does nothing there.
+            _ = try await hasher.verify(
+                password, against: floor.observed(NoHash(), turn), priority: priority)
             return .refused
         }
         let isRight: Bool
         do {
-            isRight = try await verify(password, of: user, ring: ring, priority: priority)
+            isRight = try await verify(password, of: user, ring: ring, priority, turn)
         } catch {
             await refund(key)
             throw error
@@ -142,12 +143,19 @@ package struct PasswordGate: Sendable {
         return .right(user, StoredPasswordHash(user: user.id, text: text), clearing: key)
     }
 
+    /// What a try waits for that may not be made.
+    private struct NoHash: VerifiableHash {
+        var memoryKiB: Int { 0 }
+        func matches(_ password: Span<UInt8>) throws(PasswordHasherError) -> Bool { false }
+    }
+
     private func verify(
-        _ password: consuming Password, of user: User?, ring: Keyring, priority: HashPriority
+        _ password: consuming Password, of user: User?, ring: Keyring, _ priority: HashPriority,
+        _ turn: HashingTurn
     ) async throws -> Bool {
         guard let user, let text = user.passwordHash else {
             _ = try await hasher.verify(
-                password, against: floor.observed(decoy), priority: priority)
+                password, against: floor.observed(decoy, turn), priority: priority)
             return false
         }
         let stored: StoredPassword
@@ -159,14 +167,15 @@ package struct PasswordGate: Sendable {
             logger.error(
                 "stored password hash refused",
                 metadata: ["user": "\(user.id.text)", "reason": "\(error)"])
+            _ = try await hasher.verify(
+                password, against: floor.observed(decoy, turn), priority: priority)
             try await store.note(
                 AuditEvent(.passwordHashRefused, by: .server, user: user.id), at: clock().wall)
-            _ = try await hasher.verify(
-                password, against: floor.observed(decoy), priority: priority)
             return false
         }
         return try await hasher.verify(
-            password, against: floor.observed(PepperedPassword(stored, peppers: ring.peppers)),
+            password,
+            against: floor.observed(PepperedPassword(stored, peppers: ring.peppers), turn),
             priority: priority)
     }
 
@@ -193,9 +202,17 @@ package struct PasswordGate: Sendable {
     /// Takes back a charge: no password was tried, or the try has to be made again. When that fails too,
     /// the charge stays, on the safe side.
     func refund(_ counter: AttemptKey) async {
-        do { try await store.refundAttempt(counter, at: clock().wall) } catch {
-            logger.error("charge not taken back", metadata: ["failure": "\(error)"])
-        }
+        // Apart from the caller, whose client may have gone: the store does nothing for who is cancelled.
+        await Task { [store, clock, logger] in
+            do { try await store.refundAttempt(counter, at: clock().wall) } catch {
+                logger.error("charge not taken back", metadata: ["failure": "\(error)"])
+            }
+        }.value
+    }
+
+    /// Counts what is not a password but may be done as often: an account that is made.
+    package func slowsDown(_ address: AddressPrefix?) -> Int64? {
+        addresses.charge(address, at: clock().boot)
     }
 
     /// The failures in a row on a user's name.
@@ -203,11 +220,19 @@ package struct PasswordGate: Sendable {
         try await store.attempts(AttemptKey(username, key: try await lookUpKey()))
     }
 
-    /// Forgets them, as the owner asks who has signed in.
+    /// Forgets them, on the user's devices too, as the owner asks who has signed in.
     package func clearAttempts(on username: Username, user: UserID) async throws {
+        let lookUp = try await lookUpKey()
         try await store.clearAttempts(
-            AttemptKey(username, key: try await lookUpKey()),
+            AttemptKey.all(
+                of: username, user: user, devices: try await store.devices(of: user), key: lookUp),
             audit: AuditEvent(.passwordAttemptsReset, by: .server, user: user), at: clock().wall)
+    }
+
+    /// Forgets what strangers did to a name before somebody was given it.
+    package func begin(_ username: Username) async throws {
+        try await store.clearAttempts(
+            [AttemptKey(username, key: try await lookUpKey())], audit: nil, at: clock().wall)
     }
 
     // MARK: Setting
@@ -230,10 +255,13 @@ package struct PasswordGate: Sendable {
         Task {
             do {
                 let pepper = try await ring().peppers.current
-                guard
-                    try StoredPassword(stored.text).isBelow(hasher.parameters, pepper: pepper)
+                let old = try StoredPassword(stored.text)
+                let password = try secret.withSpan { try Password($0) }
+                guard old.isBelow(hasher.parameters, pepper: pepper),
+                    // Else what was typed past the end of what counts would become the password.
+                    password.withSpan({ old.reads(all: $0) })
                 else { return }
-                let text = try await self.hash(try secret.withSpan { try Password($0) })
+                let text = try await self.hash(password)
                 _ = try await store.replacePasswordHashes(
                     [(stored, text)], audit: [], at: clock().wall)
             } catch {

@@ -117,6 +117,19 @@ struct Workshop: Sendable {
         return try rootKey.key.unwrap(wrapped)
     }
 
+    /// Forgets the failed sign-ins of names, and on the devices of a user who has one of them.
+    func clearAttempts(
+        _ names: [Username], of user: UserID, audit: AuditEvent? = nil
+    ) async throws {
+        let key = try await lookUpKey()
+        let devices = try await store.devices(of: user)
+        var counters: [AttemptKey] = []
+        for name in names {
+            counters += try AttemptKey.all(of: name, user: user, devices: devices, key: key)
+        }
+        try await store.clearAttempts(counters, audit: audit, at: now())
+    }
+
     func lookUpKey() async throws -> LookUpKey {
         guard let key = try await keyring().lookUpKey else {
             throw CommandFailure.environment(

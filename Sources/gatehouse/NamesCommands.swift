@@ -30,10 +30,10 @@ extension UsersCommand {
         @Flag(help: "Return when every live server refuses the user's sessions.") var wait = false
 
         func run() async throws {
-            let settings = try options.settings()
-            let store = try options.openStore(settings)
+            let workshop = try await options.openWorkshop()
+            let store = workshop.store
             let user = try await CommonOptions.user(name, in: store)
-            let username = try await newUsername(of: user, settings, in: store)
+            let username = try await newUsername(of: user, workshop.settings, in: store)
             let outcome = try await store.renameUser(
                 user.id, to: username, takingReserved: reserved,
                 audit: AuditEvent(.userRenamed, by: .command, user: user.id),
@@ -49,6 +49,8 @@ extension UsersCommand {
                     UserOutput(user), "the user is called \(user.username.text) already", position,
                     in: store, options: options, wait: wait)
             case .renamed(let renamed, let position):
+                // What strangers did to either name is not this user's.
+                try await workshop.clearAttempts([user.username, username], of: user.id)
                 try await UsersCommand.report(
                     UserOutput(renamed), "\(user.username.text) is now \(renamed.username.text)",
                     position, in: store, options: options, wait: wait)
@@ -90,8 +92,11 @@ extension UsersCommand {
         }
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let workshop = try await options.openWorkshop()
+            let store = workshop.store
             let user = try await CommonOptions.user(name, in: store)
+            // Nothing of them stays; their devices are known only before.
+            try await workshop.clearAttempts([user.username], of: user.id)
             let outcome = try await store.deleteUser(
                 user.id, audit: AuditEvent(.userDeleted, by: .command, user: user.id),
                 at: SystemClock.now().wall)

@@ -96,6 +96,8 @@ struct PepperCommand: AsyncParsableCommand {
 
         private struct Result: Encodable {
             let pepper: String
+            /// False when the rotation before had not been finished.
+            let new: Bool
             let layered: Int
             let already: Int
             let changed_meanwhile: Int
@@ -105,7 +107,8 @@ struct PepperCommand: AsyncParsableCommand {
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
-            if try await !isUnfinished(workshop) {
+            let isNew = try await !isUnfinished(workshop)
+            if isNew {
                 _ = try await workshop.changeKeyring { ring in
                     let next = try ring.addingDataKey(
                         .pepper, at: workshop.now(), entropy: .system)
@@ -123,10 +126,13 @@ struct PepperCommand: AsyncParsableCommand {
                 _ = try await workshop.activateWithoutServers()
                 try await Task.sleep(for: .milliseconds(NodeWait.pollMilliseconds))
             }
-            try await layer(workshop)
+            // Nor hash a password under the one before once its row has been passed.
+            let version = try await workshop.keyring().version
+            _ = try await NodeWait(store: workshop.store).until { $0.keyringVersion >= version }
+            try await layer(workshop, isNew: isNew)
         }
 
-        /// Whether the newest pepper is still to be activated, or laid over some hash.
+        /// Whether the newest pepper is still to be activated, or laid over some hash that has an older one.
         private func isUnfinished(_ workshop: Workshop) async throws -> Bool {
             let ring = try await workshop.keyring()
             if ring.pendingDataKeys.contains(where: { $0.purpose == .pepper }) { return true }
@@ -135,14 +141,14 @@ struct PepperCommand: AsyncParsableCommand {
                 isUnfinished =
                     isUnfinished
                     || hashes.contains {
-                        $0.hash.layers.last != ring.peppers.current
+                        !$0.hash.layers.isEmpty && $0.hash.layers.last != ring.peppers.current
                             && $0.hash.layers.count < PasswordHash.maximumLayers
                     }
             }
             return isUnfinished
         }
 
-        private func layer(_ workshop: Workshop) async throws {
+        private func layer(_ workshop: Workshop, isNew: Bool) async throws {
             let peppers = try await workshop.keyring().peppers
             guard let current = peppers.current else {
                 throw CommandFailure.environment("the keyring has no pepper")
@@ -169,12 +175,15 @@ struct PepperCommand: AsyncParsableCommand {
             if options.json {
                 return try Output.json(
                     Result(
-                        pepper: current.text, layered: layered, already: already,
+                        pepper: current.text, new: isNew, layered: layered, already: already,
                         changed_meanwhile: tried - layered, full: full, foreign: foreign))
             }
             print(
                 "pepper \(current.text) lies over \(layered + already) password hashes, \(layered) new"
             )
+            if !isNew {
+                print("no new pepper: the rotation before was finished; run it again for another")
+            }
             if tried > layered { print("changed meanwhile: \(tried - layered); run it again") }
             if full > 0 {
                 print("under \(PasswordHash.maximumLayers) peppers already, left alone: \(full)")

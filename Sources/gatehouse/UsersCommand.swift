@@ -55,6 +55,8 @@ struct UsersCommand: AsyncParsableCommand {
                 throw outcome == .skeletonsOutdated
                     ? UsersCommand.skeletonsOutdated : UsersCommand.taken(username)
             }
+            // What strangers did to the name before is not this user's.
+            try await workshop.clearAttempts([username], of: id)
             if options.json {
                 try Output.json(UserOutput(user))
             } else {
@@ -211,10 +213,9 @@ struct UsersCommand: AsyncParsableCommand {
         func run() async throws {
             let workshop = try await options.openWorkshop()
             let user = try await CommonOptions.user(name, in: workshop.store)
-            let key = try AttemptKey(user.username, key: try await workshop.lookUpKey())
-            try await workshop.store.clearAttempts(
-                key, audit: AuditEvent(.passwordAttemptsReset, by: .command, user: user.id),
-                at: workshop.now())
+            try await workshop.clearAttempts(
+                [user.username], of: user.id,
+                audit: AuditEvent(.passwordAttemptsReset, by: .command, user: user.id))
             if options.json { return try Output.json(UserOutput(user, failures: 0)) }
             print("\(user.username.text) can sign in again")
         }

@@ -205,9 +205,13 @@ final class FailingStore: Store {
     }
 
     func clearAttempts(
-        _ key: AttemptKey, audit: AuditEvent, at now: UnixTime
+        _ keys: [AttemptKey], audit: AuditEvent?, at now: UnixTime
     ) async throws(StoreError) {
-        try await store.clearAttempts(key, audit: audit, at: now)
+        try await store.clearAttempts(keys, audit: audit, at: now)
+    }
+
+    func devices(of user: UserID) async throws(StoreError) -> [DeviceID] {
+        try await store.devices(of: user)
     }
 
     func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount? {

@@ -134,10 +134,10 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
                 _ = throttle.charge(prefix("2001:\(network)::"), at: now)
             }
         }
-        spread(0..<AddressThrottle.maximumPrefixes, at: start)
-        #expect(throttle.count == AddressThrottle.maximumPrefixes)
+        spread(0..<AddressThrottle.maximumKeys, at: start)
+        #expect(throttle.count == AddressThrottle.maximumKeys)
         for index in 0..<100 { _ = throttle.charge(prefix("192.0.2.\(index)"), at: start) }
-        #expect(throttle.count == AddressThrottle.maximumPrefixes)
+        #expect(throttle.count == AddressThrottle.maximumKeys)
         _ = throttle.charge(prefix("198.51.100.1"), at: start.advanced(bySeconds: 61))
         #expect(throttle.count == 1)
     }
@@ -158,6 +158,11 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         #expect(floor.duration == .milliseconds(250))
         clock.advance(10 * FailureFloor.windowSeconds)
         #expect(floor.duration == .milliseconds(250), "what is known stays known")
+        floor.observe(.milliseconds(100), processor: .milliseconds(800))
+        clock.advance(10 * FailureFloor.windowSeconds)
+        floor.observe(.milliseconds(10))
+        clock.advance(10 * FailureFloor.windowSeconds)
+        #expect(floor.duration == .seconds(1), "what a hash costs is never forgotten")
         floor.observe(.seconds(60))
         #expect(floor.duration == FailureFloor.maximum)
     }
@@ -168,6 +173,9 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
     /// Python: `hashlib.pbkdf2_hmac('sha256', b'a fine day for sailing', bytes(range(16)), 1000)`,
     /// in base64 with `.` for `+`.
     private static let foreignOutput = "JqpGCfIdT6mFJ9B9Ni2vwaQA2yqx6RrNFwhogt13Doo"
+
+    /// crypt(3) of "0123456789", eight times.
+    private static let bcryptOutput = "m2G75IXDN/xsgbNa/hCiPSKyIHQd70S"
 
     private func with(
         addressFailures: Int = 0, clock: TestClock = TestClock(),
@@ -374,7 +382,110 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         }
     }
 
+    @Test func `a session that is not fresh clears nothing`() async throws {
+        let clock = TestClock()
+        try await with(clock: clock) { fixture in
+            _ = try await fixture.makeUser("ada")
+            var ada = Browser(fixture)
+            _ = await ada.signIn("ada")
+            for _ in 0..<3 { _ = await attempt(fixture, "ada", "a wrong guess") }
+            clock.advance(301)
+            #expect(await ada.send(.delete, "/v1/account/attempts").status == 403)
+            #expect(await ada.get("/v1/account/attempts").body.contains(#""failures":3"#))
+            clock.advance(-1)
+            #expect(await ada.send(.delete, "/v1/account/attempts").status == 204)
+        }
+    }
+
+    @Test func `clearing covers the owner's devices`() async throws {
+        try await with { fixture in
+            let user = try await fixture.makeUser("ada")
+            var own = Browser(fixture)
+            _ = await own.signIn("ada")
+            let device = try #require(try await fixture.store.devices(of: user.id).first)
+            for _ in 0..<5 {
+                #expect(await attempt(fixture, "ada", "wrong guess", device: device) == "refused")
+            }
+            #expect(await attempt(fixture, "ada", device: device) == "refused")
+            try await fixture.accounts.gate.clearAttempts(on: user.username, user: user.id)
+            #expect(await attempt(fixture, "ada", device: device) == "in")
+        }
+    }
+
+    @Test func `whoever leaves the queue is charged nothing, and his address is`() async throws {
+        let fixture = try await FrontFixture(threads: 1, addressFailures: 3)
+        _ = try await fixture.makeUser("ada")
+        // One that takes long keeps the thread.
+        let slow = try Argon2Parameters(memoryKiB: 65_536, iterations: 16, lanes: 1)
+        let dear = PasswordHash(
+            parameters: slow, salt: Array(repeating: 1, count: 16),
+            output: Array(repeating: 2, count: 32).span)
+        async let kept = fixture.hasher.verify(
+            try Password(Array(Self.password.utf8).span), against: dear)
+        try await Task.sleep(for: .milliseconds(50))
+        let task = Task { await attempt(fixture, "ada", "a wrong guess", address: "192.0.2.1") }
+        for _ in 0..<500 where fixture.hasher.queuedCount == 0 {
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        #expect(try await fixture.store.attempts(key(fixture, "ada"))?.failures == 1)
+        task.cancel()
+        #expect(await task.value == "failed")
+        #expect(try await fixture.store.attempts(key(fixture, "ada")) == nil)
+        _ = try await kept
+        for _ in 0..<2 {
+            #expect(await attempt(fixture, "nobody", address: "192.0.2.1") == "refused")
+        }
+        #expect(await attempt(fixture, "nobody", address: "192.0.2.1") == "slow 20")
+        await fixture.stop()
+    }
+
+    @Test func `a known device that comes all the time is a stranger`() async throws {
+        try await with(addressFailures: 1) { fixture in
+            _ = try await fixture.makeUser("ada")
+            let device = DeviceID(try Identifier.random(from: .system))
+            _ = await attempt(fixture, "nobody", address: "192.0.2.1")
+            for _ in 0..<30 {
+                #expect(
+                    await attempt(fixture, "ada", address: "192.0.2.1", device: device) == "in")
+            }
+            #expect(
+                await attempt(fixture, "ada", address: "192.0.2.1", device: device) == "slow 60")
+        }
+    }
+
+    @Test func `a name that is given out starts anew, whatever strangers did to it`() async throws {
+        try await with { fixture in
+            for _ in 0..<6 { #expect(await attempt(fixture, "ada", "a guess or two") == "refused") }
+            _ = try await fixture.makeUser("ada")
+            #expect(await attempt(fixture, "ada") == "in")
+        }
+    }
+
+    @Test func `registering counts for the address too, whatever comes of it`() async throws {
+        try await with(addressFailures: 2) { fixture in
+            var program = Browser(fixture)
+            let body = #"{"username":"ada","password":"\#(Self.password)"}"#
+            #expect(await program.json("/v1/register", body).status == 201)
+            #expect(await program.json("/v1/register", body).status == 409)
+            let answer = await program.json("/v1/register", body)
+            #expect(answer.status == 429 && answer.header("retry-after") == "30")
+        }
+    }
+
     // MARK: Hashes
+
+    @Test func `what bcrypt did not read does not become the password`() async throws {
+        try await with { fixture in
+            let typed = String(repeating: "0123456789", count: 8)
+            let text = "$2b$04$abcdefghijklmnopqrstuu" + Self.bcryptOutput
+            _ = try await fixture.addUser("bob", passwordHash: text)
+            #expect(await attempt(fixture, "bob", typed + "typo") == "in")
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(
+                try await fixture.store.user(named: username("bob"))?.passwordHash == text)
+            #expect(await attempt(fixture, "bob", typed) == "in")
+        }
+    }
 
     @Test func `an imported hash lets its user in, and becomes one of ours`() async throws {
         try await with { fixture in

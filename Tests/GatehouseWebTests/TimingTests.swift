@@ -100,7 +100,7 @@ private enum Refusal: String, CaseIterable {
                     }
                 } else if kind != .exhausted {
                     try await fixture.store.clearAttempts(
-                        try key(kind), audit: AuditEvent(.passwordAttemptsReset, by: .command),
+                        [try key(kind)], audit: AuditEvent(.passwordAttemptsReset, by: .command),
                         at: time(noon))
                 }
                 let password = kind == .disabled ? right : Array("not the password".utf8)
