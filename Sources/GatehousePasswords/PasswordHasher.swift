@@ -85,13 +85,16 @@ package final class PasswordHasher: Sendable {
     /// How many callers wait for a thread.
     package var queuedCount: Int { state.withLock { $0.line.count } }
 
-    /// Whether one more caller of `priority` would be refused now: who asks first, before writing anything,
-    /// can refuse a flood cheaply.
-    package func isFull(for priority: HashPriority) -> Bool {
+    /// Whether a caller of `priority` is to be refused now, which is counted: who asks first, before writing
+    /// anything, refuses a flood cheaply.
+    package func refuses(_ priority: HashPriority) -> Bool {
         state.withLock { state in
-            state.running >= state.maximumRunning
+            let isFull =
+                state.running >= state.maximumRunning
                 && (state.line.isFull(for: priority)
                     || state.isTooLong(for: priority, within: Double(deadlineNanoseconds)))
+            if isFull { state.counts.refusedFull += 1 }
+            return isFull
         }
     }
 

@@ -89,7 +89,7 @@ package struct PasswordGate: Sendable {
         // own, which neither strangers nor neighbours use up; one that comes all the time is a stranger.
         let isKnown = device.map { devices.charge($0, at: clock().boot) == nil } ?? false
         let priority: HashPriority = isKnown ? .known : .stranger
-        guard !hasher.isFull(for: priority) else { throw PasswordHasherError.busy }
+        guard !hasher.refuses(priority) else { throw PasswordHasherError.busy }
         if !isKnown, let seconds = addresses.charge(attempt.address, at: clock().boot) {
             logger.notice(
                 "address must wait", metadata: ["event": "excess_rate_limit_exceeded"])
