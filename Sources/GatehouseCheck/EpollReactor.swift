@@ -54,8 +54,8 @@ import Glibc
     private static let eventsAtOnce = 256
     /// Connections taken from a listener, and alarms looked at, before others have their turn: each takes
     /// as long as several checks, and a thousand slow clients come and go in a second.
-    private static let acceptsAtOnce = 8
-    private static let alarmsAtOnce = 8
+    private static let acceptsAtOnce = 2
+    private static let alarmsAtOnce = 2
 
     private typealias Alarm = (descriptor: Int32, serial: UInt64)
 
