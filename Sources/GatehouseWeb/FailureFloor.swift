@@ -11,6 +11,9 @@ import Synchronization
 final class FailureFloor: Sendable {
     /// What the slowest hash is multiplied with: the rest of a refused sign-in is a few milliseconds.
     static let factor = 1.25
+    /// Up to so much of the floor is added at random: a timer is late by more after a long sleep than after a
+    /// short one, and a tenth of a millisecond drowns in this.
+    static let jitter = 0.04
     /// A hash that took longer, on a machine that was busy with something else, doesn't count in full.
     /// Above the dearest foreign hash that is accepted.
     static let maximum = Duration.seconds(4)
@@ -30,7 +33,10 @@ final class FailureFloor: Sendable {
 
     init(clock: @escaping @Sendable () -> Instant) { self.clock = clock }
 
-    /// From a request's start to its refusal.
+    /// From a request's start to its refusal, this time.
+    var drawn: Duration { duration * (1 + Double.random(in: 0...Self.jitter)) }
+
+    /// The least of them.
     var duration: Duration {
         state.withLock { state in
             advance(&state)
@@ -86,12 +92,17 @@ final class FailureFloor: Sendable {
     }
 }
 
-/// When a try got its hashing thread.
+/// How long a try waited for a hashing thread.
 final class HashingTurn: Sendable {
-    private let start = Mutex(ContinuousClock.now)
+    private let times = Mutex((asked: ContinuousClock.now, began: ContinuousClock.now))
 
-    /// When the turn was made, until it begins.
-    var began: ContinuousClock.Instant { start.withLock { $0 } }
+    /// Zero before it began.
+    var wait: Duration { times.withLock { max(.zero, $0.asked.duration(to: $0.began)) } }
 
-    func begin(at now: ContinuousClock.Instant) { start.withLock { $0 = now } }
+    func ask() {
+        let now = ContinuousClock.now
+        times.withLock { $0 = (now, now) }
+    }
+
+    func begin(at now: ContinuousClock.Instant) { times.withLock { $0.began = now } }
 }

@@ -79,6 +79,7 @@ package struct PasswordGate: Sendable {
         guard let username = try? Username(utf8: attempt.username.span),
             let password = try? Password(attempt.password.span)
         else { return .refused }
+        let start = ContinuousClock.now
         let user = try await store.user(named: username)
         let device = await attempt.device(user?.id)
         // After the user: a row that was read names no pepper that this node has not loaded.
@@ -102,9 +103,9 @@ package struct PasswordGate: Sendable {
             if !isKnown { addresses.refund(attempt.address, at: clock().boot) }
             return outcome
         }
-        // From its turn at the hashing threads, so that waiting for it says nothing. The client may have
-        // gone; then nobody measures.
-        let end = turn.began.advanced(by: floor.duration)
+        // Whatever was done in that time; waiting for a thread comes on top, for all alike. The client may
+        // have gone; then nobody measures.
+        let end = start.advanced(by: floor.drawn + turn.wait)
         try? await ContinuousClock().sleep(until: end)
         return .refused
     }
@@ -120,6 +121,7 @@ package struct PasswordGate: Sendable {
                 "sign-in must wait",
                 metadata: ["event": "authn_login_lock", "user": "\(user?.id.text ?? "unknown")"])
             // It waits for a thread like the others, and does nothing there.
+            turn.ask()
             _ = try await hasher.verify(
                 password, against: floor.observed(NoHash(), turn), priority: priority)
             return .refused
@@ -153,6 +155,7 @@ package struct PasswordGate: Sendable {
         _ password: consuming Password, of user: User?, ring: Keyring, _ priority: HashPriority,
         _ turn: HashingTurn
     ) async throws -> Bool {
+        turn.ask()
         guard let user, let text = user.passwordHash else {
             _ = try await hasher.verify(
                 password, against: floor.observed(decoy, turn), priority: priority)

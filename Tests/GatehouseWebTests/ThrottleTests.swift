@@ -165,6 +165,10 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         #expect(floor.duration == .seconds(1), "what a hash costs is never forgotten")
         floor.observe(.seconds(60))
         #expect(floor.duration == FailureFloor.maximum)
+        let drawn = (0..<100).map { _ in floor.drawn }
+        #expect(
+            drawn.allSatisfy { (FailureFloor.maximum...FailureFloor.maximum * 1.04).contains($0) })
+        #expect(Set(drawn).count > 50)
     }
 }
 
