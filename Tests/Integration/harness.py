@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 
 from wire import Wire, eventually
 
@@ -36,6 +37,18 @@ FRONT = {"public.base_path": "/auth", "public.tls": "false",
          "public.trusted_proxies": ["127.0.0.1"],
          # All tests come from one address, and fail often.
          "throttle.address_failures": 0}
+
+
+def peak_memory(process):
+    """KiB that a process took at most, once it has ended; what it prints must fit in a pipe."""
+    peak = 0
+    while process.poll() is None:
+        # Not wait4: it counts what the parent had when it forked.
+        for text in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if text.startswith("VmHWM:"):
+                peak = int(text.split()[1])
+        time.sleep(0.002)
+    return peak
 
 
 def seeded(test, part=""):

@@ -4,7 +4,6 @@
 import collections
 import json
 import os
-import pathlib
 import pty
 import signal
 import sqlite3
@@ -12,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BINARY, ROOT, SOAK, Gatehouse, after, scratch, seeded
+from harness import BINARY, ROOT, SOAK, Gatehouse, after, peak_memory, scratch, seeded
 from visitor import call
 from wire import eventually
 
@@ -37,18 +36,6 @@ def vectors():
 
 def line(name, password_hash=HASH, **more):
     return json.dumps({"username": name, "password_hash": password_hash, **more})
-
-
-def peak_memory(process):
-    """KiB that a process took at most, once it has ended; what it prints must fit in a pipe."""
-    peak = 0
-    while process.poll() is None:
-        # Not wait4: it counts what the parent had when it forked.
-        for text in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines():
-            if text.startswith("VmHWM:"):
-                peak = int(text.split()[1])
-        time.sleep(0.002)
-    return peak
 
 
 class ImportTest(unittest.TestCase):
