@@ -73,7 +73,8 @@ fuzz-smoke: fuzz-programs ## the same for seconds, from the same seed every time
 bench: bench-release ## a short version of every benchmark
 	$(BENCH) token --rounds 9 --save $(RESULTS)/token.json
 	$(BENCH) check --transport tls --mix blend --duration 2 --save $(RESULTS)/check-tls.json
-	$(BENCH) check --slow-clients --pairs 1 --duration 2 --save $(RESULTS)/check-slow.json
+	$(BENCH) check --slow-clients --pairs 1 --duration 2 --warmup 7 --rate 20000 \
+	    --save $(RESULTS)/check-slow.json
 	$(BENCH) revocation --entries 100000 1000000 --pairs 3 --duration 1 --warmup 0.3 --delays 20 \
 	    --save $(RESULTS)/revocation.json
 	$(BENCH) peers --pairs 3 --duration 1 --warmup 0.3 --save $(RESULTS)/peers.json
@@ -84,7 +85,8 @@ bench: bench-release ## a short version of every benchmark
 bench-full: bench-release ## every benchmark at full length, half an hour
 	$(BENCH) token --save $(RESULTS)/token.json
 	$(BENCH) check --transport tls --mix blend --retries 5 --save $(RESULTS)/check-tls.json
-	$(BENCH) check --slow-clients --pairs 9 --retries 5 --save $(RESULTS)/check-slow.json
+	$(BENCH) check --slow-clients --pairs 9 --warmup 7 --rate 20000 --retries 5 \
+	    --save $(RESULTS)/check-slow.json
 	$(BENCH) check --transport unix --idle-connections 10000 --pairs 9 --retries 5 \
 	    --save $(RESULTS)/check-idle.json
 	$(BENCH) revocation --pairs 9 --retries 5 --save $(RESULTS)/revocation.json
