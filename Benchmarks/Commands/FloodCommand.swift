@@ -82,7 +82,7 @@ struct FloodCommand: ParsableCommand {
         }
         figures.idle.append(try idle(checks, runner))
         report.flood = figures
-        if !figures.checks.wasUrgent {
+        if figures.checks.wasUrgent != true {
             report.leftOut.append(
                 "a fixed priority for the loads (takes root): hashing threads delay them, and so do "
                     + "the latencies here")

@@ -44,7 +44,7 @@ final class LoadLoop {
             throw BenchmarkFailure("cannot run on core \(core)")
         }
         self.plan = plan
-        result.wasUrgent = plan.isUrgent && !plan.spins && bench_become_urgent() == 0
+        if plan.isUrgent { result.wasUrgent = !plan.spins && bench_become_urgent() == 0 }
         let requests =
             plan.asksToSignIn
             ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))

@@ -63,8 +63,9 @@ struct LoadResult: Codable {
     var latency: Latency?
     /// Of sign-ins that were answered 503; ``latency`` is then of the others.
     var refusals: Latency?
-    /// Whether it was allowed to be urgent, as it should have been.
-    var wasUrgent = false
+    /// Whether it was allowed to be urgent, as it should have been; nil where it should not, and in reports
+    /// of before.
+    var wasUrgent: Bool?
     /// Whether the load never slept.
     var spun = false
     /// The longest that a load which never sleeps did not get to look at its connections: latencies of
