@@ -9,7 +9,8 @@ import Glibc
 /// memory after each hash; it is never written to a core dump.
 ///
 /// `@unchecked Sendable`: the address never changes, and who works there is decided by
-/// ``MemoryBudget``, which lends an arena to one thread at a time.
+/// ``MemoryBudget``, which lends an arena to one thread at a time. A lock could not say more: libargon2
+/// holds the bare address for as long as a hash takes.
 @safe package final class Arena: @unchecked Sendable {
     package let memoryKiB: Int
     fileprivate let bytes: UnsafeMutableRawBufferPointer
@@ -40,7 +41,7 @@ import Glibc
 /// A part of the memory budget, lent for one hash; Argon2 takes its memory from it.
 ///
 /// `@unchecked Sendable`: made under the hasher's lock, then used by one thread until it is given
-/// back.
+/// back under that lock, which orders the two.
 package final class MemoryLoan: @unchecked Sendable {
     package let memoryKiB: Int
     /// A kept arena of this size, or the one that the hash has made.

@@ -20,7 +20,7 @@ extension FrontDoor {
     func attempt(
         _ username: [UInt8], _ password: [UInt8], _ request: FrontRequest
     ) -> PasswordGate.Try {
-        let cookies = request.cookies.values(settings.cookies.device)
+        let cookies = deviceCookies(request)
         return PasswordGate.Try(
             username: username, password: password, address: request.address
         ) { [devices] user in await devices.known(cookies, user: user) }

@@ -44,7 +44,6 @@ package struct PasswordGate: Sendable {
     /// Tries of known devices, right ones too: many more than a person makes.
     private let devices = Throttle<DeviceID>(perMinute: 30)
     private let floor: FailureFloor
-    private let entropy: Entropy
     private let clock: @Sendable () -> Instant
     private let logger = Logger(label: "gatehouse.passwords")
     /// Verified when there is no hash to verify, so that an unknown user costs what a known one does.
@@ -59,7 +58,6 @@ package struct PasswordGate: Sendable {
         self.node = node
         self.hasher = hasher
         self.addresses = addresses
-        self.entropy = entropy
         self.clock = clock
         floor = FailureFloor(clock: clock)
         let random = try entropy.bytes(32).map { hexDigit($0) }
