@@ -111,6 +111,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
+            // Templates, texts and descriptions, as bytes of the program.
+            resources: [.embedInCode("Resources")],
             swiftSettings: settings),
         .executableTarget(
             name: "gatehouse",

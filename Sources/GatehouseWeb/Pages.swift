@@ -5,7 +5,9 @@ import Mustache
 
 /// What a page shows. Text is escaped by the template.
 struct Page {
-    enum Kind: String, CaseIterable { case login, register, account, logout, recover, message }
+    enum Kind: String, CaseIterable {
+        case login, register, account, logout, recover, confirm, password, warnings, message
+    }
 
     var kind: Kind
     var title: String
@@ -21,6 +23,12 @@ struct Page {
     var device = DeviceSection()
     /// Failed sign-ins in a row, on the account page.
     var failures = 0
+    /// Whether the box "remember me" is ticked, on the sign-in page.
+    var isRemembered = false
+    /// Where the user is signed in, on the account page.
+    var signIns: [SignInRow] = []
+    /// What happened to sign-ins of the user's, on the page of warnings.
+    var warnings: [WarningRow] = []
     /// The site's host.
     var site = ""
 }
@@ -33,6 +41,31 @@ struct DeviceSection {
     /// What was typed for another one.
     var newKey = ""
     var newValue = ""
+}
+
+/// One sign-in of the user's, as the account page lists it.
+struct SignInRow {
+    /// The session's 32 hex digits.
+    var session: String
+    /// Whether it is the one that the page is shown in.
+    var isCurrent: Bool
+    /// Whether the browser is remembered.
+    var isRemembered: Bool
+    /// "Firefox on Linux"; empty when it is not known.
+    var browser: String
+    /// The network that it was from; empty when it is not known.
+    var place: String
+    var created: UnixTime
+    var lastUsed: UnixTime
+}
+
+/// A remember cookie of the user's was used by two parties, and what came of it has ended.
+struct WarningRow {
+    var time: UnixTime
+    /// Of the sign-in that ended.
+    var browser: String
+    /// Where the old copy was presented from.
+    var place: String
 }
 
 struct Pages: Sendable {
@@ -200,30 +233,13 @@ struct Pages: Sendable {
         <button type="submit">Set the password</button>
         </form>
         """,
+        .confirm: "",
+        .password: "",
+        .warnings: "",
         .message: """
         <p><a href="{{base}}/login">Go to the sign-in page</a></p>
         """,
     ]
 
-    static let style = """
-        :root { color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif; }
-        body { margin: 0; display: grid; place-items: center; min-height: 100vh; }
-        main { width: min(22rem, calc(100% - 2rem)); padding: 2rem 0; }
-        h1 { font-size: 1.5rem; margin: 0 0 1rem; }
-        h2, h3 { font-size: 1.1rem; margin: 1.5rem 0 0.5rem; overflow-wrap: anywhere; }
-        label { overflow-wrap: anywhere; }
-        form { display: grid; gap: 0.5rem; }
-        label { font-weight: 600; }
-        input, button { font: inherit; padding: 0.6rem; border: 1px solid #767676; border-radius: 0.3rem; }
-        input { margin-bottom: 0.5rem; }
-        button { background: #0b57d0; border-color: #0b57d0; color: #fff; cursor: pointer; }
-        input:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid light-dark(#8a4b00, #f9ab00); outline-offset: 2px; }
-        .site { margin: 0; font-weight: 600; color: light-dark(#444, #bbb); }
-        form > p { margin: 0 0 0.5rem; }
-        .alert, .notice { padding: 0.6rem 0.8rem; border-left: 0.3rem solid; }
-        .alert { border-color: #c5221f; background: #c5221f1a; }
-        .notice { border-color: #188038; background: #1880381a; }
-        .hint { margin: 0 0 0.5rem; font-size: 0.9rem; }
-
-        """
+    static let style = String(decoding: PackageResources.style_css, as: UTF8.self)
 }

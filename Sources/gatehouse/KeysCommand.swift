@@ -112,6 +112,11 @@ struct KeysCommand: AsyncParsableCommand {
             _ = try await workshop.activateWithoutServers()
             ring = try await workshop.keyring()
         }
+        if wait {
+            // Active for everybody: each server has loaded the ring in which it is.
+            _ = try await NodeWait(store: workshop.store)
+                .until { $0.keyringVersion >= ring.version }
+        }
         let state = ring.key(key)?.state
         if options.json {
             try Output.json(

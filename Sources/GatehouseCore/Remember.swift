@@ -1,0 +1,163 @@
+// "Remember me": what the persistent cookie says, and the rule of its generations.
+
+/// One "remember me", from the sign-in that asked for it until it ends. Not a secret: only a sealed token
+/// brings anybody back.
+package struct SeriesID: Hashable, Sendable {
+    package let value: Identifier
+    package init(_ value: Identifier) { self.value = value }
+    /// 32 lower-case hex digits.
+    package var text: String { value.hex }
+}
+
+/// The content of a remember token. A value that exists has deadlines in order and a generation.
+///
+/// ```
+/// offset  size  field
+/// 0       1     layout version, 0x01
+/// 1       16    series id
+/// 17      4     generation, 1 or more
+/// 21      8     issued, Unix seconds
+/// 29      8     deadline of the series, Unix seconds; nothing follows
+/// ```
+/// All big endian.
+package struct RememberClaims: Sendable, Equatable {
+    package static let version: UInt8 = 1
+    static let byteCount = 37
+
+    package let series: SeriesID
+    package let generation: UInt32
+    package let issued: UnixTime
+    package let deadline: UnixTime
+
+    package init(series: SeriesID, generation: UInt32, issued: UnixTime, deadline: UnixTime) {
+        precondition(generation > 0 && issued <= deadline)
+        self.series = series
+        self.generation = generation
+        self.issued = issued
+        self.deadline = deadline
+    }
+
+    package func isGood(at now: UnixTime) -> Bool {
+        issued <= now.advanced(bySeconds: clockSkewSeconds) && now < deadline
+    }
+
+    package func encoded() -> [UInt8] {
+        [Self.version] + series.value.bytes + generation.bigEndianBytes
+            + UInt64(issued.seconds).bigEndianBytes + UInt64(deadline.seconds).bigEndianBytes
+    }
+
+    /// Reads the layout; nil for anything else. The bytes were sealed by us, and are still treated as a
+    /// stranger's (REQUIREMENTS CK-14).
+    package init?(_ bytes: Span<UInt8>) {
+        guard bytes.count == Self.byteCount, bytes[0] == Self.version,
+            let issued = UnixTime(bigEndianBytes: bytes, at: 21),
+            let deadline = UnixTime(bigEndianBytes: bytes, at: 29), issued <= deadline
+        else { return nil }
+        let series = Identifier(bytes, at: 1)
+        let generation = UInt32(bigEndianBytes: bytes, at: 17)
+        guard series != .zero, generation > 0 else { return nil }
+        self.init(
+            series: SeriesID(series), generation: generation, issued: issued, deadline: deadline)
+    }
+}
+
+/// How long a browser is remembered, in seconds.
+package struct RememberLimits: Sendable, Equatable {
+    /// From the sign-in, whatever happens (REQUIREMENTS REM-3).
+    package let absoluteSeconds: Int64
+    /// How long after a new generation the one before it still counts as the same: longer than a response
+    /// and its repetition take, short for a thief (DESIGN section 5).
+    package let graceSeconds: Int64
+
+    /// 400 days: the longest that browsers keep a cookie (RFC 6265bis section 5.5).
+    package static let maximumAbsoluteSeconds: Int64 = 400 * 86_400
+    package static let defaultAbsoluteSeconds: Int64 = 30 * 86_400
+    package static let defaultGraceSeconds: Int64 = 60
+
+    /// - Returns: nil unless 1 s <= grace <= absolute <= 400 days.
+    package init?(absoluteSeconds: Int64, graceSeconds: Int64) {
+        guard graceSeconds >= 1, graceSeconds <= absoluteSeconds,
+            absoluteSeconds <= Self.maximumAbsoluteSeconds
+        else { return nil }
+        self.absoluteSeconds = absoluteSeconds
+        self.graceSeconds = graceSeconds
+    }
+}
+
+/// What the store knows of the generations of a series.
+package struct RememberState: Sendable, Equatable {
+    /// The current one, 1 or more.
+    package var generation: UInt32
+    /// When it was made, by the store's clock.
+    package var made: UnixTime
+    /// Whether it, or the session that came with it, was ever presented: then its response arrived.
+    package var wasPresented: Bool
+
+    package init(generation: UInt32, made: UnixTime, wasPresented: Bool) {
+        self.generation = generation
+        self.made = made
+        self.wasPresented = wasPresented
+    }
+
+    /// What presenting a generation means.
+    package enum Outcome: Sendable, Equatable {
+        /// The next generation, and a new session in the place of the one before.
+        case advance(to: UInt32)
+        /// The current generation and its session once more.
+        case repeatCurrent
+        /// A response was lost for long, or somebody has an old copy that nobody used: the person signs in
+        /// again.
+        case endQuietly
+        /// Two parties have the cookie.
+        case theft
+        /// From a store that was restored to an earlier time: refused, nothing more.
+        case ahead
+    }
+
+    /// The rule of DESIGN section 5.
+    ///
+    /// - Parameter now: the store's clock.
+    package func outcome(
+        presenting presented: UInt32, graceSeconds: Int64, at now: UnixTime
+    ) -> Outcome {
+        guard presented <= generation else { return .ahead }
+        let isYoung = now < made.advanced(bySeconds: graceSeconds)
+        switch generation - presented {
+        case 0:
+            // The last generation that there can be goes on until the series ends.
+            return isYoung || generation == .max ? .repeatCurrent : .advance(to: generation + 1)
+        case 1: return isYoung ? .repeatCurrent : wasPresented ? .theft : .endQuietly
+        default: return .theft
+        }
+    }
+}
+
+/// A series as the store holds it.
+package struct RememberSeries: Sendable, Equatable {
+    package let id: SeriesID
+    package let user: UserID
+    /// A user's later epoch ends it.
+    package let epoch: UInt32
+    /// When the user signed in, and how.
+    package let authenticated: UnixTime
+    package let methods: AuthenticationMethods
+    package let deadline: UnixTime
+    package var state: RememberState
+    /// The session that came with the current generation, or what took its place.
+    package var session: SessionID
+
+    package init(
+        id: SeriesID, user: UserID, epoch: UInt32, authenticated: UnixTime,
+        methods: AuthenticationMethods, deadline: UnixTime, state: RememberState,
+        session: SessionID
+    ) {
+        self.id = id
+        self.user = user
+        self.epoch = epoch
+        self.authenticated = authenticated
+        self.methods = methods
+        self.deadline = deadline
+        self.state = state
+        self.session = session
+    }
+}
