@@ -46,10 +46,12 @@ package struct DeviceUse: Sendable {
     /// Nil leaves them as they are.
     package let preferences: Preferences?
     package let seal: DeviceSeal
+    /// The "remember me" of the browser: a theft of it ends the device too.
+    package let series: SeriesID?
 
     package init(
         id: DeviceID, isNew: Bool, user: UserID, epoch: UInt32, preferences: Preferences?,
-        seal: DeviceSeal
+        seal: DeviceSeal, series: SeriesID? = nil
     ) {
         self.id = id
         self.isNew = isNew
@@ -57,6 +59,7 @@ package struct DeviceUse: Sendable {
         self.epoch = epoch
         self.preferences = preferences
         self.seal = seal
+        self.series = series
     }
 }
 

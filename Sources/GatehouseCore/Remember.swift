@@ -160,4 +160,84 @@ package struct RememberSeries: Sendable, Equatable {
         self.state = state
         self.session = session
     }
+
+    /// What its token says when it is sealed at `now`, which is before the deadline.
+    package func claims(generation: UInt32, at now: UnixTime) -> RememberClaims {
+        RememberClaims(
+            series: id, generation: generation, issued: min(now, deadline), deadline: deadline)
+    }
+}
+
+/// A series, and what beside it decides about it.
+package struct RememberView: Sendable, Equatable {
+    package let series: RememberSeries
+    /// The session of the current generation; nil when it is no longer live.
+    package let session: SessionRecord?
+    package let username: Username
+    /// The store's clock: the latest time that any node has written, or now.
+    package let time: UnixTime
+
+    package init(
+        series: RememberSeries, session: SessionRecord?, username: Username, time: UnixTime
+    ) {
+        self.series = series
+        self.session = session
+        self.username = username
+        self.time = time
+    }
+}
+
+/// What becomes of a series when a generation of it was presented.
+package struct RememberPresentation: Sendable {
+    package enum Action: Sendable {
+        /// A new generation and the session that comes with it, sealed.
+        case advance(generation: UInt32, SessionRecord, SessionSeal, SessionLimit?)
+        /// The current generation and session, sealed again.
+        case repeatCurrent(SessionSeal)
+        case endQuietly
+        case theft
+        case ahead
+    }
+
+    /// As it was when the action was chosen.
+    package let expected: RememberView
+    package let presented: UInt32
+    package let action: Action
+    package let origin: SessionOrigin
+
+    package init(
+        expected: RememberView, presented: UInt32, action: Action, origin: SessionOrigin
+    ) {
+        self.expected = expected
+        self.presented = presented
+        self.action = action
+        self.origin = origin
+    }
+}
+
+package enum PresentSeriesOutcome: Sendable, Equatable {
+    /// With the feed position that tells the others what ended.
+    case done(position: UInt64)
+    /// The series is no longer what was read; read it again.
+    case changed
+    /// The ring has changed since the tokens were sealed; seal again.
+    case outdated
+    case limitReached
+}
+
+/// What a person is told at the next sign-in: two parties had the remember cookie of one of their browsers.
+package struct SignInWarning: Sendable, Equatable {
+    package let id: Int64
+    package let time: UnixTime
+    /// The browser as it was when it signed in.
+    package let browser: String?
+    /// Where the old copy was presented.
+    package let place: String?
+
+    package init(id: Int64, time: UnixTime, browser: String?, place: String?) {
+        self.id = id
+        self.time = time
+        self.browser = browser
+        self.place = place
+    }
 }

@@ -14,6 +14,7 @@ package actor Sealer {
         package let text: String
         package let key: KeyID
         package let keyringVersion: UInt64
+        package var seal: SessionSeal { SessionSeal(key: key, keyringVersion: keyringVersion) }
     }
 
     private let audience: Audience
@@ -67,6 +68,18 @@ package actor Sealer {
         try seal(
             session.claims(username: username, at: now.wall).encoded(), purpose: .session,
             transport: transport, at: now)
+    }
+
+    /// Seals a session's claims, with a remember token under the same key beside it.
+    package func seal(
+        _ claims: Claims, remember: RememberClaims?, transport: TokenTransport, at now: Instant
+    ) throws(Failure) -> (session: Sealed, remember: String?) {
+        let session = try seal(
+            claims.encoded(), purpose: .session, transport: transport, at: now)
+        let token = try remember.map { remember throws(Failure) in
+            try seal(remember.encoded(), purpose: .remember, transport: .cookie, at: now).text
+        }
+        return (session, token)
     }
 
     /// Seals other content than a session's.

@@ -63,11 +63,17 @@ package struct SessionRecord: Sendable, Equatable {
     package let level: AuthenticationLevel
     package let isRemembered: Bool
     package let revoked: UnixTime?
+    /// The "remember me" that it belongs to.
+    package let series: SeriesID?
+    /// To about a minute; nil before the first use that was written.
+    package let lastUsed: UnixTime?
+    package let origin: SessionOrigin
 
     package init(
         id: SessionID, user: UserID, epoch: UInt32, created: UnixTime, authenticated: UnixTime,
         idleDeadline: UnixTime, absoluteDeadline: UnixTime, methods: AuthenticationMethods,
-        level: AuthenticationLevel, isRemembered: Bool, revoked: UnixTime?
+        level: AuthenticationLevel, isRemembered: Bool, revoked: UnixTime?,
+        series: SeriesID? = nil, lastUsed: UnixTime? = nil, origin: SessionOrigin = .unknown
     ) {
         self.id = id
         self.user = user
@@ -80,6 +86,9 @@ package struct SessionRecord: Sendable, Equatable {
         self.level = level
         self.isRemembered = isRemembered
         self.revoked = revoked
+        self.series = series
+        self.lastUsed = lastUsed
+        self.origin = origin
     }
 }
 
@@ -162,6 +171,20 @@ package struct AuditEvent: Sendable, Equatable {
         case sessionRevoked = "session_revoked"
         case sessionsRevokedForUser = "sessions_revoked_for_user"
         case sessionsRevokedBefore = "sessions_revoked_before"
+        /// A session took its place: the password was given again.
+        case sessionSuperseded = "session_superseded"
+        /// It was the oldest of as many as a user may have.
+        case sessionEndedForLimit = "session_ended_for_limit"
+        case steppedUp = "stepped_up"
+        case passwordChanged = "password_changed"
+        case rememberCreated = "remember_created"
+        /// A session came from it.
+        case rememberUsed = "remember_used"
+        case rememberEnded = "remember_ended"
+        /// Two parties had its cookie.
+        case rememberStolen = "remember_stolen"
+        /// Its cookie is newer than the store.
+        case rememberAhead = "remember_ahead"
         case deviceForgotten = "device_forgotten"
         case keyAdded = "key_added"
         case keyActivated = "key_activated"
@@ -177,16 +200,21 @@ package struct AuditEvent: Sendable, Equatable {
     package let user: UserID?
     package let session: SessionID?
     package let key: KeyID?
+    package let series: SeriesID?
+    /// What else is evidence, as `name=value` pairs; at most 256 bytes.
+    package let detail: String?
 
     package init(
         _ kind: Kind, by actor: Actor, user: UserID? = nil, session: SessionID? = nil,
-        key: KeyID? = nil
+        key: KeyID? = nil, series: SeriesID? = nil, detail: String? = nil
     ) {
         self.kind = kind
         self.actor = actor
         self.user = user
         self.session = session
         self.key = key
+        self.series = series
+        self.detail = detail
     }
 }
 
@@ -326,27 +354,31 @@ package enum SetStateOutcome: Sendable, Equatable {
 package struct SessionCreation: Sendable {
     /// Of one user and one epoch.
     package let sessions: [SessionRecord]
-    /// The key that sealed their tokens, and the version of the ring it was taken from.
-    package let key: KeyID
-    package let keyringVersion: UInt64
+    /// What sealed their tokens.
+    package let seal: SessionSeal
     /// The password hash that was verified; nil when none was.
     package let passwordHash: String?
-    /// Sessions that the browser presented, which end in the same transaction.
-    package let ending: [SessionID]
+    /// What the browser presented, which ends in the same transaction.
+    package let ending: PresentedIDs
     /// The counter that the right password clears.
     package let clearing: AttemptKey?
+    /// A "remember me" that begins with them.
+    package var series: RememberSeries?
+    /// The live session whose place they take; its series goes on.
+    package var superseding: SessionID?
+    /// Nil where operators issue as many as they like.
+    package var limit: SessionLimit?
 
     package init(
-        sessions: [SessionRecord], key: KeyID, keyringVersion: UInt64, passwordHash: String? = nil,
-        ending: [SessionID] = [], clearing: AttemptKey? = nil
+        sessions: [SessionRecord], seal: SessionSeal, passwordHash: String? = nil,
+        ending: PresentedIDs = PresentedIDs(), clearing: AttemptKey? = nil
     ) {
         precondition(
             sessions.allSatisfy {
                 $0.user == sessions.first?.user && $0.epoch == sessions.first?.epoch
             })
         self.sessions = sessions
-        self.key = key
-        self.keyringVersion = keyringVersion
+        self.seal = seal
         self.passwordHash = passwordHash
         self.ending = ending
         self.clearing = clearing
@@ -357,11 +389,13 @@ package enum CreateSessionsOutcome: Sendable, Equatable {
     /// With the feed position that tells the others what ended.
     case created(position: UInt64)
     /// The user is gone, disabled, or has another epoch or password hash than the one that was
-    /// read.
+    /// read; or the session that is to be superseded has ended.
     case userChanged
     /// The ring has changed since the tokens were sealed, or a revocation by time is later than
     /// the sessions' `authenticated`; seal again.
     case outdated
+    /// The user has as many sessions as one may have, and none is to end for another.
+    case limitReached
 }
 
 package enum RevocationOutcome: Sendable, Equatable {
@@ -544,10 +578,9 @@ package protocol Store: Sendable {
     func revokeSession(
         _ id: SessionID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome
-    /// Ends those of `ids` that there are and that have not ended.
+    /// Ends what a browser presented, as far as there is any that has not ended.
     func revokeSessions(
-        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
-        at now: UnixTime
+        _ ids: PresentedIDs, audit kind: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome
     /// Raises the user's epoch.
     func revokeSessions(
@@ -559,6 +592,46 @@ package protocol Store: Sendable {
     ) async throws(StoreError) -> RevocationOutcome
     /// The time of the latest such revocation; zero when there was none.
     func authenticatedFloor() async throws(StoreError) -> UnixTime
+
+    /// Seals a live session again: moves its idle deadline and notes the use, unless it has ended.
+    func renewSession(
+        _ renewal: SessionRenewal, at now: UnixTime
+    ) async throws(StoreError) -> RenewSessionOutcome
+    /// Where the user is signed in, what was used last first: live sessions, and series that can bring a
+    /// browser back.
+    func signIns(of user: UserID, at now: UnixTime) async throws(StoreError) -> [SignIn]
+    /// Ends one of the user's sign-ins by its session, with its series and what came of it.
+    func endSignIn(
+        _ session: SessionID, of user: UserID, audit kind: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome
+    /// Ends every sign-in of the user but the one that `session` belongs to.
+    func endSignIns(
+        of user: UserID, except session: SessionID, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome
+    /// Sets a password in the place of the one that was verified, ends every session, series and device
+    /// of the user, uses up links, clears failures, and begins a session in the place of the one that asked.
+    func changePassword(
+        _ change: PasswordChange, at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome
+
+    // MARK: Remember me
+
+    /// The series with all that decides what presenting it means; nil when it has ended or never was.
+    func remembered(_ id: SeriesID, at now: UnixTime) async throws(StoreError) -> RememberView?
+    /// Does what the rule says of a presented generation, if the series is still as it was read.
+    func presentSeries(
+        _ presentation: RememberPresentation, at now: UnixTime
+    ) async throws(StoreError) -> PresentSeriesOutcome
+    /// Ends a series and spares the session that came of it: the browser is no longer remembered.
+    func forgetSeries(
+        _ ids: [SeriesID], of user: UserID, at now: UnixTime
+    ) async throws(StoreError)
+    /// What happened to the user's sign-ins that they have not been told.
+    func warnings(of user: UserID) async throws(StoreError) -> [SignInWarning]
+    /// They were told of all up to `last`.
+    func dismissWarnings(
+        of user: UserID, upTo last: Int64, at now: UnixTime
+    ) async throws(StoreError)
 
     // MARK: Devices
 

@@ -94,7 +94,24 @@ extension Row {
             authenticated: try time("authenticated"), idleDeadline: try time("idle_deadline"),
             absoluteDeadline: try time("absolute_deadline"),
             methods: AuthenticationMethods(rawValue: try number("methods")), level: level,
-            isRemembered: try integer("remembered") != 0, revoked: try optionalTime("revoked"))
+            isRemembered: try integer("remembered") != 0, revoked: try optionalTime("revoked"),
+            series: try optionalIdentifier("series_id").map { SeriesID($0) },
+            lastUsed: try optionalTime("last_used"),
+            origin: SessionOrigin(
+                browser: try optionalText("browser"), place: try optionalText("place")))
+    }
+
+    /// - Parameter sessionWasUsed: whether the session of the current generation was ever presented.
+    func series(sessionWasUsed: Bool) throws(StoreError) -> RememberSeries {
+        RememberSeries(
+            id: SeriesID(try identifier("id")), user: UserID(try identifier("user_id")),
+            epoch: try number("epoch"), authenticated: try time("authenticated"),
+            methods: AuthenticationMethods(rawValue: try number("methods")),
+            deadline: try time("deadline"),
+            state: RememberState(
+                generation: try number("generation"), made: try time("made"),
+                wasPresented: try integer("presented") != 0 || sessionWasUsed),
+            session: SessionID(try identifier("session_id")))
     }
 
     func node() throws(StoreError) -> NodeRecord {
@@ -150,7 +167,9 @@ extension Row {
             sequence: try number("sequence"), time: try time("time"),
             event: AuditEvent(
                 kind, by: actor, user: try optionalIdentifier("user_id").map(UserID.init),
-                session: try optionalIdentifier("session_id").map(SessionID.init), key: key))
+                session: try optionalIdentifier("session_id").map(SessionID.init), key: key,
+                series: try optionalIdentifier("series_id").map(SeriesID.init),
+                detail: try optionalText("detail")))
     }
 }
 

@@ -67,6 +67,11 @@ extension SQLiteStore {
             if let preferences = use.preferences {
                 try Self.replacePreferences(of: use.id, with: preferences, db)
             }
+            if let series = use.series {
+                try db.execute(
+                    sql: "UPDATE series SET device_id = ? WHERE id = ? AND user_id = ?",
+                    arguments: [use.id.value.data, series.value.data, use.user.value.data])
+            }
             try Self.noteSeals(1, by: use.seal.key, until: use.seal.deadline, db)
             return .done
         }

@@ -180,7 +180,7 @@ package final class SQLiteStore: Store {
     }
 
     /// Appends a feed row; its number comes from the head row, so that order is commit order.
-    private static func appendFeed(
+    static func appendFeed(
         _ db: Database, kind: FeedKind, subject: Identifier?, value: Int64, deadline: UnixTime,
         at now: UnixTime
     ) throws -> UInt64 {
@@ -414,6 +414,8 @@ package final class SQLiteStore: Store {
             try Self.useUpLinks(of: id, db, at: now)
             try Self.endDevices(of: id, db)
             try db.execute(
+                sql: "DELETE FROM warnings WHERE user_id = ?", arguments: [id.value.data])
+            try db.execute(
                 sql: "UPDATE users SET state = 'disabled', password_hash = NULL WHERE id = ?",
                 arguments: [id.value.data])
             try db.execute(
@@ -549,7 +551,7 @@ package final class SQLiteStore: Store {
     }
 
     /// Every recovery link of a user: an older one may be in other hands.
-    private static func useUpLinks(of user: UserID, _ db: Database, at now: UnixTime) throws {
+    static func useUpLinks(of user: UserID, _ db: Database, at now: UnixTime) throws {
         try db.execute(
             sql: "UPDATE links SET used = ? WHERE user_id = ? AND used IS NULL",
             arguments: [now.seconds, user.value.data])
@@ -629,22 +631,23 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func sequence(_ db: Database) throws -> UInt64 {
+    static func sequence(_ db: Database) throws -> UInt64 {
         guard let row = try Row.fetchOne(db, sql: "SELECT sequence FROM head") else {
             throw StoreError.damaged("head")
         }
         return try row.number("sequence")
     }
 
-    /// Makes every session of the user dead: a higher epoch, and a feed row that says so until the
-    /// last of them would have expired.
-    private static func raiseEpoch(
+    /// Makes every session and series of the user dead: a higher epoch, and a feed row that says so until
+    /// the last session would have expired.
+    static func raiseEpoch(
         of user: User, _ db: Database, at now: UnixTime
     ) throws -> UInt64 {
         guard user.epoch < UInt32.max else { throw StoreError.damaged("epoch") }
         try db.execute(
             sql: "UPDATE users SET epoch = epoch + 1 WHERE id = ?",
             arguments: [user.id.value.data])
+        try db.execute(sql: "DELETE FROM series WHERE user_id = ?", arguments: [user.id.value.data])
         let row = try Row.fetchOne(
             db,
             sql: """
@@ -657,238 +660,19 @@ package final class SQLiteStore: Store {
             deadline: max(deadline, now), at: now)
     }
 
-    // MARK: Sessions
-
-    package func createSessions(
-        _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
-    ) async throws(StoreError) -> CreateSessionsOutcome {
-        let sessions = creation.sessions
-        return try await write(at: now) { db in
-            if let first = sessions.first {
-                guard let user = try Self.user(first.user, db), user.state == .enabled,
-                    user.epoch == first.epoch,
-                    creation.passwordHash == nil || creation.passwordHash == user.passwordHash
-                else { return .userChanged }
-            }
-            let row = try Row.fetchOne(
-                db,
-                sql: """
-                    SELECT authenticated_floor,
-                        coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
-                    FROM head
-                    """)
-            guard let row else { throw StoreError.damaged("head") }
-            let floor = try row.time("authenticated_floor")
-            let version: UInt64 = try row.number("keyring_version")
-            guard version == creation.keyringVersion,
-                sessions.allSatisfy({ $0.authenticated >= floor })
-            else { return .outdated }
-            for session in sessions { try Self.insert(session, db) }
-            let deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
-            try Self.noteSeals(sessions.count, by: creation.key, until: deadline, db)
-            for event in audit { try Self.append(event, to: db, at: now) }
-            if let key = creation.clearing { try Self.clearAttempts(key, db) }
-            _ = try Self.end(
-                creation.ending, audit: .sessionRevoked, by: .server, db, at: now)
-            return .created(position: try Self.sequence(db))
-        }
-    }
-
-    /// The key is kept until the last deadline of what it sealed.
-    static func noteSeals(
-        _ count: Int, by key: KeyID, until deadline: UnixTime, _ db: Database
-    ) throws {
-        try db.execute(
-            sql: """
-                INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
-                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
-                    last_deadline = max(last_deadline, excluded.last_deadline)
-                """,
-            arguments: [Int64(key.rawValue), count, deadline.seconds])
-    }
-
-    private static func insert(_ session: SessionRecord, _ db: Database) throws {
-        try db.execute(
-            sql: """
-                INSERT INTO sessions (id, user_id, epoch, created, authenticated, idle_deadline,
-                    absolute_deadline, methods, level, remembered, revoked)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-            arguments: [
-                session.id.value.data, session.user.value.data, Int64(session.epoch),
-                session.created.seconds, session.authenticated.seconds,
-                session.idleDeadline.seconds, session.absoluteDeadline.seconds,
-                Int64(session.methods.rawValue), Int64(session.level.rawValue),
-                session.isRemembered ? 1 : 0, session.revoked?.seconds,
-            ])
-    }
-
-    package func sessions(
-        of user: UserID, limit: Int
-    ) async throws(StoreError) -> [SessionRecord] {
-        try await read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT * FROM sessions WHERE user_id = ? ORDER BY created DESC, id LIMIT ?
-                    """,
-                arguments: [user.value.data, limit]
-            ).map { try $0.session() }
-        }
-    }
-
-    package func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
-        try await read { db in try Self.session(id, db) }
-    }
-
-    private static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
-        ).map { try $0.session() }
-    }
-
-    package func revokeSession(
-        _ id: SessionID, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            guard try Self.session(id, db) != nil else { return .notFound }
-            let ended = try Self.end([id], audit: audit.kind, by: audit.actor, db, at: now)
-            return .revoked(position: try Self.sequence(db), sessions: ended)
-        }
-    }
-
-    package func noteActivity(
-        _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
-    ) async throws(StoreError) {
-        try await write(at: now) { db in
-            // Conditional: a late note never brings back a session that has ended.
-            let update = try db.cachedStatement(
-                sql: """
-                    UPDATE sessions SET idle_deadline = min(:deadline, absolute_deadline)
-                    WHERE id = :id AND revoked IS NULL
-                        AND idle_deadline < min(:deadline - :step, absolute_deadline)
-                    """)
-            for (session, used) in uses {
-                try update.execute(arguments: [
-                    "id": session.value.data,
-                    "deadline": used.advanced(bySeconds: idleSeconds).seconds,
-                    "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
-                ])
-            }
-        }
-    }
-
-    package func revokeSessions(
-        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
-        at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            let ended = try Self.end(ids, audit: kind, by: actor, db, at: now)
-            return .revoked(position: try Self.sequence(db), sessions: ended)
-        }
-    }
-
-    /// Ends each of `ids` that there is and that has not ended; says how many those were.
-    private static func end(
-        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
-        _ db: Database, at now: UnixTime
-    ) throws -> Int {
-        var ended = 0
-        for id in ids {
-            guard let session = try session(id, db), session.revoked == nil else { continue }
-            // Conditional: ends it once, and can never bring it back (REQUIREMENTS CK-17).
-            try db.execute(
-                sql: "UPDATE sessions SET revoked = ? WHERE id = ? AND revoked IS NULL",
-                arguments: [now.seconds, id.value.data])
-            try append(
-                AuditEvent(kind, by: actor, user: session.user, session: id), to: db, at: now)
-            _ = try appendFeed(
-                db, kind: .session, subject: id.value, value: 0,
-                deadline: session.absoluteDeadline, at: now)
-            ended += 1
-        }
-        return ended
-    }
-
-    package func revokeSessions(
-        of user: UserID, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            guard let user = try Self.user(user, db) else { return .notFound }
-            let ended = try Self.countLive(of: user, db, at: now)
-            try Self.append(audit, to: db, at: now)
-            let position = try Self.raiseEpoch(of: user, db, at: now)
-            return .revoked(position: position, sessions: ended)
-        }
-    }
-
-    package func revokeSessions(
-        authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            let ended = try Self.countLive(
-                db, where: "authenticated < :time", arguments: ["time": time.seconds], at: now)
-            try db.execute(
-                sql: "UPDATE head SET authenticated_floor = max(authenticated_floor, ?)",
-                arguments: [time.seconds])
-            let row = try Row.fetchOne(
-                db,
-                sql: """
-                    SELECT max(absolute_deadline) AS deadline FROM sessions WHERE authenticated < ?
-                    """,
-                arguments: [time.seconds])
-            let deadline = try row?.optionalTime("deadline") ?? now
-            try Self.append(audit, to: db, at: now)
-            let position = try Self.appendFeed(
-                db, kind: .authenticatedBefore, subject: nil, value: time.seconds,
-                deadline: max(deadline, now), at: now)
-            return .revoked(position: position, sessions: ended)
-        }
-    }
-
-    private static func countLive(
-        of user: User, _ db: Database, at now: UnixTime
-    ) throws -> Int {
-        try countLive(
-            db, where: "user_id = :user AND epoch = :epoch",
-            arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
-    }
-
-    private static func countLive(
-        _ db: Database, where condition: String, arguments: StatementArguments, at now: UnixTime
-    ) throws -> Int {
-        let row = try Row.fetchOne(
-            db,
-            sql: """
-                SELECT count(*) AS live FROM sessions
-                WHERE \(condition) AND revoked IS NULL AND idle_deadline > :now
-                    AND epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
-                    AND authenticated >= (SELECT authenticated_floor FROM head)
-                """,
-            arguments: arguments &+ ["now": now.seconds])
-        return try row?.number("live") ?? 0
-    }
-
-    package func authenticatedFloor() async throws(StoreError) -> UnixTime {
-        try await read { db in
-            guard let row = try Row.fetchOne(db, sql: "SELECT authenticated_floor FROM head") else {
-                throw StoreError.damaged("head")
-            }
-            return try row.time("authenticated_floor")
-        }
-    }
-
     // MARK: The audit trail and upkeep
 
     static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
         try db.execute(
             sql: """
-                INSERT INTO audit (time, kind, actor, user_id, session_id, key_id)
-                VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO audit
+                    (time, kind, actor, user_id, session_id, key_id, series_id, detail)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 now.seconds, event.kind.rawValue, event.actor.rawValue, event.user?.value.data,
                 event.session?.value.data, event.key.map { Int64($0.rawValue) },
+                event.series?.value.data, event.detail,
             ])
     }
 
@@ -918,6 +702,8 @@ package final class SQLiteStore: Store {
                 ("sessions", "id", "absolute_deadline", 0), ("feed", "sequence", "deadline", 0),
                 ("links", "hash", "expires", 0), ("attempts", "key", "expires", 0),
                 ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),
+                ("series", "id", "deadline", 0),
+                ("warnings", "id", "time", RememberLimits.maximumAbsoluteSeconds),
             ] {
                 try db.execute(
                     sql: """

@@ -11,11 +11,12 @@ enum Schema {
         migrator.registerMigration("4", migrate: createAttempts)
         migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
+        migrator.registerMigration("7", migrate: createSeries)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -218,6 +219,59 @@ enum Schema {
                     value TEXT NOT NULL CHECK (length(CAST(value AS BLOB)) BETWEEN 1 AND 256),
                     PRIMARY KEY (device_id, key)
                 ) STRICT, WITHOUT ROWID;
+                """)
+    }
+
+    /// "Remember me": series, the sessions that come of them, and what people are told of a stolen one.
+    /// A series that ends is removed: its id is never made again, so no late write can bring it back.
+    private static func createSeries(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE series (
+                    id BLOB PRIMARY KEY CHECK (length(id) = 16),
+                    user_id BLOB NOT NULL REFERENCES users (id),
+                    epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295),
+                    created INTEGER NOT NULL,
+                    authenticated INTEGER NOT NULL,
+                    methods INTEGER NOT NULL CHECK (methods BETWEEN 0 AND 65535),
+                    deadline INTEGER NOT NULL,
+                    generation INTEGER NOT NULL CHECK (generation BETWEEN 1 AND 4294967295),
+                    -- When the generation was made, and whether it was ever presented.
+                    made INTEGER NOT NULL,
+                    presented INTEGER NOT NULL CHECK (presented IN (0, 1)),
+                    -- The last session that came of it; its row may have expired.
+                    session_id BLOB NOT NULL CHECK (length(session_id) = 16),
+                    device_id BLOB CHECK (length(device_id) = 16),
+                    browser TEXT CHECK (length(CAST(browser AS BLOB)) BETWEEN 1 AND 64),
+                    place TEXT CHECK (length(CAST(place AS BLOB)) BETWEEN 1 AND 64)
+                ) STRICT, WITHOUT ROWID;
+                CREATE INDEX series_by_user ON series (user_id);
+                CREATE UNIQUE INDEX series_by_session ON series (session_id);
+                CREATE INDEX series_by_deadline ON series (deadline);
+
+                ALTER TABLE sessions ADD COLUMN series_id BLOB CHECK (length(series_id) = 16);
+                -- To about a minute; null before the first use that was written.
+                ALTER TABLE sessions ADD COLUMN last_used INTEGER;
+                ALTER TABLE sessions ADD COLUMN browser TEXT
+                    CHECK (length(CAST(browser AS BLOB)) BETWEEN 1 AND 64);
+                ALTER TABLE sessions ADD COLUMN place TEXT
+                    CHECK (length(CAST(place AS BLOB)) BETWEEN 1 AND 64);
+                CREATE INDEX sessions_by_series ON sessions (series_id)
+                    WHERE series_id IS NOT NULL;
+
+                CREATE TABLE warnings (
+                    id INTEGER PRIMARY KEY AUTOINCREMENT,
+                    user_id BLOB NOT NULL REFERENCES users (id),
+                    time INTEGER NOT NULL,
+                    browser TEXT,
+                    place TEXT
+                ) STRICT;
+                CREATE INDEX warnings_by_user ON warnings (user_id);
+                CREATE INDEX warnings_by_time ON warnings (time);
+
+                ALTER TABLE audit ADD COLUMN series_id BLOB CHECK (length(series_id) = 16);
+                ALTER TABLE audit ADD COLUMN detail TEXT
+                    CHECK (length(CAST(detail AS BLOB)) BETWEEN 1 AND 256);
                 """)
     }
 }

@@ -7,6 +7,20 @@ import Logging
 /// Who may make an account.
 package enum Registration: String, Sendable, CaseIterable { case open, invite, closed }
 
+/// How long and how often people are signed in.
+package struct SignInRules: Sendable {
+    package let sessions: SessionLimits
+    /// Nil when nobody is remembered.
+    package let remember: RememberLimits?
+    package let atOnce: SessionLimit
+
+    package init(sessions: SessionLimits, remember: RememberLimits?, atOnce: SessionLimit) {
+        self.sessions = sessions
+        self.remember = remember
+        self.atOnce = atOnce
+    }
+}
+
 /// The front door's rules about accounts, over store, sealer and hasher.
 package struct Accounts: Sendable {
     /// Each lost race means that keys changed meanwhile; more than this many is no race.
@@ -14,19 +28,19 @@ package struct Accounts: Sendable {
 
     let registration: Registration
     private let usernames: UsernamePolicy
-    private let store: any Store
-    private let sealer: Sealer
-    private let node: Node
+    let store: any Store
+    let sealer: Sealer
+    let node: Node
     let gate: PasswordGate
     private let policy: PasswordPolicy
-    private let limits: SessionLimits
-    private let entropy: Entropy
-    private let clock: @Sendable () -> Instant
-    private let logger: Logger
+    let rules: SignInRules
+    let entropy: Entropy
+    let clock: @Sendable () -> Instant
+    let logger: Logger
 
     package init(
         registration: Registration, usernames: UsernamePolicy, store: any Store, sealer: Sealer,
-        node: Node, gate: PasswordGate, policy: PasswordPolicy, limits: SessionLimits,
+        node: Node, gate: PasswordGate, policy: PasswordPolicy, rules: SignInRules,
         entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
     ) {
@@ -37,7 +51,7 @@ package struct Accounts: Sendable {
         self.node = node
         self.gate = gate
         self.policy = policy
-        self.limits = limits
+        self.rules = rules
         self.entropy = entropy
         self.clock = clock
         logger = Logger(label: "gatehouse.accounts")
@@ -45,10 +59,35 @@ package struct Accounts: Sendable {
 
     // MARK: Sign in
 
+    /// Who asks, as the request shows it.
+    package struct Client: Sendable {
+        package let transport: TokenTransport
+        /// What its cookies and tokens name, whosever they are.
+        package let presented: PresentedIDs
+        package let origin: SessionOrigin
+
+        package init(
+            transport: TokenTransport, presented: PresentedIDs = PresentedIDs(),
+            origin: SessionOrigin = .unknown
+        ) {
+            self.transport = transport
+            self.presented = presented
+            self.origin = origin
+        }
+    }
+
     package struct SignedIn: Sendable {
-        package let user: User
         package let session: SessionRecord
+        package let username: Username
         package let token: String
+        /// The value of the remember cookie, and when its series ends.
+        package let remember: RememberCookie?
+    }
+
+    package struct RememberCookie: Sendable {
+        package let value: String
+        package let deadline: UnixTime
+        package let series: SeriesID
     }
 
     package enum SignInOutcome: Sendable {
@@ -57,6 +96,10 @@ package struct Accounts: Sendable {
         case refused
         /// Too many failures from this address.
         case slowDown(seconds: Int64)
+        /// The password is right, and the user is signed in as often as one may be.
+        case limitReached
+        /// The session whose place the new one was to take has ended.
+        case sessionEnded
         case failed(Failure)
     }
 
@@ -67,9 +110,35 @@ package struct Accounts: Sendable {
     }
 
     /// Verifies the password, and begins a session only if user, epoch and password hash are still
-    /// what was read before (DESIGN section 5). Ends `presented` in the same transaction.
+    /// what was read before (DESIGN section 5). Ends what the client presented in the same transaction.
     package func signIn(
-        _ attempt: PasswordGate.Try, transport: TokenTransport, presented: [SessionID]
+        _ attempt: PasswordGate.Try, client: Client, remembers: Bool = false
+    ) async -> SignInOutcome {
+        await verify(attempt) { user, counter in
+            try await begin(
+                user, clearing: counter, client: client,
+                remembers: remembers && rules.remember != nil)
+        }
+    }
+
+    /// Verifies the password of a session's user once more, and puts a session of level 2 in its place
+    /// (DESIGN section 5, step-up).
+    package func confirm(
+        _ claims: Claims, _ attempt: PasswordGate.Try, client: Client
+    ) async -> SignInOutcome {
+        await verify(attempt) { user, counter in
+            guard user.id == claims.user, user.epoch == claims.epoch else { return .sessionEnded }
+            let series = try await store.session(claims.session)?.series
+            return try await begin(
+                user, clearing: counter, client: client, remembers: false,
+                superseding: claims.session, series: series) ?? .sessionEnded
+        }
+    }
+
+    /// Tries a password, and does `begin` if it is right; again when that gives nil.
+    private func verify(
+        _ attempt: PasswordGate.Try,
+        _ begin: (User, AttemptKey) async throws -> SignInOutcome?
     ) async -> SignInOutcome {
         do {
             if await sealer.unavailability(at: clock()) != nil { return .failed(.unavailable) }
@@ -79,10 +148,7 @@ package struct Accounts: Sendable {
                 case .slowDown(let seconds): return .slowDown(seconds: seconds)
                 case .right(let user, let hash, let counter):
                     let outcome: SignInOutcome?
-                    do {
-                        outcome = try await begin(
-                            user, clearing: counter, transport: transport, presented: presented)
-                    } catch {
+                    do { outcome = try await begin(user, counter) } catch {
                         // The password was right; that no session could begin is nobody's guess.
                         await gate.refund(counter)
                         throw error
@@ -106,49 +172,82 @@ package struct Accounts: Sendable {
     /// changed: verified once more, it tells which.
     static let maximumVerifications = 2
 
-    /// Begins a session; nil when the user is no longer what was read.
+    /// Begins a session; nil when user or superseded session are no longer what was read.
     private func begin(
-        _ user: User, clearing counter: AttemptKey, transport: TokenTransport,
-        presented: [SessionID]
+        _ user: User, clearing counter: AttemptKey, client: Client, remembers: Bool,
+        superseding: SessionID? = nil, series: SeriesID? = nil
     ) async throws -> SignInOutcome? {
         for _ in 0..<Self.maximumTries {
             let now = clock()
             let floor = try await store.authenticatedFloor()
+            let newSeries =
+                remembers ? SeriesID(try Identifier.random(from: entropy)) : nil
             let session = try SessionRecord(
-                for: user, at: now.wall, floor: floor, limits: limits, methods: .password,
-                level: .password, entropy: entropy)
+                for: user, at: now.wall, floor: floor, limits: rules.sessions, methods: .password,
+                level: .password, origin: client.origin, series: newSeries ?? series,
+                entropy: entropy)
+            let remembered = newSeries.flatMap { id in
+                rules.remember.map { limits in
+                    RememberSeries(
+                        id: id, user: user.id, epoch: user.epoch,
+                        authenticated: session.authenticated, methods: session.methods,
+                        deadline: now.wall.advanced(bySeconds: limits.absoluteSeconds),
+                        state: RememberState(generation: 1, made: now.wall, wasPresented: false),
+                        session: session.id)
+                }
+            }
             let sealed = try await sealer.seal(
-                session, username: user.username, transport: transport, at: now)
+                session.claims(username: user.username, at: now.wall),
+                remember: remembered?.claims(generation: 1, at: now.wall),
+                transport: client.transport, at: now)
+            var creation = SessionCreation(
+                sessions: [session], seal: sealed.session.seal, passwordHash: user.passwordHash,
+                ending: client.presented, clearing: counter)
+            creation.series = remembered
+            creation.superseding = superseding
+            creation.limit = superseding == nil ? rules.atOnce : nil
             let outcome = try await store.createSessions(
-                SessionCreation(
-                    sessions: [session], key: sealed.key, keyringVersion: sealed.keyringVersion,
-                    passwordHash: user.passwordHash, ending: presented, clearing: counter),
+                creation,
                 audit: [
-                    AuditEvent(.signedIn, by: .server, user: user.id, session: session.id)
+                    AuditEvent(
+                        superseding == nil ? .signedIn : .steppedUp, by: .server, user: user.id,
+                        session: session.id)
                 ], at: now.wall)
             switch outcome {
             case .created(let position):
                 try await node.catchUp(to: position, at: now.wall)
                 logger.info(
-                    "signed in",
+                    superseding == nil ? "signed in" : "password confirmed",
                     metadata: ["event": "authn_login_success", "user": "\(user.id.text)"])
-                return .signedIn(SignedIn(user: user, session: session, token: sealed.text))
+                return .signedIn(
+                    SignedIn(
+                        session: session, username: user.username, token: sealed.session.text,
+                        remember: Self.cookie(sealed.remember, of: remembered)))
             case .userChanged: return nil
             case .outdated: try await node.reload(at: now.wall)
+            case .limitReached:
+                logger.notice(
+                    "too many sessions",
+                    metadata: ["event": "authz_fail", "user": "\(user.id.text)"])
+                return .limitReached
             }
         }
         return .failed(.unavailable)
     }
 
+    static func cookie(_ token: String?, of series: RememberSeries?) -> RememberCookie? {
+        guard let token, let series else { return nil }
+        return RememberCookie(value: token, deadline: series.deadline, series: series.id)
+    }
+
     // MARK: Sign out
 
-    /// Ends sessions; they are refused on this node before this returns.
-    package func end(_ sessions: [SessionID]) async throws(Failure) {
-        guard !sessions.isEmpty else { return }
+    /// Ends sessions and series; they are refused on this node before this returns.
+    package func end(_ presented: PresentedIDs) async throws(Failure) {
+        guard !presented.isEmpty else { return }
         let now = clock().wall
         do {
-            let outcome = try await store.revokeSessions(
-                sessions, audit: .signedOut, by: .server, at: now)
+            let outcome = try await store.revokeSessions(presented, audit: .signedOut, at: now)
             guard case .revoked(let position, let ended) = outcome else { return }
             logger.info(
                 "signed out", metadata: ["event": "authn_token_revoked", "sessions": "\(ended)"])
@@ -240,7 +339,7 @@ package struct Accounts: Sendable {
     }
 
     /// Why a new password is not taken; nil when it is.
-    private func refusal(
+    func refusal(
         of utf8: [UInt8], for username: Username?
     ) throws(PasswordListUnreadable) -> PasswordRefusal? {
         let password: Password
@@ -302,7 +401,7 @@ package struct Accounts: Sendable {
     }
 
     /// What went wrong, for the log; the caller is told that it may try again.
-    private func failed(_ error: any Error) -> Failure {
+    func failed(_ error: any Error) -> Failure {
         if let error = error as? PasswordHasherError, error == .busy || error == .late {
             logger.warning(
                 error == .busy ? "password queue full" : "password queue too slow",

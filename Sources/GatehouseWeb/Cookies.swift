@@ -5,6 +5,7 @@ package struct CookieNames: Sendable {
     let session: String
     let form: String
     let device: String
+    let remember: String
     private let domain: String?
 
     /// - Parameter domain: shares the cookies among a domain's hosts; nil for this host only.
@@ -13,10 +14,11 @@ package struct CookieNames: Sendable {
         session = prefix + "gatehouse"
         form = prefix + "gatehouse-form"
         device = prefix + "gatehouse-device"
+        remember = prefix + "gatehouse-remember"
         self.domain = domain
     }
 
-    var all: [String] { [session, form, device] }
+    var all: [String] { [session, form, device, remember] }
 
     /// A `Set-Cookie` value that lasts as long as the browser's session, or for some seconds.
     func setting(

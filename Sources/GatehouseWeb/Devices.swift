@@ -75,14 +75,29 @@ package struct Devices: Sendable {
     /// The cookie for somebody who has just signed in; nil when there is none to set. A sign-in that
     /// has succeeded does not fail for want of it.
     func signedIn(
-        _ session: SessionRecord, cookies: [[UInt8]], isRemembered: Bool
+        _ session: SessionRecord, cookies: [[UInt8]], series: SeriesID?
     ) async -> Cookie? {
         do {
             return try await use(
                 user: session.user, epoch: session.epoch, cookies: cookies, saving: nil,
-                isRemembered: isRemembered)
+                isRemembered: series != nil, series: series)
         } catch {
             logger.warning("no device cookie was set", metadata: ["failure": "\(error)"])
+            return nil
+        }
+    }
+
+    /// The cookie of a browser that is no longer remembered; nil when there is no device.
+    func notRemembered(_ claims: Claims, cookies: [[UInt8]]) async -> Cookie? {
+        do {
+            let now = clock().wall
+            let known = await self.claims(of: cookies, at: now)
+            guard try await device(known, of: claims.user, at: now) != nil else { return nil }
+            return try await use(
+                user: claims.user, epoch: claims.epoch, cookies: cookies, saving: nil,
+                isRemembered: false)
+        } catch {
+            logger.warning("device cookie not changed", metadata: ["failure": "\(error)"])
             return nil
         }
     }
@@ -121,7 +136,7 @@ package struct Devices: Sendable {
     /// cookie anew with the others that it named. What is nil stays as it was.
     private func use(
         user: UserID, epoch: UInt32, cookies: [[UInt8]], saving preferences: Preferences?,
-        isRemembered: Bool?
+        isRemembered: Bool?, series: SeriesID? = nil
     ) async throws -> Cookie? {
         for _ in 0..<Accounts.maximumTries {
             let now = clock()
@@ -139,7 +154,7 @@ package struct Devices: Sendable {
             let outcome = try await store.useDevice(
                 DeviceUse(
                     id: id, isNew: device == nil, user: user, epoch: epoch,
-                    preferences: preferences, seal: seal), at: now.wall)
+                    preferences: preferences, seal: seal, series: series), at: now.wall)
             switch outcome {
             case .done: return cookie
             case .userChanged: return nil

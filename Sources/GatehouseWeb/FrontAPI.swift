@@ -34,19 +34,34 @@ extension FrontDoor {
         let remember: Bool?
     }
 
-    private struct UserBody: Encodable {
+    struct UserBody: Encodable {
         let id: String
         let username: String
     }
 
-    private struct SessionBody: Encodable {
+    struct SessionBody: Encodable {
         let user: UserBody
         let session: String
         let level: UInt8
+        /// Whether it came from a remember cookie.
+        let remembered: Bool
         let authenticated: Int64
         let idle_deadline: Int64
         let absolute_deadline: Int64
+        /// A bearer's.
         var token: String?
+        /// How many the user has not been told; absent for none.
+        var warnings: Int?
+
+        init(_ claims: Claims) {
+            user = UserBody(id: claims.user.text, username: claims.username?.text ?? "")
+            session = claims.session.text
+            level = claims.level.rawValue
+            remembered = claims.isRemembered
+            authenticated = claims.authenticated.seconds
+            idle_deadline = claims.idleDeadline.seconds
+            absolute_deadline = claims.absoluteDeadline.seconds
+        }
     }
 
     private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -65,43 +80,36 @@ extension FrontDoor {
         guard let transport = TokenTransport(rawValue: body.transport ?? "cookie") else {
             throw FrontRefusal(422, "transport", "transport is cookie or bearer")
         }
-        guard body.remember != true else {
-            throw FrontRefusal(422, "remember", "remember is not available")
+        guard body.remember != true || transport == .cookie else {
+            throw FrontRefusal(422, "remember", "refusal.remember_bearer")
         }
-        let outcome = await accounts.signIn(
-            attempt(Array(body.username.utf8), Array(body.password.utf8), request),
-            transport: transport, presented: await presentedSessions(request))
-        switch outcome {
-        case .refused: throw .credentials()
-        case .slowDown(let seconds): throw .slowDown(seconds)
-        case .failed(let failure): throw .failed(failure)
-        case .signedIn(let signedIn):
-            let session = signedIn.session
-            var body = SessionBody(
-                user: UserBody(id: signedIn.user.id.text, username: signedIn.user.username.text),
-                session: session.id.text, level: session.level.rawValue,
-                authenticated: session.authenticated.seconds,
-                idle_deadline: session.idleDeadline.seconds,
-                absolute_deadline: session.absoluteDeadline.seconds)
-            if transport == .bearer { body.token = signedIn.token }
-            var response = try FrontResponse.json(200, body)
-            if transport == .cookie {
-                response.headers.append(
-                    (
-                        .setCookie,
-                        settings.cookies.setting(settings.cookies.session, to: signedIn.token)
-                    ))
-                response.headers += await deviceCookie(afterSignIn: signedIn, request)
-            }
-            return response
-        }
+        let signedIn = try signedIn(
+            await accounts.signIn(
+                attempt(Array(body.username.utf8), Array(body.password.utf8), request),
+                client: await newClient(request, transport), remembers: body.remember == true))
+        let warnings = (try? await accounts.warnings(of: signedIn.session.user))?.count ?? 0
+        return try await sessionResponse(signedIn, transport, request, warnings: warnings)
+    }
+
+    /// The session that a program or a browser has got, with its token or its cookies.
+    func sessionResponse(
+        _ signedIn: Accounts.SignedIn, _ transport: TokenTransport, _ request: FrontRequest,
+        warnings: Int = 0
+    ) async throws(FrontRefusal) -> FrontResponse {
+        let session = signedIn.session
+        var body = SessionBody(session.claims(username: signedIn.username, at: session.created))
+        body.warnings = warnings > 0 ? warnings : nil
+        if transport == .bearer { body.token = signedIn.token }
+        var response = try FrontResponse.json(200, body)
+        if transport == .cookie { response.headers += await signInCookies(signedIn, request) }
+        return response
     }
 
     private func apiSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         try requireMediaType(request, .json)
         try requireSameSite(request, body: .json)
         do throws(Accounts.Failure) {
-            try await accounts.end(await presentedSessions(request))
+            try await accounts.end(await presented(request))
         } catch { throw .failed(error) }
         var response = FrontResponse(status: 204)
         response.headers += signOutHeaders
@@ -109,15 +117,9 @@ extension FrontDoor {
     }
 
     private func apiSession(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let claims = try await session(request) else { throw Self.noSession }
-        return try .json(
-            200,
-            SessionBody(
-                user: UserBody(id: claims.user.text, username: claims.username?.text ?? ""),
-                session: claims.session.text, level: claims.level.rawValue,
-                authenticated: claims.authenticated.seconds,
-                idle_deadline: claims.idleDeadline.seconds,
-                absolute_deadline: claims.absoluteDeadline.seconds))
+        // Asking is no use: a page that polls must not keep a session alive.
+        guard let client = try await client(request) else { throw Self.noSession }
+        return try .json(200, SessionBody(client.claims))
     }
 
     static var noSession: FrontRefusal {

@@ -44,17 +44,9 @@ extension FrontDoor {
         } catch { throw .unavailable }
     }
 
-    /// How long after the password was given failures can be forgotten, in seconds: else whoever took a
-    /// session could guess for as long as it lasts.
-    private static let freshSeconds: Int64 = 300
-
     private func clear(_ claims: Claims) async throws(FrontRefusal) {
-        let oldest = claims.authenticated.advanced(bySeconds: Self.freshSeconds)
-        guard claims.level.rawValue >= AuthenticationLevel.password.rawValue, clock().wall <= oldest
-        else {
-            throw FrontRefusal(
-                403, "stale", "Please sign in again, and do this within five minutes.")
-        }
+        // Else whoever took a session could guess for as long as it lasts.
+        guard isFresh(claims) else { throw Self.stale }
         guard let username = claims.username else { throw .unavailable }
         do { try await accounts.gate.clearAttempts(on: username, user: claims.user) } catch {
             throw .unavailable
@@ -87,7 +79,10 @@ extension FrontDoor {
     private func clearAttempts(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> FrontResponse {
-        guard let (_, claims) = try await accountForm(request) else { return toSignIn }
+        guard let (_, claims) = try await accountForm(request) else {
+            return toSignIn(back: "/account")
+        }
+        guard isFresh(claims) else { return toConfirm }
         try await clear(claims)
         return .redirect(to: path("/account?notice=unlocked"))
     }

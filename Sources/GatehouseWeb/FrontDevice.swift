@@ -26,6 +26,10 @@ extension FrontDoor {
     static let accountNotices = [
         "saved": "Your preferences in this browser are saved.",
         "forgotten": "This browser is forgotten.",
+        "password": "notice.password",
+        "ended": "notice.ended",
+        "ended-others": "notice.ended_others",
+        "not-remembered": "notice.not_remembered",
         "unlocked": "Failed sign-ins are forgotten; your password may be tried again.",
     ]
 
@@ -37,11 +41,21 @@ extension FrontDoor {
     }
 
     /// The device cookie for somebody who has just signed in; nothing when it can't be made.
+    ///
+    /// - Parameter series: of a browser that is remembered.
     func deviceCookie(
-        afterSignIn signedIn: Accounts.SignedIn, _ request: FrontRequest, isRemembered: Bool = false
+        for session: SessionRecord, _ request: FrontRequest, series: SeriesID?
     ) async -> [(HTTPField.Name, String)] {
         let cookie = await devices.signedIn(
-            signedIn.session, cookies: deviceCookies(request), isRemembered: isRemembered)
+            session, cookies: deviceCookies(request), series: series)
+        return cookie.map { [set($0)] } ?? []
+    }
+
+    /// The device cookie of a browser that is no longer remembered; nothing when there is none.
+    func deviceCookie(
+        forgetting claims: Claims, _ request: FrontRequest
+    ) async -> [(HTTPField.Name, String)] {
+        let cookie = await devices.notRemembered(claims, cookies: deviceCookies(request))
         return cookie.map { [set($0)] } ?? []
     }
 
@@ -155,6 +169,9 @@ extension FrontDoor {
         var page = Page(kind: .account, title: "Your account")
         page.username = claims.username?.text ?? ""
         page.failures = try await attempts(claims)?.failures ?? 0
+        page.userID = claims.user.text
+        page.signIns = try await signIns(claims)
+        page.isRemembered = page.signIns.contains { $0.isCurrent && $0.isRemembered }
         if let device = try await device(claims, request) {
             page.device.isKnown = true
             page.device.preferences = device.preferences.sorted
@@ -171,14 +188,12 @@ extension FrontDoor {
         return (form, claims)
     }
 
-    var toSignIn: FrontResponse {
-        .redirect(to: path("/login?return_to=\(path("/account"))"))
-    }
-
     private func savePreferences(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> FrontResponse {
-        guard let (form, claims) = try await accountForm(request) else { return toSignIn }
+        guard let (form, claims) = try await accountForm(request) else {
+            return toSignIn(back: "/account")
+        }
         func text(_ field: String) -> String {
             String(decoding: form.fields[field] ?? [], as: UTF8.self)
         }
@@ -207,7 +222,9 @@ extension FrontDoor {
     private func forgetDevice(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> FrontResponse {
-        guard let (_, claims) = try await accountForm(request) else { return toSignIn }
+        guard let (_, claims) = try await accountForm(request) else {
+            return toSignIn(back: "/account")
+        }
         var response = FrontResponse.redirect(to: path("/account?notice=forgotten"))
         response.headers += try await forget(claims, request)
         return response

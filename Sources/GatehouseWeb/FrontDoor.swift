@@ -53,6 +53,7 @@ package struct FrontDoor: Sendable {
     let devices: Devices
     let sealer: Sealer
     let formTokens: FormTokens
+    let uses: SessionUses
     let clock: @Sendable () -> Instant
     private let pages: Pages
     private let hostRule: HostRule
@@ -67,12 +68,13 @@ package struct FrontDoor: Sendable {
     /// - Throws: when a template can't be read.
     package init(
         settings: FrontDoorSettings, accounts: Accounts, devices: Devices, sealer: Sealer,
-        entropy: Entropy, clock: @escaping @Sendable () -> Instant
+        uses: SessionUses, entropy: Entropy, clock: @escaping @Sendable () -> Instant
     ) throws {
         self.settings = settings
         self.accounts = accounts
         self.devices = devices
         self.sealer = sealer
+        self.uses = uses
         self.clock = clock
         formTokens = FormTokens(sealer: sealer, entropy: entropy)
         base = settings.basePath == "/" ? "" : settings.basePath
@@ -82,6 +84,7 @@ package struct FrontDoor: Sendable {
         routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
             .merging(Self.deviceRoutes) { page, _ in page }
             .merging(Self.attemptRoutes) { page, _ in page }
+            .merging(Self.sessionRoutes) { page, _ in page }
     }
 
     func path(_ local: String) -> String { base + local }
@@ -109,10 +112,7 @@ package struct FrontDoor: Sendable {
         if case .refused(let refusal) = hostRule.judge(request.hosts) {
             throw FrontRefusal(refusal.status, "host", refusal.message)
         }
-        guard request.path.utf8.starts(with: base.utf8),
-            let methods = routes[
-                String(decoding: request.path.utf8.dropFirst(base.utf8.count), as: UTF8.self)]
-        else {
+        guard let methods = methods(at: request.path) else {
             throw FrontRefusal(
                 404, "not_found", "There is nothing at this address.",
                 page: Page(kind: .message, title: "Page not found"))
@@ -127,6 +127,18 @@ package struct FrontDoor: Sendable {
             throw refusal
         }
         return try await handler(self, request)
+    }
+
+    /// The handlers of a path: one below the base, or a well-known one of the host (RFC 8615).
+    private func methods(at path: String) -> [HTTPRequest.Method: Handler]? {
+        if path == Self.changePasswordPath { return Self.wellKnownRoutes }
+        guard path.utf8.starts(with: base.utf8) else { return nil }
+        let local = path.utf8.dropFirst(base.utf8.count)
+        if let methods = routes[String(decoding: local, as: UTF8.self)] { return methods }
+        guard let slash = local.lastIndex(of: UInt8(ascii: "/")),
+            Identifier(hex: String(decoding: local[slash...].dropFirst(), as: UTF8.self)) != nil
+        else { return nil }
+        return routes[String(decoding: local[...slash], as: UTF8.self) + "{session}"]
     }
 
     /// A refusal outside a form: a page of its own.
@@ -147,6 +159,7 @@ package struct FrontDoor: Sendable {
         var page = page
         page.site = settings.siteName
         page.canRegister = accounts.registration == .open
+        page.canRemember = accounts.rules.remember != nil
         var cookie: String?
         if page.kind != .message {
             do {
@@ -200,22 +213,33 @@ package struct FrontDoor: Sendable {
 
     // MARK: What handlers share
 
-    /// The session that the request's cookie names, if it is good; whether a node can tell.
-    func session(_ request: FrontRequest) async throws(FrontRefusal) -> Claims? {
-        let cookies = request.cookies.values(settings.cookies.session)
-        let token: [UInt8]
+    /// Who is signed in, by the session cookie or a bearer token.
+    struct SignedInClient {
+        let claims: Claims
         let transport: TokenTransport
-        if let bearer = request.bearerToken, cookies.isEmpty {
-            (token, transport) = (bearer, .bearer)
-        } else {
-            guard cookies.count == 1 else { return nil }
-            (token, transport) = (cookies[0], .cookie)
-        }
+    }
+
+    func client(_ request: FrontRequest) async throws(FrontRefusal) -> SignedInClient? {
+        guard let (token, transport) = sessionToken(request) else { return nil }
         switch await sealer.verdict(on: token, transport: transport, at: clock()) {
-        case .good(let claims): return claims
+        case .good(let claims): return SignedInClient(claims: claims, transport: transport)
         case .denied: return nil
         case .unavailable: throw .unavailable
         }
+    }
+
+    /// The one token that can be a session's.
+    func sessionToken(_ request: FrontRequest) -> (token: [UInt8], transport: TokenTransport)? {
+        let cookies = request.cookies.values(settings.cookies.session)
+        if let bearer = request.bearerToken, cookies.isEmpty { return (bearer, .bearer) }
+        return cookies.count == 1 ? (cookies[0], .cookie) : nil
+    }
+
+    /// The session of the request, if it is good; it counts as used.
+    func session(_ request: FrontRequest) async throws(FrontRefusal) -> Claims? {
+        let claims = try await client(request)?.claims
+        if let claims { uses.note(claims.session, at: clock().wall) }
+        return claims
     }
 
     /// What a form of this browser is bound to: its session if it has one, else its pre-session.
@@ -226,23 +250,6 @@ package struct FrontDoor: Sendable {
         }
         return await formTokens.preSession(request.cookies.values(settings.cookies.form))
             .map { .preSession($0) }
-    }
-
-    /// Every session that a token of the request opens to, live or not: sign-in and sign-out end
-    /// them all (DESIGN section 5).
-    func presentedSessions(_ request: FrontRequest) async -> [SessionID] {
-        var sessions: [SessionID] = []
-        for token in request.cookies.values(settings.cookies.session) {
-            if let claims = await sealer.claims(of: token, transport: .cookie) {
-                sessions.append(claims.session)
-            }
-        }
-        if let bearer = request.bearerToken,
-            let claims = await sealer.claims(of: bearer, transport: .bearer)
-        {
-            sessions.append(claims.session)
-        }
-        return sessions
     }
 
     /// Whether a request that changes something comes from one of our pages.
@@ -281,6 +288,7 @@ enum FrontHeader {
     /// A second one; the first is the request's authority.
     static let host = name("host")
     static let secFetchSite = name("sec-fetch-site")
+    static let secFetchMode = name("sec-fetch-mode")
     static let referrerPolicy = name("referrer-policy")
     static let crossOriginOpenerPolicy = name("cross-origin-opener-policy")
     static let crossOriginResourcePolicy = name("cross-origin-resource-policy")

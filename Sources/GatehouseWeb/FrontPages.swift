@@ -55,6 +55,7 @@ extension FrontDoor {
         "registered": "Your account is made. You can sign in now.",
         "signed-out": "You are signed out.",
         "recovered": "Your password is set. You can sign in with it now.",
+        "stolen": "notice.stolen",
     ]
 
     private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -65,27 +66,38 @@ extension FrontDoor {
             throw FrontRefusal(
                 400, "missing_field", "Please give a username and a password.", page: page)
         }
-        let outcome = await accounts.signIn(
-            attempt(username, password, request),
-            transport: .cookie, presented: await presentedSessions(request))
+        let signedIn = try signedIn(
+            await accounts.signIn(
+                attempt(username, password, request), client: await newClient(request, .cookie),
+                remembers: form.isRemembered), page: page)
+        // What they must know comes before what they came for.
+        let warnings = (try? await accounts.warnings(of: signedIn.session.user)) ?? []
+        var response = FrontResponse.redirect(
+            to: warnings.isEmpty
+                ? form.returnTarget?.location ?? path("/account")
+                : path("/account/warnings") + returnQuery(form.returnTarget))
+        response.headers += await signInCookies(signedIn, request)
+        return response
+    }
+
+    /// Somebody who has signed in, or why not.
+    func signedIn(
+        _ outcome: Accounts.SignInOutcome, page: Page? = nil
+    ) throws(FrontRefusal) -> Accounts.SignedIn {
         switch outcome {
+        case .signedIn(let signedIn): return signedIn
         case .refused: throw .credentials(page: page)
         case .slowDown(let seconds): throw .slowDown(seconds, page: page)
+        case .limitReached:
+            throw FrontRefusal(409, "session_limit", "refusal.session_limit", page: page)
+        case .sessionEnded: throw Self.noSession
         case .failed(let failure): throw .failed(failure, page: page)
-        case .signedIn(let signedIn):
-            var response = FrontResponse.redirect(
-                to: form.returnTarget?.location ?? path("/account"))
-            response.headers += [
-                (
-                    .setCookie,
-                    settings.cookies.setting(settings.cookies.session, to: signedIn.token)
-                ),
-                // The pre-session ends here; the next form gets a new one.
-                (.setCookie, settings.cookies.deleting(settings.cookies.form)),
-            ]
-            response.headers += await deviceCookie(afterSignIn: signedIn, request)
-            return response
         }
+    }
+
+    /// The query that leads back, or nothing.
+    func returnQuery(_ target: ReturnTarget?) -> String {
+        target.map { "?return_to=" + $0.queryText } ?? ""
     }
 
     private func showSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -103,23 +115,12 @@ extension FrontDoor {
             return page
         }
         do throws(Accounts.Failure) {
-            try await accounts.end(await presentedSessions(request))
+            try await accounts.end(await presented(request))
         } catch { throw .failed(error) }
         var response = FrontResponse.redirect(
             to: form.returnTarget?.location ?? path("/login?notice=signed-out"))
         response.headers += signOutHeaders
         return response
-    }
-
-    /// Deletes the session's cookies, and what the browser keeps of the site's pages; the device
-    /// cookie stays. Not `"cookies"`, which would clear those of the whole registrable domain
-    /// (REQUIREMENTS SES-11).
-    var signOutHeaders: [(HTTPField.Name, String)] {
-        [
-            (.setCookie, settings.cookies.deleting(settings.cookies.session)),
-            (.setCookie, settings.cookies.deleting(settings.cookies.form)),
-            (FrontHeader.clearSiteData, #""cache", "storage""#),
-        ]
     }
 
     // MARK: Register, recover, account
@@ -190,9 +191,7 @@ extension FrontDoor {
     }
 
     private func showAccount(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let claims = try await session(request) else {
-            return .redirect(to: path("/login?return_to=\(path("/account"))"))
-        }
+        guard let claims = try await session(request) else { return toSignIn(back: "/account") }
         var page = try await accountPage(claims, request)
         let notice = try request.query(["notice"]).value("notice")
         page.notice = notice.flatMap { Self.accountNotices[String(decoding: $0, as: UTF8.self)] }
@@ -241,15 +240,19 @@ extension FrontDoor {
         let returnTarget: ReturnTarget?
         /// Overwritten by ``wipePassword()`` when it has been used.
         var password: [UInt8]?
+        var newPassword: [UInt8]?
+        let isRemembered: Bool
 
         /// Shows again what was typed, but for the password.
         func fill(_ page: inout Page) {
             page.username = fields["username"].map { String(decoding: $0, as: UTF8.self) } ?? ""
             page.returnTo = returnTarget?.location
+            page.isRemembered = isRemembered
         }
 
         mutating func wipePassword() {
             unsafe password?.withUnsafeMutableBytes { unsafe wipe($0) }
+            unsafe newPassword?.withUnsafeMutableBytes { unsafe wipe($0) }
         }
     }
 
@@ -265,15 +268,19 @@ extension FrontDoor {
             throw FrontRefusal(error.status, "form", error.message, page: page(nil))
         }
         var fields: [String: [UInt8]] = [:]
-        for name in ["username", "invite", "token", Self.newKeyField, Self.newValueField]
-            + body.names(withPrefix: Self.preferencePrefix)
-        {
+        let own = [
+            "username", "invite", "token", Self.sessionField, Self.lastField, Self.newKeyField,
+            Self.newValueField,
+        ]
+        for name in own + body.names(withPrefix: Self.preferencePrefix) {
             fields[name] = body.value(name)
         }
         let target = body.value("return_to").flatMap { raw in
             try? ReturnTarget(raw.span, allowed: settings.returnOrigins)
         }
-        var form = Form(fields: fields, returnTarget: target, password: nil)
+        let remember = body.value("remember")
+        var form = Form(
+            fields: fields, returnTarget: target, isRemembered: remember == Array("on".utf8))
         let outcome = await formTokens.judge(
             field: body.value("form"), binding: await formBinding(request),
             hasCookie: settings.cookies.all.contains { !request.cookies.values($0).isEmpty },
@@ -292,6 +299,8 @@ extension FrontDoor {
                     + "try again.", page: page(form))
         }
         form.password = body.value("password")
+        if form.password == nil { form.password = body.value("current_password") }
+        form.newPassword = body.value("new_password")
         return form
     }
 }

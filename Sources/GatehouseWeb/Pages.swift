@@ -24,11 +24,17 @@ struct Page {
     /// Failed sign-ins in a row, on the account page.
     var failures = 0
     /// Whether the box "remember me" is ticked, on the sign-in page.
+    /// Or whether this browser is remembered, on the account page.
     var isRemembered = false
+    var canRemember = false
+    /// On the account page.
+    var userID = ""
     /// Where the user is signed in, on the account page.
     var signIns: [SignInRow] = []
     /// What happened to sign-ins of the user's, on the page of warnings.
     var warnings: [WarningRow] = []
+    /// The field `last` of that page: what has been shown.
+    var lastWarning: Int64 = 0
     /// The site's host.
     var site = ""
 }

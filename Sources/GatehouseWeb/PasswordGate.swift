@@ -223,11 +223,16 @@ package struct PasswordGate: Sendable {
 
     /// Forgets them, on the user's devices too, as the owner asks who has signed in.
     package func clearAttempts(on username: Username, user: UserID) async throws {
-        let lookUp = try await lookUpKey()
         try await store.clearAttempts(
-            AttemptKey.all(
-                of: username, user: user, devices: try await store.devices(of: user), key: lookUp),
+            try await counters(of: username, user: user),
             audit: AuditEvent(.passwordAttemptsReset, by: .server, user: user), at: clock().wall)
+    }
+
+    /// Every counter of a user.
+    func counters(of username: Username, user: UserID) async throws -> [AttemptKey] {
+        try AttemptKey.all(
+            of: username, user: user, devices: try await store.devices(of: user),
+            key: try await lookUpKey())
     }
 
     /// Forgets what strangers did to a name before somebody was given it.

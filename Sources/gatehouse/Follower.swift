@@ -3,6 +3,7 @@
 import GatehouseCheck
 import GatehouseCore
 import GatehouseSystem
+import GatehouseWeb
 import Logging
 import ServiceLifecycle
 
@@ -125,6 +126,7 @@ struct ActivityWriter: Service {
     static let maximumRemembered = 262_144
 
     let checks: CheckServer
+    let uses: SessionUses
     let store: any Store
     let idleSeconds: Int64
     let logger: Logger
@@ -144,7 +146,7 @@ struct ActivityWriter: Service {
         let step = ActivityNotes.stepSeconds(idleSeconds: idleSeconds)
         var due: [(session: SessionID, used: UnixTime)] = []
         var latest: UnixTime?
-        for note in await checks.takeActivity().flatMap(\.all) {
+        for note in await checks.takeActivity().flatMap(\.all) + uses.take() {
             latest = max(latest ?? note.used, note.used)
             if let last = written[note.session], note.used.seconds - last.seconds <= step {
                 continue

@@ -44,8 +44,10 @@ struct Server {
         }
         let hasher = try settings.passwordHasher()
         let rules = try PasswordRules(settings)
+        let uses = SessionUses()
         let front = try await frontServer(
-            store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy)
+            store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
+            uses: uses)
 
         let status = ServerStatus(
             lease: lease, node: node, checks: checks, hasher: hasher)
@@ -58,7 +60,8 @@ struct Server {
             front: front, lease: lease)
         let follower = Follower(node: node, store: store, checkTLS: tls, logger: logger)
         let activity = ActivityWriter(
-            checks: checks, store: store, idleSeconds: settings.sessionIdleSeconds, logger: logger)
+            checks: checks, uses: uses, store: store, idleSeconds: settings.sessionIdleSeconds,
+            logger: logger)
 
         for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
             guard case .unix(let path) = address else { continue }
@@ -135,18 +138,18 @@ struct Server {
     /// Where browsers sign in; nil without a front door.
     private var signInURL: String? {
         let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
-        if let origin = settings.publicOrigin { return "\(origin.text)\(base)/login" }
+        if let origin = settings.publicOrigin { return "\(origin.text)\(base)/resume" }
         guard isDevelopment, case .tcp(_, let port) = settings.publicAddress else { return nil }
-        return "\(settings.publicTLS ? "https" : "http")://localhost:\(port)\(base)/login"
+        return "\(settings.publicTLS ? "https" : "http")://localhost:\(port)\(base)/resume"
     }
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
         store: any Store, sealer: Sealer, node: Node, hasher: PasswordHasher,
-        policy: PasswordPolicy
+        policy: PasswordPolicy, uses: SessionUses
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
-        guard let limits = settings.sessionLimits else {
+        guard let limits = settings.sessionLimits, let remember = settings.rememberLimits else {
             throw CommandFailure.environment("session.idle is longer than session.absolute")
         }
         let gate = try await PasswordGate(
@@ -155,7 +158,11 @@ struct Server {
             clock: SystemClock.now)
         let accounts = Accounts(
             registration: settings.registration, usernames: settings.usernames, store: store,
-            sealer: sealer, node: node, gate: gate, policy: policy, limits: limits,
+            sealer: sealer, node: node, gate: gate, policy: policy,
+            rules: SignInRules(
+                sessions: limits, remember: settings.rememberEnabled ? remember : nil,
+                atOnce: SessionLimit(
+                    maximum: settings.sessionsPerUser, atLimit: settings.sessionsAtLimit)),
             entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
         let door = try FrontDoor(
@@ -169,7 +176,7 @@ struct Server {
             accounts: accounts,
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
-            sealer: sealer, entropy: .system, clock: SystemClock.now)
+            sealer: sealer, uses: uses, entropy: .system, clock: SystemClock.now)
         let security: FrontListener.Security =
             settings.publicTLS
             ? .tls(certificate: settings.publicCertificatePath, key: settings.publicKeyPath)

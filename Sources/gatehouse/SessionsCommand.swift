@@ -140,7 +140,9 @@ struct SessionsCommand: AsyncParsableCommand {
                     AuditEvent(.sessionCreated, by: .command, user: user.id, session: $0.id)
                 }
                 let outcome = try await store.createSessions(
-                    SessionCreation(sessions: records, key: key, keyringVersion: ring.version),
+                    SessionCreation(
+                        sessions: records,
+                        seal: SessionSeal(key: key, keyringVersion: ring.version)),
                     audit: audit, at: now)
                 if case .created = outcome { return issued }
             }

@@ -49,6 +49,11 @@ struct Settings: Sendable {
     var sessionIdleSeconds: Int64 = 3600
     var sessionAbsoluteSeconds: Int64 = 24 * 3600
     var sessionResealSeconds: Int64 = 300
+    var sessionsPerUser = 20
+    var sessionsAtLimit = SessionLimit.AtLimit.endOldest
+    var rememberEnabled = true
+    var rememberAbsoluteSeconds = RememberLimits.defaultAbsoluteSeconds
+    var rememberGraceSeconds = RememberLimits.defaultGraceSeconds
     var maximumStalenessSeconds: Int64 = 120
     var logLevel = Logger.Level.info
 
@@ -68,6 +73,12 @@ struct Settings: Sendable {
 
     var sessionLimits: SessionLimits? {
         SessionLimits(idleSeconds: sessionIdleSeconds, absoluteSeconds: sessionAbsoluteSeconds)
+    }
+
+    /// Nil when a grace is longer than the series that it belongs to.
+    var rememberLimits: RememberLimits? {
+        RememberLimits(
+            absoluteSeconds: rememberAbsoluteSeconds, graceSeconds: rememberGraceSeconds)
     }
 
     var publicCertificatePath: String {
@@ -504,6 +515,44 @@ struct Setting: Sendable {
             "How old a session's cookie must be before the check option `renew` renews it, 1s to 1d."
         ) { text, settings in
             read(text, seconds: 1...86_400) { settings.sessionResealSeconds = $0 }
+        },
+        Setting(
+            "session.max_per_user", default: "20",
+            "How many sign-ins a user may have at once, 1 to 1000; a remembered browser counts once."
+        ) { text, settings in
+            read(text, 1...1000) { settings.sessionsPerUser = $0 }
+        },
+        Setting(
+            "session.at_limit", default: "end_oldest",
+            "What one more sign-in does: `end_oldest`, or `refuse` to let it in."
+        ) { text, settings in
+            guard let value = SessionLimit.AtLimit(rawValue: text) else {
+                return "must be end_oldest or refuse"
+            }
+            settings.sessionsAtLimit = value
+            return nil
+        },
+        Setting(
+            "remember.enabled", default: "true",
+            "Whether people may ask to stay signed in; `false` also ends that for those who have."
+        ) { text, settings in
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.rememberEnabled = value
+            return nil
+        },
+        Setting(
+            "remember.absolute", default: "30d",
+            "How long after the sign-in a browser is remembered, whatever happens; 1h to 400d."
+        ) { text, settings in
+            read(text, seconds: 3600...RememberLimits.maximumAbsoluteSeconds) {
+                settings.rememberAbsoluteSeconds = $0
+            }
+        },
+        Setting(
+            "remember.grace", default: "60s",
+            "How long a remember cookie still counts after it was replaced, for tabs that race and answers that get lost; 1s to 10m."
+        ) { text, settings in
+            read(text, seconds: 1...600) { settings.rememberGraceSeconds = $0 }
         },
         Setting(
             "revocation.max_staleness", default: "2m",

@@ -48,7 +48,7 @@ import Testing
 
     private func signIn(_ user: User, _ cookies: [[UInt8]] = []) async throws -> [[UInt8]] {
         let session = try store.record(for: user, at: noon, seconds: 3600)
-        let cookie = await devices.signedIn(session, cookies: cookies, isRemembered: false)
+        let cookie = await devices.signedIn(session, cookies: cookies, series: nil)
         return cookie.map { [Array($0.value.utf8)] } ?? []
     }
 

@@ -163,10 +163,63 @@ final class FailingStore: Store {
     }
 
     func revokeSessions(
-        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
-        at now: UnixTime
+        _ ids: PresentedIDs, audit kind: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await store.revokeSessions(ids, audit: kind, by: actor, at: now)
+        try await store.revokeSessions(ids, audit: kind, at: now)
+    }
+
+    func renewSession(
+        _ renewal: SessionRenewal, at now: UnixTime
+    ) async throws(StoreError) -> RenewSessionOutcome {
+        try await store.renewSession(renewal, at: now)
+    }
+
+    func signIns(of user: UserID, at now: UnixTime) async throws(StoreError) -> [SignIn] {
+        try await store.signIns(of: user, at: now)
+    }
+
+    func endSignIn(
+        _ session: SessionID, of user: UserID, audit kind: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.endSignIn(session, of: user, audit: kind, at: now)
+    }
+
+    func endSignIns(
+        of user: UserID, except session: SessionID, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await store.endSignIns(of: user, except: session, at: now)
+    }
+
+    func changePassword(
+        _ change: PasswordChange, at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome {
+        try await store.changePassword(change, at: now)
+    }
+
+    func remembered(
+        _ id: SeriesID, at now: UnixTime
+    ) async throws(StoreError) -> RememberView? {
+        try await store.remembered(id, at: now)
+    }
+
+    func presentSeries(
+        _ presentation: RememberPresentation, at now: UnixTime
+    ) async throws(StoreError) -> PresentSeriesOutcome {
+        try await store.presentSeries(presentation, at: now)
+    }
+
+    func forgetSeries(
+        _ ids: [SeriesID], of user: UserID, at now: UnixTime
+    ) async throws(StoreError) { try await store.forgetSeries(ids, of: user, at: now) }
+
+    func warnings(of user: UserID) async throws(StoreError) -> [SignInWarning] {
+        try await store.warnings(of: user)
+    }
+
+    func dismissWarnings(
+        of user: UserID, upTo last: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.dismissWarnings(of: user, upTo: last, at: now)
     }
 
     func addUser(

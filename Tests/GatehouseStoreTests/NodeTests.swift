@@ -270,7 +270,8 @@ private final class Published: Sendable {
         let user = try await store.makeUser("ada")
         let record = try store.record(for: user, at: noon, seconds: 1000)
         let created = try await store.createSessions(
-            SessionCreation(sessions: [record], key: first, keyringVersion: 1), audit: [],
+            SessionCreation(
+                sessions: [record], seal: SessionSeal(key: first, keyringVersion: 1)), audit: [],
             at: time(noon))
         #expect(created == .created(position: 0))
         _ = try await addPendingKey()

@@ -155,8 +155,8 @@ import Testing
             try await store.createSessions(
                 SessionCreation(
                     sessions: [try store.record(for: user, at: noon, seconds: 60)],
-                    key: try #require(KeyID(rawValue: 7)), keyringVersion: 0, passwordHash: hash,
-                    clearing: key), audit: [], at: time(noon))
+                    seal: SessionSeal(key: try #require(KeyID(rawValue: 7)), keyringVersion: 0),
+                    passwordHash: hash, clearing: key), audit: [], at: time(noon))
         }
         #expect(try await begin(hash: "another") == .userChanged)
         #expect(try await store.attempts(key)?.failures == 1)

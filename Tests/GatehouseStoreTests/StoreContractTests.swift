@@ -45,7 +45,8 @@ extension Store {
     ) async throws -> CreateSessionsOutcome {
         guard let key = KeyID(rawValue: 7) else { throw Unexpected("key") }
         return try await createSessions(
-            SessionCreation(sessions: records, key: key, keyringVersion: keyringVersion),
+            SessionCreation(
+                sessions: records, seal: SessionSeal(key: key, keyringVersion: keyringVersion)),
             audit: records.map {
                 AuditEvent(.sessionCreated, by: .command, user: $0.user, session: $0.id)
             }, at: time(now))

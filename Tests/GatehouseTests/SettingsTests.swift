@@ -144,6 +144,11 @@ import Testing
                 ["localhost", "10.0.0.0/8", "10.0.0.1:1", "1.2.3", "::1%lo", "[::1]"]
             ),
             ("session.reseal", ["1s", "1d"], ["0s", "86401s", "5"]),
+            ("session.max_per_user", ["1", "1000"], ["0", "1001", "many"]),
+            ("session.at_limit", ["end_oldest", "refuse"], ["end", ""]),
+            ("remember.enabled", ["true", "false"], ["on", ""]),
+            ("remember.absolute", ["1h", "400d"], ["3599s", "401d", "30"]),
+            ("remember.grace", ["1s", "10m"], ["0s", "601s", "60"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
@@ -229,7 +234,9 @@ import Testing
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
-            "session.reseal", "throttle.address_failures", "username.unicode", "username.reserved",
+            "session.max_per_user", "session.at_limit", "remember.enabled", "remember.absolute",
+            "remember.grace", "session.reseal", "throttle.address_failures", "username.unicode",
+            "username.reserved",
             "password.context_words", "password.filter", "password.memory", "password.deadline",
             "password.argon2_memory", "password.argon2_iterations",
         ]

@@ -139,7 +139,9 @@ import Testing
             for isRemembered in [true, false] {
                 let cookie = try #require(
                     await fixture.devices.signedIn(
-                        session, cookies: cookies(browser), isRemembered: isRemembered))
+                        session, cookies: cookies(browser),
+                        series: isRemembered ? SeriesID(try Identifier.random(from: .system)) : nil)
+                )
                 #expect(cookie.isPersistent == isRemembered)
                 browser.cookies[Self.name] = cookie.value
                 let flags = try await claims(browser).person(ada.id)?.flags
@@ -169,13 +171,13 @@ import Testing
             ]
             for devices in unable {
                 #expect(
-                    await devices.signedIn(session, cookies: [], isRemembered: false) == nil)
+                    await devices.signedIn(session, cookies: [], series: nil) == nil)
             }
             _ = try await store.setUser(
                 ada.id, state: .disabled, audit: AuditEvent(.userDisabled, by: .command),
                 at: time(noon))
             #expect(
-                await fixture.devices.signedIn(session, cookies: [], isRemembered: false) == nil)
+                await fixture.devices.signedIn(session, cookies: [], series: nil) == nil)
             #expect(await known(browser, ada) == nil)
         }
     }
@@ -643,11 +645,12 @@ import Testing
             // When the session has ended meanwhile, the sign-in page.
             let session = Array(try #require(browser.sessionToken).utf8)
             let ended = await fixture.sealer.claims(of: session, transport: .cookie)
-            try await fixture.accounts.end([try #require(ended).session])
+            try await fixture.accounts.end(
+                PresentedIDs(sessions: [try #require(ended).session]))
             for target in ["/account/device", "/account/device/forget"] {
                 let answer = await browser.post(target, [("form", token)])
                 #expect(answer.status == 303)
-                #expect(answer.header("location") == "/login?return_to=/account")
+                #expect(answer.header("location") == "/resume?return_to=/account")
                 #expect(Self.setting(answer) == nil)
             }
             #expect(await known(browser, ada) != nil)

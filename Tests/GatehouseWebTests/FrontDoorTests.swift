@@ -225,7 +225,7 @@ import Testing
                 let outcome = await fixture.accounts.signIn(
                     PasswordGate.Try(
                         username: Array("ada".utf8), password: Array(Self.password.utf8)),
-                    transport: .cookie, presented: [])
+                    client: Accounts.Client(transport: .cookie))
                 guard case .signedIn = outcome else { throw FrontFixture.NotReady() }
             }
             let microseconds = max(1, Int(alone / .microseconds(1)))
@@ -236,7 +236,7 @@ import Testing
                 async let outcome = fixture.accounts.signIn(
                     PasswordGate.Try(
                         username: user.username.utf8, password: Array(Self.password.utf8)),
-                    transport: .cookie, presented: [])
+                    client: Accounts.Client(transport: .cookie))
                 // Now before, now after the sign-in's reading, verifying and writing.
                 try await Task.sleep(
                     for: .microseconds(Int.random(in: 0...(2 * microseconds))))

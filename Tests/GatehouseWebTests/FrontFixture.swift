@@ -24,12 +24,14 @@ final class FrontFixture: Sendable {
     let accounts: Accounts
     let devices: Devices
     let door: FrontDoor
+    let uses = SessionUses()
 
     init(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
         basePath: String = "/", threads: Int = 2, queue: Int = 1000, addressFailures: Int = 0,
         parameters: Argon2Parameters? = nil,
-        policy: PasswordPolicy = PasswordPolicy(), deviceEntropy: Entropy = .system,
+        policy: PasswordPolicy = PasswordPolicy(), sessionLimit: Int = 20,
+        atLimit: SessionLimit.AtLimit = .endOldest, deviceEntropy: Entropy = .system,
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -61,7 +63,12 @@ final class FrontFixture: Sendable {
             addresses: AddressThrottle(perMinute: addressFailures), entropy: .system, clock: clock)
         accounts = Accounts(
             registration: registration, usernames: usernames, store: store, sealer: sealer,
-            node: node, gate: gate, policy: policy, limits: limits, entropy: .system, clock: clock)
+            node: node, gate: gate, policy: policy,
+            rules: SignInRules(
+                sessions: limits,
+                remember: RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
+                atOnce: SessionLimit(maximum: sessionLimit, atLimit: atLimit)),
+            entropy: .system, clock: clock)
         devices = Devices(
             store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
         door = try FrontDoor(
@@ -69,7 +76,8 @@ final class FrontFixture: Sendable {
                 origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
                 formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
                 siteName: "app.example", sendsHSTS: true),
-            accounts: accounts, devices: devices, sealer: sealer, entropy: .system, clock: clock)
+            accounts: accounts, devices: devices, sealer: sealer, uses: uses, entropy: .system,
+            clock: clock)
     }
 
     struct NotReady: Error {}

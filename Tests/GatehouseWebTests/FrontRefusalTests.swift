@@ -224,7 +224,7 @@ import Testing
             }
             let transport = #"{"username":"a","password":"b","transport":"smoke"}"#
             #expect(await browser.json("/v1/login", transport).status == 422)
-            let remember = #"{"username":"a","password":"b","remember":true}"#
+            let remember = #"{"username":"a","password":"b","remember":true,"transport":"bearer"}"#
             #expect(await browser.json("/v1/login", remember).status == 422)
         }
     }

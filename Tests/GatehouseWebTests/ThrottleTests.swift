@@ -202,11 +202,12 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
             PasswordGate.Try(
                 username: Array(name.utf8), password: Array(password.utf8),
                 address: address.flatMap(prefix), device: { _ in device }),
-            transport: .cookie, presented: [])
+            client: Accounts.Client(transport: .cookie))
         switch outcome {
         case .signedIn: return "in"
         case .refused: return "refused"
         case .slowDown(let seconds): return "slow \(seconds)"
+        case .limitReached, .sessionEnded: return "no place"
         case .failed: return "failed"
         }
     }

@@ -107,7 +107,7 @@ private enum Refusal: String, CaseIterable {
                 let start = clock.now
                 let outcome = await fixture.accounts.signIn(
                     PasswordGate.Try(username: Array(kind.username.utf8), password: password),
-                    transport: .cookie, presented: [])
+                    client: Accounts.Client(transport: .cookie))
                 let elapsed = start.duration(to: clock.now) / .milliseconds(1)
                 guard case .refused = outcome else {
                     Issue.record("\(kind) was not refused")

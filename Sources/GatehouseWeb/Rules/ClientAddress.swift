@@ -39,6 +39,16 @@ package struct AddressPrefix: Hashable, Sendable {
         self.isIPv6 = isIPv6
     }
 
+    /// The network around it, coarse enough to show and to keep: an IPv4 /24, an IPv6 /48.
+    var network: String {
+        func part(_ shift: UInt64, _ width: UInt64) -> UInt64 { bits >> shift & (1 << width - 1) }
+        guard isIPv6 else {
+            return "\(part(24, 8)).\(part(16, 8)).\(part(8, 8)).0/24"
+        }
+        let groups = [part(48, 16), part(32, 16), part(16, 16)]
+        return groups.map { String($0, radix: 16) }.joined(separator: ":") + "::/48"
+    }
+
     /// The longest spelling of an IPv6 address (INET6_ADDRSTRLEN without its NUL).
     private static let maximumCharacters = 45
 }

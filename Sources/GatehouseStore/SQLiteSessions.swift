@@ -1,0 +1,510 @@
+// Sessions in SQLite: how they begin, are used, listed and ended.
+
+import Foundation
+import GRDB
+package import GatehouseCore
+
+extension SQLiteStore {
+    package func createSessions(
+        _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome {
+        let sessions = creation.sessions
+        return try await write(at: now) { db in
+            if let first = sessions.first {
+                guard let user = try Self.user(first.user, db), user.state == .enabled,
+                    user.epoch == first.epoch,
+                    creation.passwordHash == nil || creation.passwordHash == user.passwordHash,
+                    try creation.superseding.map({ try Self.isLive($0, of: user, db, at: now) })
+                        ?? true
+                else { return .userChanged }
+            }
+            guard try Self.isCurrent(creation.seal, for: sessions, db) else { return .outdated }
+            if let limit = creation.limit, let first = sessions.first {
+                let room = try Self.makeRoom(
+                    for: first, limit: limit,
+                    ending: creation.ending.sessions + (creation.superseding.map { [$0] } ?? []),
+                    series: creation.ending.series, db, at: now)
+                guard room else { return .limitReached }
+            }
+            for session in sessions { try Self.insert(session, db) }
+            var deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
+            if let series = creation.series, let origin = sessions.first?.origin {
+                try Self.insert(series, origin: origin, db, at: now)
+                deadline = max(deadline, series.deadline)
+            }
+            try Self.noteSeals(
+                sessions.count + (creation.series == nil ? 0 : 1), by: creation.seal.key,
+                until: deadline, db)
+            for event in audit { try Self.append(event, to: db, at: now) }
+            if let key = creation.clearing { try Self.clearAttempts(key, db) }
+            if let old = creation.superseding, let session = sessions.first {
+                try Self.supersede(old, by: session, db, at: now)
+            }
+            try Self.end(creation.ending, audit: .sessionRevoked, db, at: now)
+            return .created(position: try Self.sequence(db))
+        }
+    }
+
+    /// Whether tokens that were sealed so may be handed out: with the ring and the revocation by time
+    /// that there are.
+    static func isCurrent(
+        _ seal: SessionSeal, for sessions: [SessionRecord], _ db: Database
+    ) throws -> Bool {
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT authenticated_floor,
+                    coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+                FROM head
+                """)
+        guard let row else { throw StoreError.damaged("head") }
+        let floor = try row.time("authenticated_floor")
+        let version: UInt64 = try row.number("keyring_version")
+        return version == seal.keyringVersion && sessions.allSatisfy { $0.authenticated >= floor }
+    }
+
+    /// What makes a session live, at `:now`.
+    private static let liveSession = """
+        sessions.revoked IS NULL AND sessions.idle_deadline > :now
+            AND sessions.absolute_deadline > :now
+            AND sessions.epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
+            AND sessions.authenticated >= (SELECT authenticated_floor FROM head)
+        """
+
+    /// Whether a session of the user has not ended. Its idle deadline is not looked at: the token may
+    /// know a later one.
+    private static func isLive(
+        _ id: SessionID, of user: User, _ db: Database, at now: UnixTime
+    ) throws -> Bool {
+        guard let session = try session(id, db) else { return false }
+        return session.revoked == nil && session.user == user.id && session.epoch == user.epoch
+            && now < session.absoluteDeadline
+    }
+
+    /// Makes a place for one more sign-in of the user's; false when none is to end for it, and then
+    /// nothing is written. What ends with it anyway does not count, nor does what operators issued.
+    static func makeRoom(
+        for session: SessionRecord, limit: SessionLimit, ending: [SessionID], series: [SeriesID],
+        _ db: Database, at now: UnixTime
+    ) throws -> Bool {
+        let rows = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT id, series_id FROM sessions
+                WHERE user_id = :user AND methods != 0 AND \(liveSession) ORDER BY created, id
+                """,
+            arguments: ["user": session.user.value.data, "now": now.seconds])
+        var places: [(sessions: [SessionID], series: SeriesID?)] = []
+        for row in rows {
+            let id = SessionID(try row.identifier("id"))
+            let ofSeries = try row.optionalIdentifier("series_id").map { SeriesID($0) }
+            if ending.contains(id) { continue }
+            if let ofSeries, series.contains(ofSeries) || ofSeries == session.series { continue }
+            if let ofSeries, let index = places.firstIndex(where: { $0.series == ofSeries }) {
+                places[index].sessions.append(id)
+            } else {
+                places.append(([id], ofSeries))
+            }
+        }
+        let excess = places.count - (limit.maximum - 1)
+        guard excess > 0 else { return true }
+        guard limit.atLimit == .endOldest else { return false }
+        _ = try end(
+            places.prefix(excess).flatMap(\.sessions), audit: .sessionEndedForLimit, by: .server,
+            sparingSeries: true, db, at: now)
+        return true
+    }
+
+    /// Ends a session whose place another takes, in its series too.
+    static func supersede(
+        _ old: SessionID, by session: SessionRecord, _ db: Database, at now: UnixTime
+    ) throws {
+        try db.execute(
+            sql: "UPDATE series SET session_id = ? WHERE session_id = ?",
+            arguments: [session.id.value.data, old.value.data])
+        _ = try end(
+            [old], audit: .sessionSuperseded, by: .server, sparingSeries: true, db, at: now)
+    }
+
+    /// The key is kept until the last deadline of what it sealed.
+    static func noteSeals(
+        _ count: Int, by key: KeyID, until deadline: UnixTime, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
+                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
+                    last_deadline = max(last_deadline, excluded.last_deadline)
+                """,
+            arguments: [Int64(key.rawValue), count, deadline.seconds])
+    }
+
+    static func insert(_ session: SessionRecord, _ db: Database) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO sessions (id, user_id, epoch, created, authenticated, idle_deadline,
+                    absolute_deadline, methods, level, remembered, revoked, series_id, browser, place)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                session.id.value.data, session.user.value.data, Int64(session.epoch),
+                session.created.seconds, session.authenticated.seconds,
+                session.idleDeadline.seconds, session.absoluteDeadline.seconds,
+                Int64(session.methods.rawValue), Int64(session.level.rawValue),
+                session.isRemembered ? 1 : 0, session.revoked?.seconds,
+                session.series?.value.data, session.origin.browser, session.origin.place,
+            ])
+    }
+
+    package func sessions(
+        of user: UserID, limit: Int
+    ) async throws(StoreError) -> [SessionRecord] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM sessions WHERE user_id = ? ORDER BY created DESC, id LIMIT ?
+                    """,
+                arguments: [user.value.data, limit]
+            ).map { try $0.session() }
+        }
+    }
+
+    package func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
+        try await read { db in try Self.session(id, db) }
+    }
+
+    static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
+        try Row.fetchOne(
+            db, sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
+        ).map { try $0.session() }
+    }
+
+    // MARK: Use
+
+    package func noteActivity(
+        _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            // Conditional: a late note never brings back a session that has ended. The first use of a
+            // session that a remember token gave is always written: it says that the answer arrived.
+            let update = try db.cachedStatement(
+                sql: """
+                    UPDATE sessions SET last_used = :used,
+                        idle_deadline = max(idle_deadline, min(:deadline, absolute_deadline))
+                    WHERE id = :id AND revoked IS NULL
+                        AND (last_used IS NULL AND series_id IS NOT NULL
+                            OR coalesce(last_used, created) < :used - :step)
+                    """)
+            for (session, used) in uses {
+                try update.execute(arguments: [
+                    "id": session.value.data, "used": used.seconds,
+                    "deadline": used.advanced(bySeconds: idleSeconds).seconds,
+                    "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
+                ])
+            }
+        }
+    }
+
+    package func renewSession(
+        _ renewal: SessionRenewal, at now: UnixTime
+    ) async throws(StoreError) -> RenewSessionOutcome {
+        try await write(at: now) { db in
+            guard let session = try Self.session(renewal.session, db) else { return .ended }
+            guard try Self.isCurrent(renewal.seal, for: [], db) else { return .outdated }
+            let time = try Self.latestTime(db, now)
+            // Conditional: nothing that has ended is brought back (REQUIREMENTS CK-17). The idle deadline
+            // is the later of the token's and the store's.
+            try db.execute(
+                sql: """
+                    UPDATE sessions SET last_used = max(coalesce(last_used, 0), :time),
+                        idle_deadline = min(max(idle_deadline, :deadline), absolute_deadline)
+                    WHERE id = :id AND revoked IS NULL AND absolute_deadline > :time
+                        AND max(idle_deadline, :known) > :time
+                        AND epoch = (SELECT epoch FROM users
+                            WHERE users.id = sessions.user_id AND users.state = 'enabled')
+                        AND authenticated >= (SELECT authenticated_floor FROM head)
+                    """,
+                arguments: [
+                    "id": renewal.session.value.data, "time": time.seconds,
+                    "known": renewal.idleDeadline.seconds,
+                    "deadline": now.advanced(bySeconds: renewal.idleSeconds).seconds,
+                ])
+            guard db.changesCount == 1 else { return .ended }
+            try Self.noteSeals(1, by: renewal.seal.key, until: session.absoluteDeadline, db)
+            return .renewed
+        }
+    }
+
+    /// The store's clock: no earlier than anything that was written.
+    static func latestTime(_ db: Database, _ now: UnixTime) throws -> UnixTime {
+        guard let row = try Row.fetchOne(db, sql: "SELECT latest_time FROM head") else {
+            throw StoreError.damaged("head")
+        }
+        return max(now, try row.time("latest_time"))
+    }
+
+    // MARK: Where a user is signed in
+
+    package func signIns(of user: UserID, at now: UnixTime) async throws(StoreError) -> [SignIn] {
+        try await read { db in
+            let time = try Self.latestTime(db, now)
+            // A series without a live session can still bring its browser back.
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT sessions.id, coalesce(series.created, sessions.created) AS created,
+                        max(coalesce(last_used, 0), sessions.created) AS last_used,
+                        sessions.browser, sessions.place, series.id IS NOT NULL AS remembered
+                    FROM sessions LEFT JOIN series ON series.id = sessions.series_id
+                    WHERE sessions.user_id = :user AND \(Self.liveSession)
+                    UNION ALL
+                    SELECT series.session_id, series.created,
+                        coalesce((SELECT max(coalesce(last_used, 0), created) FROM sessions
+                            WHERE id = series.session_id), series.made),
+                        series.browser, series.place, 1
+                    FROM series
+                    WHERE series.user_id = :user AND series.deadline > :now AND NOT EXISTS (
+                        SELECT 1 FROM sessions
+                        WHERE sessions.series_id = series.id AND \(Self.liveSession))
+                    ORDER BY last_used DESC, 1
+                    """,
+                arguments: ["user": user.value.data, "now": time.seconds])
+            return try rows.map { row in
+                SignIn(
+                    session: SessionID(try row.identifier("id")),
+                    isRemembered: try row.integer("remembered") != 0,
+                    created: try row.time("created"), lastUsed: try row.time("last_used"),
+                    origin: SessionOrigin(
+                        browser: try row.optionalText("browser"),
+                        place: try row.optionalText("place")))
+            }
+        }
+    }
+
+    package func endSignIn(
+        _ session: SessionID, of user: UserID, audit kind: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT 1 FROM sessions WHERE id = :id AND user_id = :user
+                    UNION ALL SELECT 1 FROM series WHERE session_id = :id AND user_id = :user
+                    """, arguments: ["id": session.value.data, "user": user.value.data])
+            guard row != nil else { return .notFound }
+            let ended = try Self.end([session], audit: kind, by: .server, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    package func endSignIns(
+        of user: UserID, except session: SessionID, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard let kept = try Self.session(session, db), kept.user == user else {
+                return .notFound
+            }
+            let sessions = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT id FROM sessions WHERE user_id = :user AND id != :kept
+                        AND revoked IS NULL AND absolute_deadline > :now
+                    """,
+                arguments: [
+                    "user": user.value.data, "kept": session.value.data, "now": now.seconds,
+                ])
+            // The kept one's series stays, and one that has no session ends too.
+            let series = try Row.fetchAll(
+                db, sql: "SELECT id FROM series WHERE user_id = ? AND id IS NOT ?",
+                arguments: [user.value.data, kept.series?.value.data])
+            var ended = 0
+            for row in series {
+                ended += try Self.endSeries(
+                    SeriesID(try row.identifier("id")), audit: .sessionRevoked, by: .server, db,
+                    at: now)
+            }
+            ended += try Self.end(
+                try sessions.map { SessionID(try $0.identifier("id")) }, audit: .sessionRevoked,
+                by: .server, sparingSeries: true, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    // MARK: Ending
+
+    package func revokeSession(
+        _ id: SessionID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard try Self.session(id, db) != nil || Self.series(of: id, db) != nil else {
+                return .notFound
+            }
+            let ended = try Self.end([id], audit: audit.kind, by: audit.actor, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    package func revokeSessions(
+        _ ids: PresentedIDs, audit kind: AuditEvent.Kind, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            let ended = try Self.end(ids, audit: kind, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    /// Ends all that a browser presented.
+    @discardableResult
+    private static func end(
+        _ presented: PresentedIDs, audit kind: AuditEvent.Kind, _ db: Database, at now: UnixTime
+    ) throws -> Int {
+        var ended = 0
+        for series in presented.series {
+            ended += try endSeries(series, audit: kind, by: .server, db, at: now)
+        }
+        return ended + (try end(presented.sessions, audit: kind, by: .server, db, at: now))
+    }
+
+    /// Ends each of `ids` that there is and that has not ended, with its series and what came of that;
+    /// says how many those were.
+    static func end(
+        _ ids: [SessionID], audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        sparingSeries: Bool = false, _ db: Database, at now: UnixTime
+    ) throws -> Int {
+        var ended = 0
+        for id in ids {
+            let session = try session(id, db)
+            if !sparingSeries, let series = try session?.series ?? Self.series(of: id, db) {
+                ended += try endSeries(series, audit: kind, by: actor, db, at: now)
+            }
+            guard let session = try Self.session(id, db), session.revoked == nil else { continue }
+            try revoke(session, audit: kind, by: actor, db, at: now)
+            ended += 1
+        }
+        return ended
+    }
+
+    /// The series whose current session is `id`, whose own row may be gone.
+    private static func series(of id: SessionID, _ db: Database) throws -> SeriesID? {
+        try Row.fetchOne(
+            db, sql: "SELECT id FROM series WHERE session_id = ?", arguments: [id.value.data]
+        ).map { SeriesID(try $0.identifier("id")) }
+    }
+
+    /// Conditional: ends a session once, and can never bring it back (REQUIREMENTS CK-17).
+    static func revoke(
+        _ session: SessionRecord, audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
+        _ db: Database, at now: UnixTime
+    ) throws {
+        try db.execute(
+            sql: "UPDATE sessions SET revoked = ? WHERE id = ? AND revoked IS NULL",
+            arguments: [now.seconds, session.id.value.data])
+        try append(
+            AuditEvent(kind, by: actor, user: session.user, session: session.id), to: db, at: now)
+        _ = try appendFeed(
+            db, kind: .session, subject: session.id.value, value: 0,
+            deadline: session.absoluteDeadline, at: now)
+    }
+
+    // MARK: A new password
+
+    package func changePassword(
+        _ change: PasswordChange, at now: UnixTime
+    ) async throws(StoreError) -> CreateSessionsOutcome {
+        try await write(at: now) { db in
+            let session = change.session
+            guard let user = try Self.user(session.user, db), user.state == .enabled,
+                user.passwordHash == change.oldHash, session.epoch > 0,
+                user.epoch == session.epoch - 1,
+                try Self.isLive(change.superseding, of: user, db, at: now)
+            else { return .userChanged }
+            guard try Self.isCurrent(change.seal, for: [session], db) else { return .outdated }
+            try db.execute(
+                sql: "UPDATE users SET password_hash = ? WHERE id = ?",
+                arguments: [change.newHash, user.id.value.data])
+            try Self.useUpLinks(of: user.id, db, at: now)
+            try Self.endDevices(of: user.id, db)
+            for key in change.clearing { try Self.clearAttempts(key, db) }
+            try Self.append(
+                AuditEvent(.passwordChanged, by: .server, user: user.id, session: session.id),
+                to: db, at: now)
+            let position = try Self.raiseEpoch(of: user, db, at: now)
+            try Self.insert(session, db)
+            try Self.noteSeals(1, by: change.seal.key, until: session.absoluteDeadline, db)
+            return .created(position: position)
+        }
+    }
+
+    // MARK: Ending by user and by time
+
+    package func revokeSessions(
+        of user: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            guard let user = try Self.user(user, db) else { return .notFound }
+            let ended = try Self.countLive(of: user, db, at: now)
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.raiseEpoch(of: user, db, at: now)
+            return .revoked(position: position, sessions: ended)
+        }
+    }
+
+    package func revokeSessions(
+        authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            let ended = try Self.countLive(
+                db, where: "authenticated < :time", arguments: ["time": time.seconds], at: now)
+            try db.execute(
+                sql: "UPDATE head SET authenticated_floor = max(authenticated_floor, ?)",
+                arguments: [time.seconds])
+            try db.execute(
+                sql: "DELETE FROM series WHERE authenticated < ?", arguments: [time.seconds])
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT max(absolute_deadline) AS deadline FROM sessions WHERE authenticated < ?
+                    """,
+                arguments: [time.seconds])
+            let deadline = try row?.optionalTime("deadline") ?? now
+            try Self.append(audit, to: db, at: now)
+            let position = try Self.appendFeed(
+                db, kind: .authenticatedBefore, subject: nil, value: time.seconds,
+                deadline: max(deadline, now), at: now)
+            return .revoked(position: position, sessions: ended)
+        }
+    }
+
+    static func countLive(
+        of user: User, _ db: Database, at now: UnixTime
+    ) throws -> Int {
+        try countLive(
+            db, where: "user_id = :user AND epoch = :epoch",
+            arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
+    }
+
+    private static func countLive(
+        _ db: Database, where condition: String, arguments: StatementArguments, at now: UnixTime
+    ) throws -> Int {
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT count(*) AS live FROM sessions
+                WHERE \(condition) AND revoked IS NULL AND idle_deadline > :now
+                    AND epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
+                    AND authenticated >= (SELECT authenticated_floor FROM head)
+                """,
+            arguments: arguments &+ ["now": now.seconds])
+        return try row?.number("live") ?? 0
+    }
+
+    package func authenticatedFloor() async throws(StoreError) -> UnixTime {
+        try await read { db in
+            guard let row = try Row.fetchOne(db, sql: "SELECT authenticated_floor FROM head") else {
+                throw StoreError.damaged("head")
+            }
+            return try row.time("authenticated_floor")
+        }
+    }
+}

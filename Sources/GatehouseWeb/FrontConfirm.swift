@@ -1,0 +1,93 @@
+// Step-up: the password once more, for what an old or a remembered session may not do.
+
+import GatehouseCore
+import HTTPTypes
+
+extension FrontDoor {
+    /// How long after the password was given sensitive things may be done, in seconds (DESIGN section 5).
+    static let freshSeconds: Int64 = 300
+
+    func isFresh(_ claims: Claims) -> Bool {
+        SessionRequirement(freshSeconds: Self.freshSeconds, level: .password)
+            .denial(of: claims, at: clock().wall) == nil
+    }
+
+    static let stale = FrontRefusal(403, "stale", "refusal.stale")
+
+    /// Where a browser gives the password, to come back to the account.
+    var toConfirm: FrontResponse {
+        .redirect(to: path("/confirm?return_to=\(path("/account"))"))
+    }
+
+    private func confirmPage(_ claims: Claims, _ target: ReturnTarget?) -> Page {
+        var page = Page(kind: .confirm, title: "title.confirm")
+        page.username = claims.username?.text ?? ""
+        page.returnTo = target?.location
+        return page
+    }
+
+    func showConfirm(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let target = try request.returnTarget(allowed: settings.returnOrigins)
+        guard let claims = try await session(request) else {
+            return .redirect(to: path("/resume") + returnQuery(target))
+        }
+        return await page(confirmPage(claims, target), for: request)
+    }
+
+    func confirm(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let client = try await client(request)
+        var form = try await form(request) { form in
+            client.map { confirmPage($0.claims, form?.returnTarget) }
+                ?? Page(kind: .message, title: "title.confirm")
+        }
+        defer { form.wipePassword() }
+        guard let claims = client?.claims, client?.transport == .cookie else {
+            return .redirect(to: path("/resume") + returnQuery(form.returnTarget))
+        }
+        let page = confirmPage(claims, form.returnTarget)
+        guard let password = form.password else {
+            throw FrontRefusal(400, "missing_field", "refusal.missing_password", page: page)
+        }
+        let outcome = await confirm(claims, password, .cookie, request)
+        if case .sessionEnded = outcome {
+            return .redirect(to: path("/resume") + returnQuery(form.returnTarget))
+        }
+        let signedIn = try signedIn(outcome, page: page)
+        var response = FrontResponse.redirect(
+            to: form.returnTarget?.location ?? path("/account"))
+        response.headers += confirmedCookies(signedIn)
+        return response
+    }
+
+    private func confirm(
+        _ claims: Claims, _ password: [UInt8], _ transport: TokenTransport, _ request: FrontRequest
+    ) async -> Accounts.SignInOutcome {
+        var username: [UInt8] = []
+        claims.withUsername { name in username = name.indices.map { name[$0] } }
+        return await accounts.confirm(
+            claims, attempt(username, password, request),
+            client: Accounts.Client(transport: transport, origin: origin(request)))
+    }
+
+    /// The new session's cookie; the browser is remembered as before.
+    private func confirmedCookies(
+        _ signedIn: Accounts.SignedIn
+    ) -> [(HTTPField.Name, String)] {
+        [(.setCookie, settings.cookies.setting(settings.cookies.session, to: signedIn.token))]
+    }
+
+    private struct Confirmation: Decodable { let password: String }
+
+    func apiConfirm(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        let body: Confirmation = try await json(request)
+        guard let client = try await client(request) else { throw Self.noSession }
+        let signedIn = try signedIn(
+            await confirm(client.claims, Array(body.password.utf8), client.transport, request))
+        let session = signedIn.session
+        var answer = SessionBody(session.claims(username: signedIn.username, at: session.created))
+        if client.transport == .bearer { answer.token = signedIn.token }
+        var response = try FrontResponse.json(200, answer)
+        if client.transport == .cookie { response.headers += confirmedCookies(signedIn) }
+        return response
+    }
+}
