@@ -47,9 +47,11 @@ def program(name):
 
 
 class BrowserTest(unittest.TestCase):
+    FRONT = {}
+
     @classmethod
     def setUpClass(cls):
-        cls.gatehouse = Gatehouse(cls, front={}).start()
+        cls.gatehouse = Gatehouse(cls, front=cls.FRONT).start()
         cls.nginx = Nginx(cls, cls.gatehouse.tcp, front="http://%s:%d" % cls.gatehouse.front)
         cls.origin = f"https://localhost:{cls.nginx.address[1]}"
         cls.pictures = pathlib.Path(
@@ -67,13 +69,13 @@ class BrowserTest(unittest.TestCase):
         elif not os.environ.get("GATEHOUSE_SCREENSHOTS"):
             shutil.rmtree(cls.pictures)
 
-    def browser(self, width=1000, preferences=None):
-        """A new browser with a profile of its own."""
+    def browser(self, width=1000, preferences=None, profile=None):
+        """A new browser, with a profile of its own unless it has one."""
         options = webdriver.ChromeOptions()
         options.binary_location = program("chromium")
         for argument in [
                 "--headless=new", f"--window-size={width},800", "--lang=en",
-                f"--user-data-dir={scratch(self)}", "--disable-dev-shm-usage",
+                f"--user-data-dir={profile or scratch(self)}", "--disable-dev-shm-usage",
                 f"--ignore-certificate-errors-spki-list={certificate_hash()}",
                 # It must not call anybody else.
                 "--disable-background-networking", "--disable-component-update",
