@@ -63,10 +63,10 @@ extension FrontDoor {
     private func apiSignIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: SignIn = try await json(request)
         guard let transport = TokenTransport(rawValue: body.transport ?? "cookie") else {
-            throw FrontRefusal(422, "transport", "transport is cookie or bearer")
+            throw FrontRefusal(422, "transport", "refusal.transport")
         }
         guard body.remember != true else {
-            throw FrontRefusal(422, "remember", "remember is not available")
+            throw FrontRefusal(422, "remember", "refusal.remember")
         }
         let outcome = await accounts.signIn(
             attempt(Array(body.username.utf8), Array(body.password.utf8), request),
@@ -121,7 +121,7 @@ extension FrontDoor {
     }
 
     static var noSession: FrontRefusal {
-        var refusal = FrontRefusal(401, "no_session", "There is no good session.")
+        var refusal = FrontRefusal(401, "no_session", "refusal.no_session")
         refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
         return refusal
     }
@@ -137,7 +137,7 @@ extension FrontDoor {
         guard JSONObjectKeys.areUnique(bytes),
             let body = try? JSONDecoder().decode(Body.self, from: Data(bytes))
         else {
-            throw FrontRefusal(400, "json", "The body is not the JSON object that this takes.")
+            throw FrontRefusal(400, "json", "refusal.json")
         }
         return body
     }
@@ -162,9 +162,9 @@ extension FrontResponse {
     }
 
     /// RFC 9457.
-    static func problem(_ refusal: FrontRefusal) -> FrontResponse {
+    static func problem(_ refusal: FrontRefusal, _ texts: Texts) -> FrontResponse {
         let problem = Problem(
-            type: "urn:gatehouse:problem:\(refusal.type)", title: refusal.message,
+            type: "urn:gatehouse:problem:\(refusal.type)", title: texts.text(refusal.message),
             status: refusal.status)
         var response =
             (try? json(refusal.status, problem, type: "application/problem+json"))

@@ -52,8 +52,7 @@ extension FrontDoor {
         let oldest = claims.authenticated.advanced(bySeconds: Self.freshSeconds)
         guard claims.level.rawValue >= AuthenticationLevel.password.rawValue, clock().wall <= oldest
         else {
-            throw FrontRefusal(
-                403, "stale", "Please sign in again, and do this within five minutes.")
+            throw FrontRefusal(403, "stale", "refusal.stale")
         }
         guard let username = claims.username else { throw .unavailable }
         do { try await accounts.gate.clearAttempts(on: username, user: claims.user) } catch {

@@ -158,14 +158,16 @@ struct Server {
             sealer: sealer, node: node, gate: gate, policy: policy, limits: limits,
             entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
+        var doorSettings = FrontDoorSettings(
+            origins: AllowedOrigins(own, acceptsDevelopment: isDevelopment),
+            returnOrigins: AllowedOrigins(
+                own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
+            formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
+            cookies: CookieNames(domain: settings.cookieDomain),
+            siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment)
+        doorSettings.pages = settings.pages
         let door = try FrontDoor(
-            settings: FrontDoorSettings(
-                origins: AllowedOrigins(own, acceptsDevelopment: isDevelopment),
-                returnOrigins: AllowedOrigins(
-                    own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
-                formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
-                cookies: CookieNames(domain: settings.cookieDomain),
-                siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment),
+            settings: doorSettings,
             accounts: accounts,
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
