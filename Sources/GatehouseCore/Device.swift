@@ -146,17 +146,4 @@ package enum PreferenceRefusal: String, Error, CaseIterable, Sendable {
     case tooMany = "too_many"
     case key
     case value
-
-    /// In words; says nothing of what was sent.
-    package var message: String {
-        switch self {
-        case .tooMany: "There can be at most \(Preferences.maximumCount) preferences."
-        case .key:
-            "A preference's name is 1 to \(Preferences.maximumKeyBytes) lower-case letters, "
-                + "digits, dots, hyphens and underscores."
-        case .value:
-            "A preference's value is 1 to \(Preferences.maximumValueBytes) bytes of text on one "
-                + "line."
-        }
-    }
 }

@@ -196,15 +196,23 @@ extension SQLiteStore {
                         AND (last_used IS NULL AND series_id IS NOT NULL
                             OR coalesce(last_used, created) < :used - :step)
                     """)
+            let arrived = try db.cachedStatement(sql: Self.sessionArrived)
             for (session, used) in uses {
                 try update.execute(arguments: [
                     "id": session.value.data, "used": used.seconds,
                     "deadline": used.advanced(bySeconds: idleSeconds).seconds,
                     "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
                 ])
+                if db.changesCount == 1 { try arrived.execute(arguments: [session.value.data]) }
             }
         }
     }
+
+    /// Notes with a series that the session of its current generation was presented: the session's own row
+    /// goes before the series ends.
+    private static let sessionArrived = """
+        UPDATE series SET presented = 1 WHERE session_id = ? AND presented = 0
+        """
 
     package func renewSession(
         _ renewal: SessionRenewal, at now: UnixTime
@@ -231,6 +239,8 @@ extension SQLiteStore {
                     "deadline": now.advanced(bySeconds: renewal.idleSeconds).seconds,
                 ])
             guard db.changesCount == 1 else { return .ended }
+            try db.execute(
+                sql: Self.sessionArrived, arguments: [renewal.session.value.data])
             try Self.noteSeals(1, by: renewal.seal.key, until: session.absoluteDeadline, db)
             return .renewed
         }

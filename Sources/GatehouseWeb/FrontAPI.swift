@@ -78,10 +78,10 @@ extension FrontDoor {
     private func apiSignIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: SignIn = try await json(request)
         guard let transport = TokenTransport(rawValue: body.transport ?? "cookie") else {
-            throw FrontRefusal(422, "transport", "transport is cookie or bearer")
+            throw FrontRefusal(422, "transport", "refusal.transport")
         }
         guard body.remember != true || transport == .cookie else {
-            throw FrontRefusal(422, "remember", "refusal.remember_bearer")
+            throw FrontRefusal(422, "remember", "refusal.remember")
         }
         let signedIn = try signedIn(
             await accounts.signIn(
@@ -123,7 +123,7 @@ extension FrontDoor {
     }
 
     static var noSession: FrontRefusal {
-        var refusal = FrontRefusal(401, "no_session", "There is no good session.")
+        var refusal = FrontRefusal(401, "no_session", "refusal.no_session")
         refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
         return refusal
     }
@@ -139,7 +139,7 @@ extension FrontDoor {
         guard JSONObjectKeys.areUnique(bytes),
             let body = try? JSONDecoder().decode(Body.self, from: Data(bytes))
         else {
-            throw FrontRefusal(400, "json", "The body is not the JSON object that this takes.")
+            throw FrontRefusal(400, "json", "refusal.json")
         }
         return body
     }
@@ -164,9 +164,9 @@ extension FrontResponse {
     }
 
     /// RFC 9457.
-    static func problem(_ refusal: FrontRefusal) -> FrontResponse {
+    static func problem(_ refusal: FrontRefusal, _ texts: Texts) -> FrontResponse {
         let problem = Problem(
-            type: "urn:gatehouse:problem:\(refusal.type)", title: refusal.message,
+            type: "urn:gatehouse:problem:\(refusal.type)", title: texts.text(refusal.message),
             status: refusal.status)
         var response =
             (try? json(refusal.status, problem, type: "application/problem+json"))

@@ -20,7 +20,7 @@ extension FrontDoor {
     }
 
     private func confirmPage(_ claims: Claims, _ target: ReturnTarget?) -> Page {
-        var page = Page(kind: .confirm, title: "title.confirm")
+        var page = Page(kind: .confirm)
         page.username = claims.username?.text ?? ""
         page.returnTo = target?.location
         return page
@@ -38,7 +38,7 @@ extension FrontDoor {
         let client = try await client(request)
         var form = try await form(request) { form in
             client.map { confirmPage($0.claims, form?.returnTarget) }
-                ?? Page(kind: .message, title: "title.confirm")
+                ?? Page(kind: .message, title: "confirm.title")
         }
         defer { form.wipePassword() }
         guard let claims = client?.claims, client?.transport == .cookie else {

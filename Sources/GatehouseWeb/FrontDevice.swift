@@ -23,14 +23,10 @@ extension FrontDoor {
     ]
 
     /// What the account page says after something was done.
-    static let accountNotices = [
-        "saved": "Your preferences in this browser are saved.",
-        "forgotten": "This browser is forgotten.",
-        "password": "notice.password",
-        "ended": "notice.ended",
-        "ended-others": "notice.ended_others",
-        "not-remembered": "notice.not_remembered",
-        "unlocked": "Failed sign-ins are forgotten; your password may be tried again.",
+    static let accountNotices: [String: Message] = [
+        "saved": "notice.saved", "forgotten": "notice.forgotten", "unlocked": "notice.unlocked",
+        "password": "notice.password", "ended": "notice.ended",
+        "ended-others": "notice.ended_others", "not-remembered": "notice.not_remembered",
     ]
 
     // MARK: The cookie
@@ -132,8 +128,7 @@ extension FrontDoor {
         let body: [String: [String: String]] = try await json(request)
         let claims = try await browserSession(request)
         guard body.count == 1, let values = body["preferences"] else {
-            throw FrontRefusal(
-                422, "preferences", "The body has one member, preferences, and no other.")
+            throw FrontRefusal(422, "preferences", "refusal.preferences_body")
         }
         var response = FrontResponse(status: 204)
         response.headers = try await save(try Self.preferences(values), of: claims, request)
@@ -153,7 +148,7 @@ extension FrontDoor {
         _ values: [String: String], page: Page? = nil
     ) throws(FrontRefusal) -> Preferences {
         do throws(PreferenceRefusal) { return try Preferences(values) } catch {
-            throw FrontRefusal(422, "preferences", error.message, page: page)
+            throw FrontRefusal(422, "preferences", Message(error), page: page)
         }
     }
 
@@ -166,10 +161,11 @@ extension FrontDoor {
     func accountPage(
         _ claims: Claims, _ request: FrontRequest
     ) async throws(FrontRefusal) -> Page {
-        var page = Page(kind: .account, title: "Your account")
+        var page = Page(kind: .account)
         page.username = claims.username?.text ?? ""
         page.failures = try await attempts(claims)?.failures ?? 0
         page.userID = claims.user.text
+        page.created = try await user(claims)?.created
         page.signIns = try await signIns(claims)
         page.isRemembered = page.signIns.contains { $0.isCurrent && $0.isRemembered }
         if let device = try await device(claims, request) {
@@ -183,7 +179,7 @@ extension FrontDoor {
     func accountForm(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> (form: Form, claims: Claims)? {
-        let form = try await form(request) { _ in Page(kind: .message, title: "Your account") }
+        let form = try await form(request) { _ in Page(kind: .message, title: "account.title") }
         guard let claims = try await session(request) else { return nil }
         return (form, claims)
     }

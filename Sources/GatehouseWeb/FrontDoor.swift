@@ -17,8 +17,9 @@ package struct FrontDoorSettings: Sendable {
     /// `/` or `/path` without a slash at its end.
     package var basePath: String
     package var cookies: CookieNames
-    /// The site's host, shown on every page; empty when it is not known.
+    /// The site's host, shown on every page that has no other name; empty when it is not known.
     package var siteName: String
+    package var pages = PageSettings()
     /// Sends HSTS; not during development, where it would pin all of localhost.
     package var sendsHSTS: Bool
 
@@ -55,7 +56,7 @@ package struct FrontDoor: Sendable {
     let formTokens: FormTokens
     let uses: SessionUses
     let clock: @Sendable () -> Instant
-    private let pages: Pages
+    let pages: Pages
     private let hostRule: HostRule
     let crossSiteRule: CrossSiteRule
     private let base: String
@@ -65,7 +66,7 @@ package struct FrontDoor: Sendable {
     typealias Handler =
         @Sendable (FrontDoor, FrontRequest) async throws(FrontRefusal) -> FrontResponse
 
-    /// - Throws: when a template can't be read.
+    /// - Throws: `PageFaults` when templates, texts or logo can't be used.
     package init(
         settings: FrontDoorSettings, accounts: Accounts, devices: Devices, sealer: Sealer,
         uses: SessionUses, entropy: Entropy, clock: @escaping @Sendable () -> Instant
@@ -78,7 +79,9 @@ package struct FrontDoor: Sendable {
         self.clock = clock
         formTokens = FormTokens(sealer: sealer, entropy: entropy)
         base = settings.basePath == "/" ? "" : settings.basePath
-        pages = try Pages(basePath: base)
+        pages = try Pages(
+            basePath: base, host: settings.siteName, cookies: settings.cookies,
+            settings: settings.pages)
         hostRule = HostRule(settings.origins)
         crossSiteRule = CrossSiteRule(settings.origins)
         routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
@@ -89,6 +92,8 @@ package struct FrontDoor: Sendable {
 
     func path(_ local: String) -> String { base + local }
 
+    static let notFound = FrontRefusal(404, "not_found", "refusal.not_found")
+
     /// Answers one request, whatever happens.
     func respond(to request: FrontRequest) async -> FrontResponse {
         let response: FrontResponse
@@ -97,32 +102,41 @@ package struct FrontDoor: Sendable {
         } catch {
             logger.debug(
                 "refused", metadata: ["status": "\(error.status)", "type": "\(error.type)"])
-            response =
-                request.isAPI(base: base)
-                ? .problem(error) : await refusalPage(error, for: request)
+            response = await answer(to: error, for: request)
         }
         return finish(response, for: request)
+    }
+
+    /// A refusal in the form that the request's sender reads.
+    private func answer(
+        to refusal: FrontRefusal, for request: FrontRequest
+    ) async -> FrontResponse {
+        request.isAPI(base: base)
+            ? .problem(refusal, pages.texts) : await refusalPage(refusal, for: request)
+    }
+
+    /// The answer when there was none in time.
+    func late(_ request: FrontRequest) async -> FrontResponse {
+        var refusal = FrontRefusal(503, "unavailable", "refusal.late")
+        refusal.page = Page(kind: .message, title: "title.unavailable")
+        return finish(await answer(to: refusal, for: request), for: request)
     }
 
     private func route(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         guard request.fields.count <= Self.maximumFields,
             request.fields.reduce(0, { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count })
                 <= Self.maximumFieldBytes
-        else { throw FrontRefusal(431, "too_large", "The request has too many header fields.") }
+        else { throw FrontRefusal(431, "too_large", "refusal.too_many_fields") }
         if case .refused(let refusal) = hostRule.judge(request.hosts) {
-            throw FrontRefusal(refusal.status, "host", refusal.message)
+            throw FrontRefusal(refusal.status, "host", Message(refusal))
         }
-        guard let methods = methods(at: request.path) else {
-            throw FrontRefusal(
-                404, "not_found", "There is nothing at this address.",
-                page: Page(kind: .message, title: "Page not found"))
-        }
+        guard let methods = methods(at: request.path) else { throw Self.notFound }
         // HEAD is GET without the body, which is left out where answers are sent.
         let method = request.method == .head ? .get : request.method
         guard let handler = methods[method] else {
             var allowed = methods.keys.map(\.rawValue)
             if methods[.get] != nil { allowed.append("HEAD") }
-            var refusal = FrontRefusal(405, "method", "This page does not take that method.")
+            var refusal = FrontRefusal(405, "method", "refusal.method")
             refusal.headers.append((.allow, allowed.sorted().joined(separator: ", ")))
             throw refusal
         }
@@ -145,8 +159,14 @@ package struct FrontDoor: Sendable {
     private func refusalPage(
         _ refusal: FrontRefusal, for request: FrontRequest
     ) async -> FrontResponse {
-        var page = refusal.page ?? Page(kind: .message, title: "That did not work")
+        var page = refusal.page ?? Page(kind: .message)
+        if page.kind == .message, pages.texts.keys.contains("title.\(refusal.type)") {
+            page.title = Message("title.\(refusal.type)")
+        }
         page.alert = refusal.message
+        let hint = "hint.\(refusal.type)"
+        page.hint = pages.texts.keys.contains(hint) ? Message(hint) : nil
+        page.wrongFields = refusal.wrongFields(on: page)
         var response = await self.page(page, status: refusal.status, for: request)
         response.headers += refusal.headers
         return response
@@ -157,7 +177,6 @@ package struct FrontDoor: Sendable {
         _ page: Page, status: Int = 200, for request: FrontRequest
     ) async -> FrontResponse {
         var page = page
-        page.site = settings.siteName
         page.canRegister = accounts.registration == .open
         page.canRemember = accounts.rules.remember != nil
         var cookie: String?
@@ -174,14 +193,12 @@ package struct FrontDoor: Sendable {
                     page.formToken = try await formTokens.field(for: binding, at: now)
                 }
             } catch {
-                return .text(503, "This service can't answer now; please try again.", retry: true)
+                // Nothing can be sent in from this page; the message needs no token.
+                return await refusalPage(.unavailable, for: request)
             }
         }
-        guard let html = pages.render(page) else {
-            return .text(500, "This page could not be made.", retry: false)
-        }
         var response = FrontResponse(
-            status: status, contentType: "text/html; charset=utf-8", body: html)
+            status: status, contentType: "text/html; charset=utf-8", body: pages.render(page))
         if let cookie { response.headers.append((.setCookie, cookie)) }
         return response
     }
@@ -191,13 +208,17 @@ package struct FrontDoor: Sendable {
         let isAPI = request.isAPI(base: base)
         var response = response
         let targets = (["'self'"] + settings.formTargets.map(\.text)).joined(separator: " ")
+        if !response.headers.contains(where: { $0.0 == .contentSecurityPolicy }) {
+            response.headers.append(
+                (
+                    .contentSecurityPolicy,
+                    "default-src 'none'; style-src 'self'; form-action \(targets); "
+                        + "frame-ancestors 'none'; base-uri 'none'"
+                        + (pages.logo == nil ? "" : "; img-src 'self'")
+                ))
+        }
         response.headers += [
             (.cacheControl, "no-store"),
-            (
-                .contentSecurityPolicy,
-                "default-src 'none'; style-src 'self'; form-action \(targets); "
-                    + "frame-ancestors 'none'; base-uri 'none'"
-            ),
             (.xContentTypeOptions, "nosniff"),
             // With no-referrer a form would post `Origin: null`.
             (FrontHeader.referrerPolicy, isAPI ? "no-referrer" : "same-origin"),
@@ -267,8 +288,7 @@ package struct FrontDoor: Sendable {
             logger.notice(
                 "cross-site request refused",
                 metadata: ["event": "malicious_csrf", "reason": "\(refusal.rawValue)"])
-            throw FrontRefusal(
-                CrossSiteRefusal.status, "cross_site", CrossSiteRefusal.message)
+            throw FrontRefusal(CrossSiteRefusal.status, "cross_site", "refusal.cross_site")
         }
     }
 
@@ -277,7 +297,8 @@ package struct FrontDoor: Sendable {
     ) throws(FrontRefusal) {
         guard case .accepted = MediaTypeRule(kind).judge(request.values(.contentType)) else {
             throw FrontRefusal(
-                MediaTypeRefusal.status, "media_type", MediaTypeRefusal.message(expected: kind))
+                MediaTypeRefusal.status, "media_type",
+                Message("refusal.media_type", ["expected": kind.rawValue]))
         }
     }
 }
@@ -307,12 +328,12 @@ struct FrontRefusal: Error {
     /// Stable, for programs.
     let type: String
     /// For people.
-    let message: String
+    let message: Message
     var headers: [(HTTPField.Name, String)] = []
     /// The form that is shown again.
     var page: Page?
 
-    init(_ status: Int, _ type: String, _ message: String, page: Page? = nil) {
+    init(_ status: Int, _ type: String, _ message: Message, page: Page? = nil) {
         self.status = status
         self.type = type
         self.message = message
@@ -323,23 +344,37 @@ struct FrontRefusal: Error {
     /// A hash takes a fraction of a second; a queue of them empties in a few.
     static let retrySeconds = 5
 
-    static let unavailable = FrontRefusal(
-        503, "unavailable", "This service can't answer now; please try again in a moment.")
+    static let unavailable = FrontRefusal(503, "unavailable", "refusal.unavailable")
+
+    /// What the page's alert is about.
+    func wrongFields(on page: Page) -> [Page.Field] {
+        switch (page.kind, type) {
+        case (.login, "credentials"): [.username, .password]
+        case (.confirm, "credentials"): [.password]
+        case (.password, "credentials"): [.currentPassword]
+        case (.password, "password"): [.newPassword]
+        case (.register, "password"), (.recover, "password"): [.password]
+        case (.register, "username"), (.register, "username_taken"): [.username]
+        case (.login, "missing_field"), (.register, "missing_field"):
+            page.username.isEmpty ? [.username] : [.password]
+        case (.confirm, "missing_field"): [.password]
+        case (.password, "missing_field"): [.currentPassword]
+        default: []
+        }
+    }
 
     /// One answer to whatever was wrong with name and password.
     static func credentials(page: Page? = nil) -> FrontRefusal {
         FrontRefusal(
             401, "credentials",
-            "The username or the password is wrong, or it was tried too often: then wait a while.",
-            page: page)
+            [.confirm, .password].contains(page?.kind)
+                ? "refusal.wrong_password" : "refusal.credentials", page: page)
     }
 
     /// Too many failures from one address.
     static func slowDown(_ seconds: Int64, page: Page? = nil) -> FrontRefusal {
         var refusal = FrontRefusal(
-            429, "slow_down",
-            "There were too many tries from your network; please wait a moment.",
-            page: page)
+            429, "slow_down", Message("refusal.slow_down", Message.wait(seconds)), page: page)
         refusal.headers.append((.retryAfter, "\(seconds)"))
         return refusal
     }
@@ -347,11 +382,9 @@ struct FrontRefusal: Error {
     static func failed(_ failure: Accounts.Failure, page: Page? = nil) -> FrontRefusal {
         switch failure {
         case .busy:
-            FrontRefusal(
-                503, "busy", "Many people are signing in; please try again in a moment.",
-                page: page)
+            FrontRefusal(503, "busy", "refusal.busy", page: page)
         case .unavailable:
-            FrontRefusal(503, "unavailable", FrontRefusal.unavailable.message, page: page)
+            FrontRefusal(503, "unavailable", "refusal.unavailable", page: page)
         }
     }
 }
@@ -361,6 +394,8 @@ struct FrontResponse: Sendable {
     var headers: [(HTTPField.Name, String)] = []
     var contentType: String?
     var body = ""
+    /// Instead of the text, where it is none.
+    var bytes: [UInt8]?
 
     init(status: Int, contentType: String? = nil, body: String = "") {
         self.status = status
@@ -374,10 +409,9 @@ struct FrontResponse: Sendable {
         return response
     }
 
-    static func text(_ status: Int, _ text: String, retry: Bool) -> FrontResponse {
-        var response = FrontResponse(
+    /// For who comes without a page: operators, and connections that have ended.
+    static func text(_ status: Int, _ text: String) -> FrontResponse {
+        FrontResponse(
             status: status, contentType: "text/plain; charset=utf-8", body: text + "\n")
-        if retry { response.headers.append((.retryAfter, "\(FrontRefusal.retrySeconds)")) }
-        return response
     }
 }

@@ -26,17 +26,26 @@ extension FrontDoor {
             .post: { door, request throws(FrontRefusal) in try await door.recover(request) },
         ],
         "/style.css": [
-            .get: { _, _ in
+            .get: { door, _ in
                 FrontResponse(
-                    status: 200, contentType: "text/css; charset=utf-8", body: Pages.style)
+                    status: 200, contentType: "text/css; charset=utf-8", body: door.pages.style)
             }
         ],
+        "/logo": [.get: { door, _ throws(FrontRefusal) in try door.showLogo() }],
     ]
+
+    private func showLogo() throws(FrontRefusal) -> FrontResponse {
+        guard let logo = pages.logo else { throw Self.notFound }
+        var response = FrontResponse(status: 200, contentType: logo.contentType)
+        response.bytes = logo.bytes
+        response.headers.append((.contentSecurityPolicy, PageLogo.policy))
+        return response
+    }
 
     // MARK: Sign in and out
 
     private func loginPage(_ form: Form? = nil) -> Page {
-        var page = Page(kind: .login, title: "Sign in")
+        var page = Page(kind: .login)
         form?.fill(&page)
         return page
     }
@@ -51,11 +60,9 @@ extension FrontDoor {
     }
 
     /// What the sign-in page says after something else was done.
-    private static let notices = [
-        "registered": "Your account is made. You can sign in now.",
-        "signed-out": "You are signed out.",
-        "recovered": "Your password is set. You can sign in with it now.",
-        "stolen": "notice.stolen",
+    private static let notices: [String: Message] = [
+        "registered": "notice.registered", "signed-out": "notice.signed_out",
+        "recovered": "notice.recovered", "stolen": "notice.stolen",
     ]
 
     private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -64,7 +71,7 @@ extension FrontDoor {
         let page = loginPage(form)
         guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
-                400, "missing_field", "Please give a username and a password.", page: page)
+                400, "missing_field", "refusal.missing_credentials", page: page)
         }
         let signedIn = try signedIn(
             await accounts.signIn(
@@ -102,7 +109,7 @@ extension FrontDoor {
 
     private func showSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         // The button stays without a good session too: it deletes what cookies there are.
-        var page = Page(kind: .logout, title: "Sign out")
+        var page = Page(kind: .logout)
         page.username = try await session(request)?.username?.text ?? ""
         page.returnTo = try request.returnTarget(allowed: settings.returnOrigins)?.location
         return await self.page(page, for: request)
@@ -110,7 +117,7 @@ extension FrontDoor {
 
     private func signOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let form = try await form(request) { form in
-            var page = Page(kind: .logout, title: "Sign out")
+            var page = Page(kind: .logout)
             form?.fill(&page)
             return page
         }
@@ -126,7 +133,7 @@ extension FrontDoor {
     // MARK: Register, recover, account
 
     private func registerPage(_ form: Form? = nil) -> Page {
-        var page = Page(kind: .register, title: "Make an account")
+        var page = Page(kind: .register)
         form?.fill(&page)
         page.link = form?.fields["invite"].map { String(decoding: $0, as: UTF8.self) }
         return page
@@ -143,10 +150,8 @@ extension FrontDoor {
     }
 
     static let registrationClosed = FrontRefusal(
-        403, "registration_closed", "Accounts are not made here by yourself; ask the operator.")
-    static let notInvited = FrontRefusal(
-        403, "not_invited",
-        "An account needs an invitation, and this one is missing, used or too old.")
+        403, "registration_closed", "refusal.registration_closed")
+    static let notInvited = FrontRefusal(403, "not_invited", "refusal.not_invited")
 
     private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         var form = try await form(request) { registerPage($0) }
@@ -154,7 +159,7 @@ extension FrontDoor {
         let page = registerPage(form)
         guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
-                400, "missing_field", "Please give a username and a password.", page: page)
+                400, "missing_field", "refusal.missing_credentials", page: page)
         }
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"],
@@ -172,20 +177,16 @@ extension FrontDoor {
         case .registered: nil
         case .slowDown(let seconds): .slowDown(seconds, page: page)
         case .nameTaken:
-            FrontRefusal(409, "username_taken", "This username is taken.", page: page)
+            FrontRefusal(409, "username_taken", "refusal.username_taken", page: page)
         case .skeletonsOutdated:
             FrontRefusal(
-                503, "usernames_outdated",
-                "Accounts can't be made until the operator has renewed the list of usernames; "
-                    + "please try again later.", page: page)
+                503, "usernames_outdated", "refusal.usernames_outdated", page: page)
         case .notInvited: notInvited
         case .closed: registrationClosed
         case .badUsername(let refusal):
-            FrontRefusal(
-                422, "username", refusal.message, page: page)
+            FrontRefusal(422, "username", Message(refusal), page: page)
         case .badPassword(let refusal):
-            FrontRefusal(
-                422, "password", refusal.message, page: page)
+            FrontRefusal(422, "password", Message(refusal), page: page)
         case .failed(let failure): .failed(failure, page: page)
         }
     }
@@ -199,13 +200,13 @@ extension FrontDoor {
     }
 
     private func recoverPage(_ link: [UInt8]) -> Page {
-        var page = Page(kind: .recover, title: "Set a new password")
+        var page = Page(kind: .recover)
         page.link = String(decoding: link, as: UTF8.self)
         return page
     }
 
     private static let noLink = FrontRefusal(
-        403, "link", "This link does not work: it was used, or it is too old. Ask for a new one.")
+        403, "link", "refusal.link")
 
     private func showRecover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         guard let link = try request.query(["token"]).value("token"),
@@ -217,18 +218,17 @@ extension FrontDoor {
     private func recover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         var form = try await form(request) { form in
             form?.fields["token"].map { recoverPage($0) }
-                ?? Page(kind: .message, title: "Set a new password")
+                ?? Page(kind: .message, title: "recover.title")
         }
         defer { form.wipePassword() }
         guard let link = form.fields["token"], let password = form.password else {
-            throw FrontRefusal(400, "missing_field", "Please give a new password.")
+            throw FrontRefusal(400, "missing_field", "refusal.missing_new_password")
         }
         switch await accounts.recover(link, password: password) {
         case .recovered: return .redirect(to: path("/login?notice=recovered"))
         case .noLink: throw Self.noLink
         case .badPassword(let refusal):
-            throw FrontRefusal(
-                422, "password", refusal.message, page: recoverPage(link))
+            throw FrontRefusal(422, "password", Message(refusal), page: recoverPage(link))
         case .failed(let failure): throw .failed(failure, page: recoverPage(link))
         }
     }
@@ -265,7 +265,7 @@ extension FrontDoor {
         var bytes = try await request.body(limit: FormBody.maximumBytes)
         let body: FormBody
         do throws(FormRefusal) { body = try FormBody(wiping: &bytes) } catch {
-            throw FrontRefusal(error.status, "form", error.message, page: page(nil))
+            throw FrontRefusal(error.status, "form", Message(error), page: page(nil))
         }
         var fields: [String: [UInt8]] = [:]
         let own = [
@@ -288,15 +288,9 @@ extension FrontDoor {
         switch outcome {
         case .good: break
         case .noCookie:
-            throw FrontRefusal(
-                403, "no_cookie",
-                "Your browser did not send our cookie back. Signing in needs cookies: please allow "
-                    + "them for this site and try again.", page: page(form))
+            throw FrontRefusal(403, "no_cookie", "refusal.no_cookie", page: page(form))
         case .stale:
-            throw FrontRefusal(
-                403, "stale_form",
-                "This page was open for too long, or in another browser. Please "
-                    + "try again.", page: page(form))
+            throw FrontRefusal(403, "stale_form", "refusal.stale_form", page: page(form))
         }
         form.password = body.value("password")
         if form.password == nil { form.password = body.value("current_password") }

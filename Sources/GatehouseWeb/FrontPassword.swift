@@ -12,7 +12,7 @@ extension FrontDoor {
     ]
 
     private func passwordPage(_ claims: Claims) -> Page {
-        var page = Page(kind: .password, title: "title.password")
+        var page = Page(kind: .password)
         page.username = claims.username?.text ?? ""
         return page
     }
@@ -28,7 +28,7 @@ extension FrontDoor {
     func changePassword(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let client = try await client(request)
         var form = try await form(request) { _ in
-            client.map { passwordPage($0.claims) } ?? Page(kind: .message, title: "title.password")
+            client.map { passwordPage($0.claims) } ?? Page(kind: .message, title: "password.title")
         }
         defer { form.wipePassword() }
         guard let client, client.transport == .cookie else {
@@ -62,7 +62,7 @@ extension FrontDoor {
         case .refused: throw .credentials(page: page)
         case .slowDown(let seconds): throw .slowDown(seconds, page: page)
         case .badPassword(let refusal):
-            throw FrontRefusal(422, "password", refusal.message, page: page)
+            throw FrontRefusal(422, "password", Message(refusal), page: page)
         case .sessionEnded: return nil
         case .failed(let failure): throw .failed(failure, page: page)
         }

@@ -59,11 +59,12 @@ struct FrontRequest: Sendable {
 
     /// The body, of at most `limit` bytes, within its time.
     func body(limit: Int) async throws(FrontRefusal) -> [UInt8] {
+        let tooLarge = Message("refusal.too_large", ["maximum": "\(limit)"])
         let lengths = values(.contentLength)
         if let text = lengths.first, let length = Int(String(decoding: text, as: UTF8.self)),
             length > limit
         {
-            throw FrontRefusal(413, "too_large", "The request is larger than \(limit) bytes.")
+            throw FrontRefusal(413, "too_large", tooLarge)
         }
         let buffer: ByteBuffer?
         do {
@@ -71,12 +72,12 @@ struct FrontRequest: Sendable {
                 try await body(limit)
             }
         } catch is TimeLimitExceeded {
-            throw FrontRefusal(408, "timeout", "The request took too long to arrive.")
+            throw FrontRefusal(408, "timeout", "refusal.timeout")
         } catch {
-            throw FrontRefusal(400, "body", "The request could not be read.")
+            throw FrontRefusal(400, "body", "refusal.body")
         }
         guard let buffer else {
-            throw FrontRefusal(413, "too_large", "The request is larger than \(limit) bytes.")
+            throw FrontRefusal(413, "too_large", tooLarge)
         }
         return Array(buffer.readableBytesView)
     }
@@ -85,7 +86,7 @@ struct FrontRequest: Sendable {
     func query(_ names: [String]) throws(FrontRefusal) -> QueryString {
         do throws(FormRefusal) {
             return try QueryString(Array(query.utf8).span, names: names)
-        } catch { throw FrontRefusal(error.status, "query", error.message) }
+        } catch { throw FrontRefusal(error.status, "query", Message(error)) }
     }
 
     /// Where to go afterwards, from the query. A proxy that can't encode writes the address as it

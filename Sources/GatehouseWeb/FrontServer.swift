@@ -129,15 +129,14 @@ package struct FrontServer: Service {
             }
             guard isTrusted(context.channel.remoteAddress) else {
                 let refusal = FrontResponse.text(
-                    403, "This port is for the proxy in front of it.", retry: false)
+                    403, "This port is for the proxy in front of it.")
                 return response(door.finish(refusal, for: front), to: request)
             }
             let answer = try? await withTimeLimit(seconds: FrontDoor.requestSeconds) { [door] in
                 await whileConnected(context.channel) { await door.respond(to: front) }
             }
-            let late = FrontResponse.text(
-                503, "This took too long; please try again.", retry: true)
-            return response(answer ?? door.finish(late, for: front), to: request)
+            guard let answer else { return response(await door.late(front), to: request) }
+            return response(answer, to: request)
         }
 
         /// Plain HTTP is for listed peers; everybody who reaches a Unix socket is one. A TCP peer
@@ -153,12 +152,12 @@ package struct FrontServer: Service {
                 fields.append(HTTPField(name: name, value: value))
             }
             if let type = front.contentType { fields[.contentType] = type }
-            if front.status != 204 { fields[.contentLength] = "\(front.body.utf8.count)" }
+            let body = front.bytes.map { ByteBuffer(bytes: $0) } ?? ByteBuffer(string: front.body)
+            if front.status != 204 { fields[.contentLength] = "\(body.readableBytes)" }
             // The answer to HEAD has the length of GET's body, and no body.
-            let body =
-                request.method == .head
-                ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(string: front.body))
-            return Response(status: .init(code: front.status), headers: fields, body: body)
+            return Response(
+                status: .init(code: front.status), headers: fields,
+                body: request.method == .head ? ResponseBody() : ResponseBody(byteBuffer: body))
         }
     }
 }
@@ -180,6 +179,6 @@ private func whileConnected(
             group.cancelAll()
             if let response { return response }
         }
-        return .text(503, "The connection was closed.", retry: false)
+        return .text(503, "The connection was closed.")
     }
 }

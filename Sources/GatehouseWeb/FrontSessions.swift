@@ -236,12 +236,16 @@ extension FrontDoor {
         let created: Int64
     }
 
-    func apiAccount(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let claims = try await requireSession(request)
-        let user = try await trying { () async throws(Accounts.Failure) in
+    func user(_ claims: Claims) async throws(FrontRefusal) -> User? {
+        try await trying { () async throws(Accounts.Failure) in
             try await accounts.user(claims.user)
         }
-        guard let user else { throw Self.noSession }
+    }
+
+    func apiAccount(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
+        guard let user = try await user(try await requireSession(request)) else {
+            throw Self.noSession
+        }
         return try .json(
             200,
             AccountBody(
@@ -266,7 +270,7 @@ extension FrontDoor {
         guard let last = warnings.first?.id else {
             return .redirect(to: target?.location ?? path("/account"))
         }
-        var page = Page(kind: .warnings, title: "title.warnings")
+        var page = Page(kind: .warnings)
         page.username = claims.username?.text ?? ""
         page.returnTo = target?.location
         page.lastWarning = last

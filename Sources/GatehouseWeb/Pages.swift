@@ -1,5 +1,6 @@
-// The pages: plain HTML and CSS, no script. Templates are text, rendered with everything escaped.
+// The pages: plain HTML and CSS, no script. Templates are files, rendered with everything escaped.
 
+import Foundation
 import GatehouseCore
 import Mustache
 
@@ -10,10 +11,14 @@ struct Page {
     }
 
     var kind: Kind
-    var title: String
+    var title: Message
     /// Why something was refused.
-    var alert: String?
-    var notice: String?
+    var alert: Message?
+    /// What to do about it.
+    var hint: Message?
+    var notice: Message?
+    /// What the alert is about; the first one is what it links to.
+    var wrongFields: [Field] = []
     var username = ""
     var returnTo: String?
     var formToken: String?
@@ -35,8 +40,21 @@ struct Page {
     var warnings: [WarningRow] = []
     /// The field `last` of that page: what has been shown.
     var lastWarning: Int64 = 0
-    /// The site's host.
-    var site = ""
+    /// Since when there is the account; on the account page.
+    var created: UnixTime?
+
+    /// A field that something can be wrong with; the raw value is its name and its element's id.
+    enum Field: String, CaseIterable {
+        case username, password
+        case currentPassword = "current_password"
+        case newPassword = "new_password"
+    }
+
+    /// - Parameter title: the kind's own, if there is none.
+    init(kind: Kind, title: Message? = nil) {
+        self.kind = kind
+        self.title = title ?? Message(kind == .message ? "title.refused" : "\(kind).title")
+    }
 }
 
 /// What the account page says about this browser.
@@ -74,178 +92,222 @@ struct WarningRow {
     var place: String
 }
 
+/// The templates, texts and looks of the pages, ready to be shown.
+///
+/// Templates find texts as `t.group.name` and every value by its name; all are escaped before they get
+/// there, so that no template can show them otherwise.
 struct Pages: Sendable {
+    /// Several times the largest of ours.
+    static let maximumFileBytes = 64 * 1024
+    /// Parts of pages; none has parts itself, so that nothing goes round in circles.
+    static let parts = ["head", "foot", "hidden"]
+    static let styleName = "style.css"
+
+    let texts: Texts
+    let style: String
+    let logo: PageLogo?
     private let library: MustacheLibrary
     private let basePath: String
+    private let site: String
+    private let cookies: CookieNames
+    private let rememberDays: String
 
-    /// - Parameter basePath: without a slash at its end; empty for the root.
-    init(basePath: String) throws {
+    /// - Parameters:
+    ///   - basePath: without a slash at its end; empty for the root.
+    ///   - host: the site's host; empty when it is not known.
+    /// - Throws: every fault of every file.
+    init(
+        basePath: String, host: String, cookies: CookieNames, settings: PageSettings
+    ) throws(PageFaults) {
         self.basePath = basePath
-        var library = MustacheLibrary()
-        for (name, body) in Self.bodies {
-            try library.register(Self.head + body + Self.foot, named: name.rawValue)
+        self.cookies = cookies
+        site = settings.name ?? host
+        rememberDays = "\(settings.rememberSeconds / 86_400)"
+        let english = try Texts.english()
+        var findings: [String] = []
+        func collect<Value>(_ read: () throws(PageFaults) -> Value?) -> Value? {
+            do { return try read() } catch {
+                findings += error.findings
+                return nil
+            }
         }
+        texts =
+            collect { () throws(PageFaults) in
+                guard let path = settings.texts else { return english }
+                let bytes = try pageFile(path, maximumBytes: Texts.maximumBytes)
+                return try Texts(bytes, name: path, like: english)
+            } ?? english
+        logo = collect { () throws(PageFaults) in
+            guard let path = settings.logo else { return nil }
+            let bytes = try pageFile(path, maximumBytes: PageLogo.maximumBytes)
+            guard let logo = PageLogo(bytes) else {
+                throw PageFaults(findings: ["\(path) is no PNG, JPEG, WebP or SVG picture"])
+            }
+            return logo
+        }
+        let files = collect { () throws(PageFaults) in try Self.files(settings.templates) } ?? [:]
+        style = settings.colour.style + (files[Self.styleName]?.text ?? "")
+        var library = MustacheLibrary()
+        for (file, content) in files.sorted(by: { $0.key < $1.key }) where file != Self.styleName {
+            let name = String(file.dropLast(".mustache".count))
+            let faults = Self.faults(in: content.text, isPart: Self.parts.contains(name), texts)
+            findings += faults.map { "\(content.place): \($0)" }
+            do { try library.register(content.text, named: name) } catch {
+                let parser = error as? MustacheTemplate.ParserError
+                findings.append(
+                    "\(content.place) is no template: line \(parser?.context.lineNumber ?? 0): "
+                        + "\(parser?.error ?? error)")
+            }
+        }
+        guard findings.isEmpty else { throw PageFaults(findings: findings) }
         self.library = library
     }
 
-    func render(_ page: Page) -> String? {
-        let values: [String: Any] = [
-            "base": basePath, "title": page.title, "username": page.username,
-            "canRegister": page.canRegister, "site": page.site,
-            "failures": page.failures, "hasFailures": page.failures > 0,
-            "hasUsername": !page.username.isEmpty, "hasSite": !page.site.isEmpty,
-            "device": [
-                "isKnown": page.device.isKnown,
-                "preferences": page.device.preferences.map { ["key": $0.key, "value": $0.value] },
-                "hasRoom": page.device.preferences.count < Preferences.maximumCount,
-                "newKey": page.device.newKey, "newValue": page.device.newValue,
-            ] as [String: Any],
-        ].merging(
-            [
-                "alert": page.alert, "notice": page.notice, "returnTo": page.returnTo,
-                "formToken": page.formToken, "link": page.link,
-                "returnQuery": page.returnTo.map { ReturnTarget.queryText(of: $0) },
-            ].compactMapValues { $0 }, uniquingKeysWith: { first, _ in first })
-        return library.render(values, withTemplate: page.kind.rawValue)
-    }
+    // MARK: Files
 
-    private static let head = """
-        <!doctype html>
-        <html lang="en">
-        <head>
-        <meta charset="utf-8">
-        <meta name="viewport" content="width=device-width, initial-scale=1">
-        <title>{{title}}{{#hasSite}} – {{site}}{{/hasSite}}</title>
-        <link rel="stylesheet" href="{{base}}/style.css">
-        </head>
-        <body>
-        <main>
-        {{#hasSite}}<p class="site">{{site}}</p>
-        {{/hasSite}}<h1>{{title}}</h1>
-        {{#alert}}<p class="alert" id="alert" role="alert">{{alert}}</p>
-        {{/alert}}{{#notice}}<p class="notice" role="status">{{notice}}</p>
-        {{/notice}}
-        """
-    private static let foot = """
-
-        </main>
-        </body>
-        </html>
-
-        """
-    private static let hidden = """
-        <input type="hidden" name="form" value="{{formToken}}">
-        {{#returnTo}}<input type="hidden" name="return_to" value="{{returnTo}}">{{/returnTo}}
-        """
-
-    private static let bodies: [Page.Kind: String] = [
-        .login: """
-        <form method="post" action="{{base}}/login">
-        \(hidden)
-        <label for="username">Username</label>
-        <input id="username" name="username" value="{{username}}" autocomplete="username"
-          autocapitalize="none" spellcheck="false" required maxlength="224"{{^hasUsername}} autofocus{{/hasUsername}}>
-        <label for="password">Password</label>
-        <input id="password" name="password" type="password" autocomplete="current-password"
-          required{{#hasUsername}} autofocus{{/hasUsername}}{{#alert}} aria-invalid="true"
-          aria-describedby="alert"{{/alert}}>
-        <button type="submit">Sign in</button>
-        </form>
-        {{#canRegister}}<p>New here? <a href="{{base}}/register{{#returnTo}}?return_to={{returnQuery}}{{/returnTo}}">Make an account</a>.</p>
-        {{/canRegister}}
-        """,
-        .register: """
-        <form method="post" action="{{base}}/register">
-        \(hidden)
-        {{#link}}<input type="hidden" name="invite" value="{{link}}">{{/link}}
-        <label for="username">Username</label>
-        <input id="username" name="username" value="{{username}}" autocomplete="username"
-          autocapitalize="none" spellcheck="false" required maxlength="224"{{^hasUsername}} autofocus{{/hasUsername}}>
-        <label for="password">Password</label>
-        <input id="password" name="password" type="password" autocomplete="new-password"
-          aria-describedby="password-hint{{#alert}} alert{{/alert}}" required{{#hasUsername}} autofocus{{/hasUsername}}>
-        <p id="password-hint" class="hint">At least 15 characters. A few words in a row are easy to
-        remember; any character may be used.</p>
-        <button type="submit">Make an account</button>
-        </form>
-        <p>You have one? <a href="{{base}}/login">Sign in</a>.</p>
-        """,
-        .account: """
-        <p>You are signed in as <strong>{{username}}</strong>. <a href="/">Go to the site</a></p>
-        <form method="post" action="{{base}}/logout">
-        \(hidden)
-        <button type="submit">Sign out</button>
-        </form>
-        {{#hasFailures}}
-        <h2>Failed sign-ins</h2>
-        <p>Somebody tried a wrong password for your name {{failures}} times in a row. The more often
-        that happens, the longer new browsers have to wait, with the right password too.</p>
-        <form method="post" action="{{base}}/account/attempts">
-        \(hidden)
-        <button type="submit">Forget them</button>
-        </form>
-        {{/hasFailures}}
-        {{#device}}
-        <h2>This browser</h2>
-        <p>When you sign in, a cookie marks this browser as one of yours, so that nobody elsewhere can
-        lock you out by guessing at your password. It signs nobody in, and only this site can read
-        it. It ends when you close the browser; while somebody keeps preferences here, it stays until
-        nobody has signed in for 180 days. Signing out keeps it. A new password ends yours.</p>
-        <h3>Your preferences in this browser</h3>
-        <form method="post" action="{{base}}/account/device">
-        <input type="hidden" name="form" value="{{formToken}}">
-        {{#preferences}}<label for="preference-{{key}}">{{key}}</label>
-        <input id="preference-{{key}}" name="preference.{{key}}" value="{{value}}" maxlength="256"
-          autocomplete="off" aria-describedby="preferences-hint">
-        {{/preferences}}
-        {{#hasRoom}}<label for="new-key">Name of a new one</label>
-        <input id="new-key" name="new_key" value="{{newKey}}" maxlength="32" autocomplete="off"
-          autocapitalize="none" spellcheck="false" aria-describedby="preferences-hint">
-        <label for="new-value">Its value</label>
-        <input id="new-value" name="new_value" value="{{newValue}}" maxlength="256" autocomplete="off"
-          aria-describedby="preferences-hint">
-        {{/hasRoom}}
-        <p id="preferences-hint" class="hint">A name has lower-case letters, digits, dots, hyphens and
-        underscores. Leave a value empty to remove it.</p>
-        <button type="submit">Save preferences</button>
-        </form>
-        {{#isKnown}}<form method="post" action="{{base}}/account/device/forget">
-        <input type="hidden" name="form" value="{{formToken}}">
-        <p>This deletes your preferences in this browser and its mark. You stay signed in.</p>
-        <button type="submit">Forget this browser</button>
-        </form>
-        {{/isKnown}}
-        {{/device}}
-        """,
-        .logout: """
-        <form method="post" action="{{base}}/logout">
-        \(hidden)
-        {{#hasUsername}}<p>You are signed in as <strong>{{username}}</strong>. This ends your session
-        in this browser.</p>{{/hasUsername}}
-        {{^hasUsername}}<p>You are not signed in. This clears what this browser still keeps.</p>
-        {{/hasUsername}}
-        <button type="submit">Sign out</button>
-        </form>
-        """,
-        .recover: """
-        <form method="post" action="{{base}}/recover">
-        \(hidden)
-        <input type="hidden" name="token" value="{{link}}">
-        <label for="password">New password</label>
-        <input id="password" name="password" type="password" autocomplete="new-password"
-          aria-describedby="password-hint" required autofocus>
-        <p id="password-hint" class="hint">At least 15 characters. Setting it signs you out
-        everywhere.</p>
-        <button type="submit">Set the password</button>
-        </form>
-        """,
-        .confirm: "",
-        .password: "",
-        .warnings: "",
-        .message: """
-        <p><a href="{{base}}/login">Go to the sign-in page</a></p>
-        """,
+    private static let own: [String: [UInt8]] = [
+        "head.mustache": PackageResources.head_mustache,
+        "foot.mustache": PackageResources.foot_mustache,
+        "hidden.mustache": PackageResources.hidden_mustache,
+        "login.mustache": PackageResources.login_mustache,
+        "register.mustache": PackageResources.register_mustache,
+        "account.mustache": PackageResources.account_mustache,
+        "logout.mustache": PackageResources.logout_mustache,
+        "recover.mustache": PackageResources.recover_mustache,
+        "confirm.mustache": PackageResources.confirm_mustache,
+        "password.mustache": PackageResources.password_mustache,
+        "warnings.mustache": PackageResources.warnings_mustache,
+        "message.mustache": PackageResources.message_mustache,
+        styleName: PackageResources.style_css,
     ]
 
-    static let style = String(decoding: PackageResources.style_css, as: UTF8.self)
+    /// Our files, and those of the directory instead, with what findings call them.
+    private static func files(
+        _ directory: String?
+    ) throws(PageFaults) -> [String: (text: String, place: String)] {
+        var files = own.mapValues { (text: String(decoding: $0, as: UTF8.self), place: "") }
+        guard let directory else { return files }
+        let names: [String]
+        do { names = try FileManager.default.contentsOfDirectory(atPath: directory) } catch {
+            throw PageFaults(findings: ["cannot read \(directory): \(error.localizedDescription)"])
+        }
+        var findings: [String] = []
+        // Hidden ones are left by editors, and by what mounts a directory.
+        for name in names.sorted() where !name.hasPrefix(".") {
+            let path = directory + "/" + name
+            guard own[name] != nil else {
+                findings.append(
+                    "\(path) is no template: there are \(own.keys.sorted().joined(separator: ", "))"
+                )
+                continue
+            }
+            do throws(PageFaults) {
+                let bytes = try pageFile(path, maximumBytes: maximumFileBytes)
+                guard let text = String(validating: bytes, as: UTF8.self) else {
+                    throw PageFaults(findings: ["\(path) is not UTF-8"])
+                }
+                files[name] = (text, path)
+            } catch { findings += error.findings }
+        }
+        guard findings.isEmpty else { throw PageFaults(findings: findings) }
+        return files
+    }
+
+    /// Tags that name nothing, or would show a value as it is.
+    private static func faults(in template: String, isPart: Bool, _ texts: Texts) -> [String] {
+        template.matches(of: /\{\{(?<kind>[^\sa-zA-Z.]?)\s*(?<name>[^\s}]*)/).compactMap { tag in
+            let name = String(tag.name)
+            switch tag.kind {
+            case "", "#", "^", "/":
+                guard name.hasPrefix("t."), !texts.keys.contains(String(name.dropFirst(2))) else {
+                    return nil
+                }
+                return "there is no text \(name)"
+            case "!": return nil
+            case ">":
+                if isPart { return "a part has no parts" }
+                return parts.contains(name) ? nil : "there is no part \(name)"
+            default: return "tags that begin with {{\(tag.kind) are not taken"
+            }
+        }
+    }
+
+    // MARK: Rendering
+
+    func render(_ page: Page) -> String {
+        let title = texts.text(page.title)
+        var values = Self.values([
+            "t": texts.templates, "lang": texts.language, "dir": texts.direction,
+            "kind": page.kind.rawValue, "base": Self.value(basePath), "site": Self.value(site),
+            "hasLogo": logo != nil, "title": Self.value(title),
+            "alert": Self.value(page.alert.map(texts.text)),
+            "hint": Self.value(page.hint.map(texts.text)),
+            "notice": Self.value(page.notice.map(texts.text)),
+            "hasSummary": page.alert != nil && page.kind != .message,
+            "wrongField": page.wrongFields.first?.rawValue,
+            "wrong": Dictionary(
+                uniqueKeysWithValues: Page.Field.allCases.map {
+                    ($0.rawValue, page.wrongFields.contains($0))
+                }),
+            "username": Self.value(page.username), "userID": Self.value(page.userID),
+            "created": page.created.map(Self.time), "formToken": Self.value(page.formToken),
+            "returnTo": Self.value(page.returnTo),
+            "returnQuery": Self.value(page.returnTo.map { ReturnTarget.queryText(of: $0) }),
+            "link": Self.value(page.link), "canRegister": page.canRegister,
+            "isRemembered": page.isRemembered
+                || page.signIns.contains { $0.isCurrent && $0.isRemembered },
+            "canRemember": page.canRemember,
+            "lastWarning": page.lastWarning > 0 ? "\(page.lastWarning)" : nil,
+            "failures": page.failures > 0 ? "\(page.failures)" : nil,
+            "hasOtherSignIns": page.signIns.contains { !$0.isCurrent },
+            "cookies": [
+                "session": cookies.session, "device": cookies.device,
+                "remember": cookies.remember,
+            ],
+            "device": Self.values([
+                "isKnown": page.device.isKnown,
+                "preferences": page.device.preferences.map {
+                    Self.values(["key": Self.value($0.key), "value": Self.value($0.value)])
+                },
+                "hasRoom": page.device.preferences.count < Preferences.maximumCount,
+                "newKey": Self.value(page.device.newKey),
+                "newValue": Self.value(page.device.newValue),
+            ]),
+            "signIns": page.signIns.map { row in
+                Self.values([
+                    "session": Self.value(row.session), "isCurrent": row.isCurrent,
+                    "isRemembered": row.isRemembered, "browser": Self.value(row.browser),
+                    "place": Self.value(row.place), "created": Self.time(row.created),
+                    "lastUsed": Self.time(row.lastUsed),
+                ])
+            },
+            "warnings": page.warnings.map { row in
+                Self.values([
+                    "time": Self.time(row.time), "browser": Self.value(row.browser),
+                    "place": Self.value(row.place),
+                ])
+            },
+        ])
+        values.merge(Texts.limits) { own, _ in own }
+        values["rememberDays"] = rememberDays
+        return library.render(values, withTemplate: page.kind.rawValue) ?? title
+    }
+
+    private static func values(_ all: [String: Any?]) -> [String: Any] {
+        all.compactMapValues { $0 }
+    }
+
+    /// Nothing for what is empty, so that a section asks whether it is there.
+    private static func value(_ text: String?) -> MustacheTemplate? {
+        text.flatMap { $0.isEmpty ? nil : EscapedText.value($0) }
+    }
+
+    /// `2026-11-24T16:21:42Z` for programs and `2026-11-24 16:21 UTC` for people, of any language.
+    private static func time(_ time: UnixTime) -> [String: String] {
+        let text = Date(timeIntervalSince1970: Double(time.seconds)).formatted(.iso8601)
+        return [
+            "datetime": text,
+            "shown": text.prefix(16).map { $0 == "T" ? " " : "\($0)" }.joined() + " UTC",
+        ]
+    }
 }

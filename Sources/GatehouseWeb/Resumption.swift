@@ -91,7 +91,8 @@ extension Accounts {
             }
             let rule = view.series.state.outcome(
                 presenting: claims.generation, graceSeconds: limits.graceSeconds, at: view.time)
-            let (action, resumed) = try await action(rule, view, origin: origin, at: now)
+            let (action, resumed) = try await action(
+                rule, view, presenting: claims.generation, origin: origin, at: now)
             let outcome = try await store.presentSeries(
                 RememberPresentation(
                     expected: view, presented: claims.generation, action: action, origin: origin),
@@ -112,8 +113,8 @@ extension Accounts {
 
     /// What the store is to do, and what is handed out when it has.
     private func action(
-        _ rule: RememberState.Outcome, _ view: RememberView, origin: SessionOrigin,
-        at now: Instant
+        _ rule: RememberState.Outcome, _ view: RememberView, presenting presented: UInt32,
+        origin: SessionOrigin, at now: Instant
     ) async throws -> (RememberPresentation.Action, Resumed?) {
         let generation: UInt32
         switch rule {
@@ -132,9 +133,12 @@ extension Accounts {
                     entropy: entropy)
             }
         let claims = session.rememberedClaims(username: view.username, at: now.wall)
+        // Who has the generation gets none: this answer may arrive after another tab's, with the next one.
+        let remember =
+            presented == generation
+            ? nil : view.series.claims(generation: generation, at: now.wall)
         let sealed = try await sealer.seal(
-            claims, remember: view.series.claims(generation: generation, at: now.wall),
-            transport: .cookie, at: now)
+            claims, remember: remember, transport: .cookie, at: now)
         let isNew = session.id != view.session?.id
         let resumed = Resumed(
             claims: claims, token: sealed.session.text,

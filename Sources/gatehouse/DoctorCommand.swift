@@ -5,6 +5,7 @@ import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
 import GatehouseSystem
+import GatehouseWeb
 import Glibc
 
 /// One thing that was looked at.
@@ -56,6 +57,7 @@ struct Doctor {
         }
         findings += certificates(settings)
         findings += passwordFilter(settings)
+        findings.append(pages(settings))
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
         let rootKey: RootKeyBox?
@@ -101,6 +103,13 @@ struct Doctor {
             hint: isDefault
                 ? "set audience to this deployment's name, so that a copy of the store elsewhere "
                     + "takes none of its cookies" : nil)
+    }
+
+    private func pages(_ settings: Settings) -> Finding {
+        do throws(PageFaults) {
+            try settings.pages.check()
+            return Finding(check: "pages", level: .ok, message: "templates, texts and logo are good")
+        } catch { return failed("pages", error) }
     }
 
     private func passwordFilter(_ settings: Settings) -> [Finding] {

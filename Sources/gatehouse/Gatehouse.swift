@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import GatehouseCore
 import GatehouseSystem
+import GatehouseWeb
 import Glibc
 
 struct Gatehouse: AsyncParsableCommand {
@@ -55,6 +56,11 @@ struct CommandFailure: Error, Equatable {
             self = .environment(
                 "the configuration has \(errors.findings.count) fault(s):\n  "
                     + errors.findings.joined(separator: "\n  "))
+        case let faults as PageFaults:
+            self = .environment(
+                "the pages have \(faults.findings.count) fault(s):\n  "
+                    + faults.findings.joined(separator: "\n  "),
+                hint: "see pages.templates, pages.texts and pages.logo in the configuration")
         case ProcessLimits.Refusal.tooFewFiles(let allowed, let needed):
             self = .environment(
                 "the system allows \(allowed) open files, and the connections that the "

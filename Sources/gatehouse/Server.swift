@@ -165,14 +165,17 @@ struct Server {
                     maximum: settings.sessionsPerUser, atLimit: settings.sessionsAtLimit)),
             entropy: .system, clock: SystemClock.now)
         let own = settings.publicOrigin.map { [$0] } ?? []
+        var doorSettings = FrontDoorSettings(
+            origins: AllowedOrigins(own, acceptsDevelopment: isDevelopment),
+            returnOrigins: AllowedOrigins(
+                own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
+            formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
+            cookies: CookieNames(domain: settings.cookieDomain),
+            siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment)
+        doorSettings.pages = settings.pages
+        doorSettings.pages.rememberSeconds = settings.rememberAbsoluteSeconds
         let door = try FrontDoor(
-            settings: FrontDoorSettings(
-                origins: AllowedOrigins(own, acceptsDevelopment: isDevelopment),
-                returnOrigins: AllowedOrigins(
-                    own + settings.returnOrigins, acceptsDevelopment: isDevelopment),
-                formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
-                cookies: CookieNames(domain: settings.cookieDomain),
-                siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment),
+            settings: doorSettings,
             accounts: accounts,
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),

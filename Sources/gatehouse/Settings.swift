@@ -34,6 +34,7 @@ struct Settings: Sendable {
     var trustedProxies: [String] = []
     var addressFailures = 60
     var returnOrigins: [Origin] = []
+    var pages = PageSettings()
     var registration = Registration.open
     var usernames = UsernamePolicy()
     /// Beside ``UsernamePolicy/reservedNames``.
@@ -373,6 +374,44 @@ struct Setting: Sendable {
             return nil
         },
         Setting(
+            "pages.name", default: "",
+            "The name that the pages show, at most 64 characters. Empty: the host of `public.origin`."
+        ) { text, settings in
+            guard text.count <= 64, !text.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
+                return "must be at most 64 characters on one line"
+            }
+            settings.pages.name = text.isEmpty ? nil : text
+            return nil
+        },
+        Setting(
+            "pages.colour", default: PageColour.standard.text,
+            "The colour of buttons and links, `#rrggbb`, in quotes where the file has it. Text on it, and it as text, are made readable in light and dark."
+        ) { text, settings in
+            guard let colour = PageColour(text) else {
+                return "must be #rrggbb, such as \"#1f5fae\" (with the quotes)"
+            }
+            settings.pages.colour = colour
+            return nil
+        },
+        Setting(
+            "pages.logo", default: "",
+            "A picture that the pages show beside the name: PNG, JPEG, WebP or SVG, at most 64 KiB."
+        ) { text, settings in
+            path(text) { settings.pages.logo = $0 }
+        },
+        Setting(
+            "pages.texts", default: "",
+            "A file of the pages' texts in another language, with the keys of `english.json`."
+        ) { text, settings in
+            path(text) { settings.pages.texts = $0 }
+        },
+        Setting(
+            "pages.templates", default: "",
+            "A directory of files that take the place of the pages' own: `login.mustache`, `style.css` and so on."
+        ) { text, settings in
+            path(text) { settings.pages.templates = $0 }
+        },
+        Setting(
             "registration", default: "open",
             "Who may make an account: `open`, `invite` (with a link of `gatehouse users invite`) or `closed`."
         ) { text, settings in
@@ -573,6 +612,13 @@ struct Setting: Sendable {
 
     private static func flag(_ text: String) -> Bool? {
         text == "true" ? true : text == "false" ? false : nil
+    }
+
+    /// An absolute path; empty for none.
+    private static func path(_ text: String, _ take: (String?) -> Void) -> String? {
+        guard text.isEmpty || text.hasPrefix("/") else { return "must be an absolute path" }
+        take(text.isEmpty ? nil : text)
+        return nil
     }
 
     private static func isIPAddress(_ text: String) -> Bool {

@@ -184,6 +184,16 @@ import Testing
                 "public.return_origins", ["", "https://a.example"],
                 ["a.example", "https://a.example/x"]
             ),
+            (
+                "pages.name", ["", "Zoë’s shop", String(repeating: "ë", count: 64)],
+                ["a\nb", "a\u{0}", String(repeating: "a", count: 65)]
+            ),
+            (
+                "pages.colour", ["#000000", "#FFffff", "#1f5fae"],
+                ["", "1f5fae", "#1f5fa", "#1f5faee", "#1f5fag", "red", "#１f5fae"]
+            ),
+            ("pages.logo", ["", "/x"], ["x"]), ("pages.texts", ["", "/x"], ["x"]),
+            ("pages.templates", ["", "/x"], ["x"]),
             ("registration", ["open", "invite", "closed"], ["Open", ""]),
             ("username.unicode", ["true", "false"], ["yes", "1", ""]),
             (
@@ -238,7 +248,8 @@ import Testing
             "remember.grace", "session.reseal", "throttle.address_failures", "username.unicode",
             "username.reserved",
             "password.context_words", "password.filter", "password.memory", "password.deadline",
-            "password.argon2_memory", "password.argon2_iterations",
+            "password.argon2_memory", "password.argon2_iterations", "pages.name", "pages.colour",
+            "pages.logo", "pages.texts", "pages.templates",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }

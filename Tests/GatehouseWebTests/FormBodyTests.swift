@@ -217,12 +217,11 @@ import Testing
         #expect(gatehouse_watched_frees() == 0)
     }
 
-    @Test func `each refusal has its status and its words`() {
+    @Test func `each refusal has its status`() {
         for refusal in FormRefusal.allCases {
             let status = [.tooLarge: 413, .queryTooLarge: 414][refusal] ?? 400
             #expect(refusal.status == status)
         }
-        #expect(Set(FormRefusal.allCases.map(\.message)).count == FormRefusal.allCases.count)
     }
 
     @Test func `no bytes stop the parser`() {

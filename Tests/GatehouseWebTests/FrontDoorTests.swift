@@ -41,7 +41,7 @@ import Testing
             #expect(signedIn.header("location") == "/a?b=c&d=e")
             #expect(browser.cookies["__Host-gatehouse-form"] == nil, "the pre-session ends")
             #expect(await fixture.isGood(browser.sessionToken))
-            #expect(await browser.get("/account").body.contains("<strong>zoë</strong>"))
+            #expect(await browser.get("/account").body.contains("<strong><bdi>zoë</bdi></strong>"))
             let token = browser.sessionToken
             let signedOut = await browser.submit("/logout", [])
             #expect(signedOut.status == 303)
@@ -166,7 +166,7 @@ import Testing
             let second = try #require(browser.sessionToken)
             #expect(first != second)
             #expect(await !fixture.isGood(first))
-            #expect(await browser.get("/account").body.contains("<strong>bob</strong>"))
+            #expect(await browser.get("/account").body.contains("<strong><bdi>bob</bdi></strong>"))
             _ = await browser.signIn("bob")
             #expect(await !fixture.isGood(second), "signing in again ends the session before")
 

@@ -32,6 +32,7 @@ final class FrontFixture: Sendable {
         parameters: Argon2Parameters? = nil,
         policy: PasswordPolicy = PasswordPolicy(), sessionLimit: Int = 20,
         atLimit: SessionLimit.AtLimit = .endOldest, deviceEntropy: Entropy = .system,
+        pages: PageSettings = PageSettings(),
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
         store = try SQLiteStore(directory: directory.path, createIfMissing: true)
@@ -71,11 +72,13 @@ final class FrontFixture: Sendable {
             entropy: .system, clock: clock)
         devices = Devices(
             store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
+        var settings = FrontDoorSettings(
+            origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
+            formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
+            siteName: "app.example", sendsHSTS: true)
+        settings.pages = pages
         door = try FrontDoor(
-            settings: FrontDoorSettings(
-                origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
-                formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
-                siteName: "app.example", sendsHSTS: true),
+            settings: settings,
             accounts: accounts, devices: devices, sealer: sealer, uses: uses, entropy: .system,
             clock: clock)
     }
@@ -228,9 +231,11 @@ extension FrontResponse {
         headers.first { $0.0.canonicalName == name }?.1
     }
 
-    /// The text of the element that says why.
+    /// The text of the element that says why, in the page's alert.
     var alert: String? {
-        guard let start = body.firstRange(of: "role=\"alert\">") else { return nil }
-        return String(body[start.upperBound...].prefix { $0 != "<" })
+        guard body.contains("role=\"alert\""),
+            let reason = body.firstMatch(of: /id="reason"[^>]*>(?:<a [^>]*>)?([^<]*)/)
+        else { return nil }
+        return String(reason.1)
     }
 }

@@ -81,10 +81,9 @@ import Testing
         #expect(judge(development, value) == .refused(.foreign))
     }
 
-    @Test func `each refusal has its status and its words`() {
+    @Test func `each refusal has its status`() {
         for refusal in HostRefusal.allCases {
             #expect(refusal.status == (refusal == .foreign ? 421 : 400))
         }
-        #expect(Set(HostRefusal.allCases.map(\.message)).count == HostRefusal.allCases.count)
     }
 }

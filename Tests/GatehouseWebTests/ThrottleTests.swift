@@ -352,14 +352,14 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
             #expect(
                 told.body.contains(#""failures":5"#) && told.body.contains(#""exhausted":false"#))
             #expect(told.body.contains(#""next":\#(noon + 30)"#))
-            #expect(await own.get("/account").body.contains("5 times in a row"))
+            #expect(await own.get("/account").body.contains("one after the other: 5."))
             let unlocked = await own.submit("/account", [])
             #expect(unlocked.status == 405, "the page itself takes no form")
             let token = try #require(Browser.formToken(await own.get("/account").body))
             #expect(await own.post("/account/attempts", [("form", "forged")]).status == 403)
             let done = await own.post("/account/attempts", [("form", token)])
             #expect(done.header("location") == "/account?notice=unlocked")
-            #expect(await !own.get("/account").body.contains("in a row"))
+            #expect(await !own.get("/account").body.contains("one after the other"))
             #expect(await own.get("/v1/account/attempts").body.contains(#""failures":0"#))
             #expect(await other.signIn("ada").status == 303)
         }

@@ -100,8 +100,4 @@ package enum CrossSiteRefusal: String, Error, CaseIterable, Sendable {
     case cookiesUnattributed = "cookies_unattributed"
 
     package static let status = 403
-
-    /// In words, the same for all: which header was at fault is nothing a person can mend.
-    package static let message =
-        "The request did not come from a page of this site. Open the page anew and try again."
 }

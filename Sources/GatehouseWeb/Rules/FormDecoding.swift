@@ -22,22 +22,6 @@ package enum FormRefusal: String, Error, CaseIterable, Sendable {
         default: 400
         }
     }
-
-    /// The reason in words. Says nothing of what was sent.
-    package var message: String {
-        switch self {
-        case .tooLarge: "The form is too large: at most \(FormBody.maximumBytes) bytes."
-        case .queryTooLarge:
-            "The address's query is too long: at most \(QueryString.maximumBytes) bytes."
-        case .tooManyFields: "The form has too many fields: at most \(FormBody.maximumFields)."
-        case .noValue: "A field has no equals sign."
-        case .noName: "A field has no name."
-        case .percentEncoding: "A field is not percent-encoded correctly."
-        case .invalidUTF8: "A field is not valid UTF-8."
-        case .controlInName: "A field's name contains a control character."
-        case .repeatedField: "A field is there more than once."
-        }
-    }
 }
 
 /// A field of the encoded text: where its name and its value stand.

@@ -43,14 +43,4 @@ package enum HostRefusal: String, Error, CaseIterable, Sendable {
         case .foreign: 421
         }
     }
-
-    /// The reason in words.
-    package var message: String {
-        switch self {
-        case .missing: "The request does not say which host it is for."
-        case .repeated: "The request names its host more than once."
-        case .malformed: "The request's host is malformed."
-        case .foreign: "This host is not served here."
-        }
-    }
 }

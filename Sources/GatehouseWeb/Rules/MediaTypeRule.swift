@@ -56,10 +56,4 @@ package enum MediaTypeRefusal: String, Error, CaseIterable, Sendable {
 
     /// RFC 9110 section 15.5.16, Unsupported Media Type.
     package static let status = 415
-
-    /// In words, for whoever writes the program that sent it.
-    package static func message(expected: BodyKind) -> String {
-        "The request's Content-Type must be \(expected.rawValue), once, "
-            + "with no parameter but charset=utf-8."
-    }
 }
