@@ -34,6 +34,7 @@ struct RememberService {
     enum Flaw: CaseIterable {
         case sessionNotEnded, sessionsOutliveTheft, sessionsOutliveQuietEnd, rowKeptAfterTheft
         case deadlineExtended, sessionOutlivesDeadline, repetitionMakesSession, noWarning
+        case useNotNoted
     }
 
     enum Answer: Equatable {
@@ -101,11 +102,12 @@ struct RememberService {
         cookie.key == key && isLive(cookie.id, at: now)
     }
 
-    /// What the check endpoint's notes bring, some seconds later.
+    /// What the check endpoint's notes bring, some seconds later. A session that has ended by then is not
+    /// back, and was presented all the same.
     mutating func note(_ session: SessionID, used: UnixTime) {
-        guard let old = sessions[session], let series = old.series else { return }
-        sessions[session]?.used = max(used, old.used)
-        if rows[series]?.session == session { rows[series]?.state.wasPresented = true }
+        if let old = sessions[session] { sessions[session]?.used = max(used, old.used) }
+        guard flaw != .useNotNoted else { return }
+        for (id, row) in rows where row.session == session { rows[id]?.state.wasPresented = true }
     }
 
     mutating func resume(_ cookies: Cookies, at node: UnixTime) -> Answer {

@@ -74,7 +74,9 @@ struct RememberSimulation {
         while let last = queue.map(\.at).max() { runEvents(until: last) }
     }
 
-    private let gaps: [Int64] = [0, 1, 2, 5, 20, 58, 59, 60, 61, 600, 3599, 3600, 7200, 90_000, 864_000]
+    private let gaps: [Int64] = [
+        0, 1, 2, 5, 20, 58, 59, 60, 61, 600, 3599, 3600, 7200, 90_000, 864_000,
+    ]
 
     /// The seconds from now to one side or the other of where the grace of a generation ends.
     private mutating func untilEdge() -> Int64 {
@@ -263,13 +265,17 @@ struct RememberSimulation {
     }
 
     private mutating func runEvents(until end: Int64) {
-        while let next = queue.indices.min(by: {
-            (queue[$0].at, queue[$0].order) < (queue[$1].at, queue[$1].order)
-        }), queue[next].at <= end {
+        while let next = nextEvent, queue[next].at <= end {
             let (at, _, event) = queue.remove(at: next)
             now = at
             event(&self)
         }
         now = end
+    }
+
+    private var nextEvent: Int? {
+        queue.indices.min { left, right in
+            (queue[left].at, queue[left].order) < (queue[right].at, queue[right].order)
+        }
     }
 }

@@ -29,8 +29,8 @@ import Testing
     @Test func `nobody is signed out by their own tabs, lost responses, nodes or restarts`() {
         let tally = Self.tallies(3000, .calm, hasThief: false) { simulation in
             let tally = simulation.witness.tally
-            if tally.quietEnds + tally.thefts + tally.ahead > 0 { return "it was ended by the rule" }
-            return simulation.isSettled ? nil : "it did not end with one generation and one session"
+            guard tally.quietEnds + tally.thefts + tally.ahead == 0 else { return "signed out" }
+            return simulation.isSettled ? nil : "not one generation and one session in the end"
         }
         #expect(tally.advances > 4000 && tally.repetitions > 2000, "\(tally)")
     }
@@ -54,9 +54,9 @@ import Testing
     /// Rules that are wrong in one thing each.
     private static let wrongRules: [(name: String, rule: RememberService.Rule)] = {
         let rule = RememberService.rule
+        typealias Outcome = RememberState.Outcome
         func with(
-            _ change: @escaping @Sendable (RememberState, UInt32, Bool, RememberState.Outcome) ->
-                RememberState.Outcome
+            _ change: @escaping @Sendable (RememberState, UInt32, Bool, Outcome) -> Outcome
         ) -> RememberService.Rule {
             { state, presented, grace, now in
                 let isYoung = now < state.made.advanced(bySeconds: grace)
@@ -143,9 +143,8 @@ import Testing
         for second in 0..<seconds {
             for _ in 0..<3 {
                 cookies.session = nil
-                guard case .renewed(let session, let remember) = service.resume(
-                    cookies, at: time(noon + second))
-                else {
+                let answer = service.resume(cookies, at: time(noon + second))
+                guard case .renewed(let session, let remember) = answer else {
                     Issue.record("refused after \(second) s")
                     return
                 }

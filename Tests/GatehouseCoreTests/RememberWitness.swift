@@ -126,7 +126,7 @@ struct RememberWitness {
                 "the deadline is never extended")
             renew(
                 &one, party, presented: presented, given: Int(renewed.claims.generation),
-                session: session.id, now: now)
+                session: session.id, wasLive: before.isLive(one.session, at: now), now: now)
         case .refused:
             if after.rows[id] == nil, !one.isOver {
                 judgeEnd(
@@ -146,7 +146,7 @@ struct RememberWitness {
 
     private mutating func renew(
         _ one: inout Series, _ party: Party, presented: Int, given: Int, session: SessionID,
-        now: UnixTime
+        wasLive: Bool, now: UnixTime
     ) {
         let current = one.made.count
         let isYoung = now < one.made[current - 1].advanced(bySeconds: RememberService.graceSeconds)
@@ -160,11 +160,13 @@ struct RememberWitness {
         one.waiting[party] = nil
         if given == current {
             require(isYoung || presented != current, "an old generation makes the next")
+            require(session == one.session || !wasLive, "a repetition gives the same session")
             tally.repetitions += 1
             one.isUsed = one.isUsed || presented == current
         } else {
             require(given == current + 1, "generations are made one by one")
             require(!isYoung && presented == current, "a young generation makes no other")
+            require(session != one.session, "each generation has a session of its own")
             tally.advances += 1
             one.made.append(now)
             one.isUsed = false
