@@ -34,14 +34,14 @@ struct RememberService {
     enum Flaw: CaseIterable {
         case sessionNotEnded, sessionsOutliveTheft, sessionsOutliveQuietEnd, rowKeptAfterTheft
         case deadlineExtended, sessionOutlivesDeadline, repetitionMakesSession, noWarning
-        case useNotNoted
+        case useNotNoted, repetitionSetsCookie
     }
 
     enum Answer: Equatable {
         /// The session was live and is sealed again.
         case live(Cookies.Session)
-        /// The remember cookie brought the person back.
-        case renewed(Cookies.Session, Cookies.Remember)
+        /// The remember cookie brought the person back; there is a new one unless it was the current one.
+        case renewed(Cookies.Session, Cookies.Remember?)
         /// The sign-in page.
         case refused
     }
@@ -142,7 +142,9 @@ struct RememberService {
             return .refused
         }
         rows[row.id] = row
-        return .renewed(Cookies.Session(id: row.session, key: key), seal(row, at: node))
+        let isNew = row.state.generation != presented || flaw == .repetitionSetsCookie
+        return .renewed(
+            Cookies.Session(id: row.session, key: key), isNew ? seal(row, at: node) : nil)
     }
 
     /// A new session takes the place of the one that was presented.

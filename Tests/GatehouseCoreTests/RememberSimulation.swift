@@ -212,7 +212,9 @@ struct RememberSimulation {
         switch answer {
         case .live(let session): jars[party]?.session = session
         case .renewed(let session, let remember):
-            jars[party] = Cookies(session: session, remember: remember)
+            jars[party]?.session = session
+            guard let remember else { return }
+            jars[party]?.remember = remember
             if party == .owner, chance(2) { disk = remember }
         case .refused:
             guard party == .owner else { return }

@@ -115,9 +115,15 @@ import Testing
                     seed: seed, weather, hasThief: hasThief, service: service)
                 simulation.run(steps: 25)
                 if simulation.witness.violation != nil { return true }
+                let tally = simulation.witness.tally
+                if weather == .calm, !hasThief, tally.quietEnds + tally.thefts > 0 { return true }
             }
         }
         return false
+    }
+
+    @Test func `the rule breaks none in the runs that find the wrong ones`() {
+        #expect(!Self.isNoticed(RememberService()))
     }
 
     @Test(arguments: wrongRules.indices)
@@ -148,7 +154,7 @@ import Testing
                     Issue.record("refused after \(second) s")
                     return
                 }
-                cookies = Cookies(session: session, remember: remember)
+                cookies = Cookies(session: session, remember: remember ?? cookies.remember)
             }
         }
         #expect(service.sessionsMade == seconds / RememberService.graceSeconds)
@@ -169,7 +175,7 @@ import Testing
         let deadline = noon + RememberService.rememberSeconds
         for at in stride(from: noon + 7200, to: deadline, by: 7200) + [deadline - 1] {
             cookies.session = nil
-            guard case .renewed(let session, let remember) = service.resume(cookies, at: time(at))
+            guard case .renewed(let session, let remember?) = service.resume(cookies, at: time(at))
             else {
                 Issue.record("refused \(deadline - at) s before the deadline")
                 return

@@ -20,7 +20,8 @@ import Testing
     ) -> Cookies? {
         switch service.resume(cookies, at: time(noon + seconds)) {
         case .live(let session): Cookies(session: session, remember: cookies.remember)
-        case .renewed(let session, let remember): Cookies(session: session, remember: remember)
+        case .renewed(let session, let remember):
+            Cookies(session: session, remember: remember ?? cookies.remember)
         case .refused: nil
         }
     }
@@ -44,6 +45,23 @@ import Testing
         #expect(first.remember?.claims.generation == 2)
         #expect(second.remember?.claims.generation == 2)
         #expect(service.sessionsMade == 2)
+    }
+
+    /// The browser was closed and opened again just before a generation's grace ended, and two of its tabs
+    /// are answered on both sides of that, the second first.
+    @Test func `tabs on both sides of the grace leave the newer generation in the jar`() throws {
+        var (service, old) = Self.remembered()
+        let jar = Cookies(remember: try #require(Self.resume(&service, old, at: 100)).remember)
+        guard case .renewed(let first, nil) = service.resume(jar, at: time(noon + 159)),
+            case .renewed(let second, let newer?) = service.resume(jar, at: time(noon + 160))
+        else {
+            Issue.record("only a generation that the browser doesn't have is set")
+            return
+        }
+        #expect(first != second && newer.claims.generation == 3)
+        // The first answer comes last: a session that has ended, beside the newest generation.
+        let next = Self.resume(&service, Cookies(session: first, remember: newer), at: 10_000)
+        #expect(next?.remember?.claims.generation == 4)
     }
 
     @Test(arguments: [(59, true), (60, false)] as [(Int64, Bool)])
@@ -103,14 +121,16 @@ import Testing
         #expect(service.warnings == 0)
     }
 
-    /// A session was ended for the limit of sessions while a response was on its way.
+    /// The request with the generation before was on its way for most of the grace, and so was its answer.
     @Test func `a late response that overwrites a newer cookie looks like a copy`() throws {
         var (service, old) = Self.remembered()
-        let late = try #require(Self.resume(&service, old, at: 100))
-        service.endForLimit(try #require(late.session).id)
-        let newer = try #require(Self.resume(&service, late, at: 160))
+        let quick = try #require(Self.resume(&service, old, at: 100))
+        let late = try #require(Self.resume(&service, old, at: 159))
+        // The browser was closed and opened again.
+        let newer = try #require(
+            Self.resume(&service, Cookies(remember: quick.remember), at: 160))
         #expect(Self.visit(&service, newer, at: 161))
-        // Now the jar holds `late` again. Within the grace that is made good.
+        // Now the jar holds `late`. Within the grace that is made good.
         var healed = service
         #expect(Self.resume(&healed, late, at: 219)?.session == newer.session)
         #expect(Self.resume(&service, late, at: 220) == nil)

@@ -70,12 +70,13 @@ struct RememberWitness {
         }
     }
 
-    /// The thief has these cookies from now on, and knows what they say.
+    /// The thief has these cookies from now on, besides what was asked for before.
     mutating func copied(_ cookies: Cookies) {
         guard let claims = cookies.remember?.claims, let one = series[claims.series] else { return }
         let generation = Int(claims.generation)
-        series[claims.series]?.waiting[.thief] =
-            generation < one.made.count ? one.made[generation] : nil
+        let made = generation < one.made.count ? one.made[generation] : nil
+        let old = one.parties.contains(.thief) ? one.waiting[.thief] : made
+        series[claims.series]?.waiting[.thief] = made.flatMap { made in old.map { max($0, made) } }
     }
 
     /// Called after something other than the rule may have ended sessions and series.
@@ -122,10 +123,11 @@ struct RememberWitness {
                 cookie.key == before.key && before.rows[id]?.epoch == before.epoch,
                 "neither a revoked key nor an older epoch yields a session")
             require(
-                renewed.claims.series == id && renewed.claims.deadline == one.deadline,
+                renewed.map { $0.claims.series == id && $0.claims.deadline == one.deadline }
+                    ?? true,
                 "the deadline is never extended")
             renew(
-                &one, party, presented: presented, given: Int(renewed.claims.generation),
+                &one, party, presented: presented, given: renewed.map { Int($0.claims.generation) },
                 session: session.id, wasLive: before.isLive(one.session, at: now), now: now)
         case .refused:
             if after.rows[id] == nil, !one.isOver {
@@ -145,7 +147,7 @@ struct RememberWitness {
     }
 
     private mutating func renew(
-        _ one: inout Series, _ party: Party, presented: Int, given: Int, session: SessionID,
+        _ one: inout Series, _ party: Party, presented: Int, given: Int?, session: SessionID,
         wasLive: Bool, now: UnixTime
     ) {
         let current = one.made.count
@@ -158,7 +160,10 @@ struct RememberWitness {
             tally.shared += 1
         }
         one.waiting[party] = nil
-        if given == current {
+        if given == nil {
+            require(presented == current, "an older generation is replaced")
+        }
+        if given ?? current == current {
             require(isYoung || presented != current, "an old generation makes the next")
             require(session == one.session || !wasLive, "a repetition gives the same session")
             tally.repetitions += 1
