@@ -103,7 +103,9 @@ package struct RememberState: Sendable, Equatable {
     package enum Outcome: Sendable, Equatable {
         /// The next generation, and a new session in the place of the one before.
         case advance(to: UInt32)
-        /// The current generation and its session once more.
+        /// The current generation and its session once more, or a new session in its place if it has ended.
+        /// The cookie is set only if an older generation was presented: a response with a generation that the
+        /// browser has could arrive after the next one's, and bring the older back.
         case repeatCurrent
         /// A response was lost for long, or somebody has an old copy that nobody used: the person signs in
         /// again.
