@@ -134,13 +134,14 @@ tools:
 counting:
 	@Deploy/install-packages counts
 
-# Selenium, which drives the browser, in a place of its own; made again when its versions change.
+# Selenium, which drives the browser, and Schemathesis, which asks after the description, in a place of
+# their own; made again when their versions change.
 browser: requirements := Tests/Integration/requirements.txt
 browser:
 	@Deploy/install-packages browser
 	@cmp -s $(requirements) .build-browser/requirements.txt \
-	    && .build-browser/bin/python3 -c 'import selenium' 2>/dev/null || { \
-	    echo "installing Selenium in .build-browser"; \
+	    && .build-browser/bin/python3 -c 'import selenium, schemathesis' 2>/dev/null || { \
+	    echo "installing Selenium and Schemathesis in .build-browser"; \
 	    python3 -m venv --clear .build-browser \
 	    && .build-browser/bin/pip --quiet --disable-pip-version-check install -r $(requirements) \
 	    && cp $(requirements) .build-browser/requirements.txt; }

@@ -121,9 +121,7 @@ extension FrontDoor {
     }
 
     static var noSession: FrontRefusal {
-        var refusal = FrontRefusal(401, "no_session", "There is no good session.")
-        refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
-        return refusal
+        .unauthenticated("no_session", "There is no good session.")
     }
 
     /// Reads a JSON body, cheapest test first.

@@ -58,7 +58,7 @@ package struct FrontDoor: Sendable {
     private let hostRule: HostRule
     let crossSiteRule: CrossSiteRule
     private let base: String
-    private let routes: [String: [HTTPRequest.Method: Handler]]
+    let routes: [String: [HTTPRequest.Method: Handler]]
     private let logger = Logger(label: "gatehouse.front")
 
     typealias Handler =
@@ -82,6 +82,7 @@ package struct FrontDoor: Sendable {
         routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
             .merging(Self.deviceRoutes) { page, _ in page }
             .merging(Self.attemptRoutes) { page, _ in page }
+            .merging(Self.descriptionRoutes) { page, _ in page }
     }
 
     func path(_ local: String) -> String { base + local }
@@ -98,6 +99,14 @@ package struct FrontDoor: Sendable {
                 request.isAPI(base: base)
                 ? .problem(error) : await refusalPage(error, for: request)
         }
+        return finish(response, for: request)
+    }
+
+    /// A refusal where no page can be made: problem details, or a line of text.
+    func refuse(_ refusal: FrontRefusal, _ request: FrontRequest) -> FrontResponse {
+        guard !request.isAPI(base: base) else { return finish(.problem(refusal), for: request) }
+        var response = FrontResponse.text(refusal.status, refusal.message, retry: false)
+        response.headers += refusal.headers
         return finish(response, for: request)
     }
 
@@ -320,10 +329,19 @@ struct FrontRefusal: Error {
 
     /// One answer to whatever was wrong with name and password.
     static func credentials(page: Page? = nil) -> FrontRefusal {
-        FrontRefusal(
-            401, "credentials",
+        unauthenticated(
+            "credentials",
             "The username or the password is wrong, or it was tried too often: then wait a while.",
             page: page)
+    }
+
+    /// RFC 9110 section 15.5.2 asks for a challenge; browsers do nothing about a scheme that they don't know.
+    static func unauthenticated(
+        _ type: String, _ message: String, page: Page? = nil
+    ) -> FrontRefusal {
+        var refusal = FrontRefusal(401, type, message, page: page)
+        refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
+        return refusal
     }
 
     /// Too many failures from one address.
