@@ -35,7 +35,9 @@ import Testing
             guard isInPaths, line.hasSuffix(":") else { continue }
             let name = line.dropFirst(depth).dropLast()
             if depth == 2 { path = String(name) }
-            if depth == 4, name != "parameters" { operations.append("\(name.uppercased()) \(path)") }
+            if depth == 4, name != "parameters" {
+                operations.append("\(name.uppercased()) \(path)")
+            }
         }
         return operations
     }

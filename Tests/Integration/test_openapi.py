@@ -7,15 +7,17 @@ import copy
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import unittest
 
+import jsonschema_rs
 import requests
 import schemathesis
 import yaml
 
-from harness import ENVIRONMENT, SEED, SOAK, Gatehouse
+from harness import ENVIRONMENT, ROOT, SEED, SOAK, Gatehouse
 from test_front_door import PASSWORD
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -29,6 +31,24 @@ EXPECTED_MISSING_SESSION_MEMBERS = {"remembered"}
 
 # Requests of each operation, in each of two phases; a run takes seconds.
 EXAMPLES = 60 * SOAK
+
+
+def examples(value):
+    """(schema, example) of every one in a description."""
+    if isinstance(value, list):
+        for each in value:
+            yield from examples(each)
+    if isinstance(value, dict):
+        if "schema" in value:
+            for example in value.get("examples", {}).values():
+                yield value["schema"], example["value"]
+            if "example" in value:
+                yield value["schema"], value["example"]
+        elif isinstance(value.get("examples"), list):
+            for example in value["examples"]:
+                yield value, example
+        for each in value.values():
+            yield from examples(each)
 
 
 class OpenAPI(unittest.TestCase):
@@ -127,9 +147,31 @@ class OpenAPI(unittest.TestCase):
                     self.assertEqual(answer.status_code, status, answer.text)
                     operation.validate_response(answer)
 
+    def test_the_commands_of_the_documentation(self):
+        page = (ROOT / "Sources/GatehouseCore/GatehouseCore.docc/API.md").read_text()
+        [commands] = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        site = "https://www.example.org/auth"
+        self.assertIn(site, commands)
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace(site, self.base)],
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        made, session = map(json.loads, result.stdout.splitlines())
+        self.assertEqual(made["user"], session["user"])
+
     def test_the_description_is_valid_and_so_are_its_examples(self):
-        schemathesis.openapi.from_dict(self.served).validate()
+        description = schemathesis.openapi.from_dict(self.served)
+        description.validate()
         self.assertEqual(self.served["servers"], [{"url": "/auth"}])
+        count = 0
+        for schema, example in examples(self.served):
+            # The schema stands among the others that it names.
+            validator = jsonschema_rs.Draft202012Validator(
+                {"allOf": [schema], "components": self.served["components"]},
+                validate_formats=True)
+            validator.validate(example)
+            count += 1
+        self.assertGreater(count, 10)
 
 
 if __name__ == "__main__":
