@@ -134,13 +134,19 @@ tools:
 counting:
 	@Deploy/install-packages counts
 
-# Selenium, which drives the browser, in a place of its own; made again when its versions change.
+# Selenium, which drives the browser, Schemathesis, which asks after the description, and axe-core, which
+# looks at the pages, in a place of their own; made again when their versions change. axe-core comes in a
+# package for another driver, which stays away.
 browser: requirements := Tests/Integration/requirements.txt
+browser: axe := axe-playwright-python==0.1.8
 browser:
 	@Deploy/install-packages browser
 	@cmp -s $(requirements) .build-browser/requirements.txt \
-	    && .build-browser/bin/python3 -c 'import selenium' 2>/dev/null || { \
-	    echo "installing Selenium in .build-browser"; \
+	    && .build-browser/bin/python3 -c 'import selenium, schemathesis; \
+	        import importlib.util; assert importlib.util.find_spec("axe_playwright_python")' \
+	        2>/dev/null || { \
+	    echo "installing Selenium, Schemathesis and axe-core in .build-browser"; \
 	    python3 -m venv --clear .build-browser \
 	    && .build-browser/bin/pip --quiet --disable-pip-version-check install -r $(requirements) \
+	    && .build-browser/bin/pip --quiet --disable-pip-version-check install --no-deps $(axe) \
 	    && cp $(requirements) .build-browser/requirements.txt; }

@@ -123,9 +123,7 @@ extension FrontDoor {
     }
 
     static var noSession: FrontRefusal {
-        var refusal = FrontRefusal(401, "no_session", "refusal.no_session")
-        refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
-        return refusal
+        .unauthenticated("no_session", "refusal.no_session")
     }
 
     /// Reads a JSON body, cheapest test first.

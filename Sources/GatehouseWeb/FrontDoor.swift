@@ -60,7 +60,7 @@ package struct FrontDoor: Sendable {
     private let hostRule: HostRule
     let crossSiteRule: CrossSiteRule
     private let base: String
-    private let routes: [String: [HTTPRequest.Method: Handler]]
+    let routes: [String: [HTTPRequest.Method: Handler]]
     private let logger = Logger(label: "gatehouse.front")
 
     typealias Handler =
@@ -88,6 +88,7 @@ package struct FrontDoor: Sendable {
             .merging(Self.deviceRoutes) { page, _ in page }
             .merging(Self.attemptRoutes) { page, _ in page }
             .merging(Self.sessionRoutes) { page, _ in page }
+            .merging(Self.descriptionRoutes) { page, _ in page }
     }
 
     func path(_ local: String) -> String { base + local }
@@ -120,6 +121,16 @@ package struct FrontDoor: Sendable {
         var refusal = FrontRefusal(503, "unavailable", "refusal.late")
         refusal.page = Page(kind: .message, title: "title.unavailable")
         return finish(await answer(to: refusal, for: request), for: request)
+    }
+
+    /// A refusal for whoever is to see no page of ours: problem details, or a line of text.
+    func refuse(_ refusal: FrontRefusal, _ request: FrontRequest) -> FrontResponse {
+        var response =
+            request.isAPI(base: base)
+            ? FrontResponse.problem(refusal, pages.texts)
+            : FrontResponse.text(refusal.status, pages.texts.text(refusal.message))
+        if !request.isAPI(base: base) { response.headers += refusal.headers }
+        return finish(response, for: request)
     }
 
     private func route(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -365,10 +376,19 @@ struct FrontRefusal: Error {
 
     /// One answer to whatever was wrong with name and password.
     static func credentials(page: Page? = nil) -> FrontRefusal {
-        FrontRefusal(
-            401, "credentials",
+        unauthenticated(
+            "credentials",
             [.confirm, .password].contains(page?.kind)
                 ? "refusal.wrong_password" : "refusal.credentials", page: page)
+    }
+
+    /// RFC 9110 section 15.5.2 asks for a challenge; browsers do nothing about a scheme that they don't know.
+    static func unauthenticated(
+        _ type: String, _ message: Message, page: Page? = nil
+    ) -> FrontRefusal {
+        var refusal = FrontRefusal(401, type, message, page: page)
+        refusal.headers.append((.wwwAuthenticate, "Gatehouse"))
+        return refusal
     }
 
     /// Too many failures from one address.

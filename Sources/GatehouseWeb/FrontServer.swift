@@ -42,6 +42,9 @@ package struct FrontServer: Service {
     /// Idle connections of browsers and proxies.
     static let idleSeconds: Int64 = 60
     package static let maximumConnections = 4096
+    /// Heads up to so many times the door's limits are read, and answered by the door in words; of more
+    /// than that the codec says 400, and closes.
+    static let headSlack = 2
 
     private let listener: FrontListener
     private let door: FrontDoor
@@ -59,9 +62,9 @@ package struct FrontServer: Service {
             additionalChannelHandlers: [RequestDeadlines(nextHeadSeconds: Self.idleSeconds)],
             idleTimeout: .seconds(Self.idleSeconds))
         http1.httpDecoder = .init(
-            maxHeaderFieldSize: FrontDoor.maximumFieldBytes,
-            maxHeaderListSize: FrontDoor.maximumFieldBytes,
-            maxHeaderFieldCount: FrontDoor.maximumFields)
+            maxHeaderFieldSize: FrontDoor.maximumFieldBytes * Self.headSlack,
+            maxHeaderListSize: FrontDoor.maximumFieldBytes * Self.headSlack,
+            maxHeaderFieldCount: FrontDoor.maximumFields * Self.headSlack)
         switch listener.security {
         case .plain: builder = .http1(configuration: http1)
         case .tls(let certificate, let key):
@@ -128,9 +131,8 @@ package struct FrontServer: Service {
                 }
             }
             guard isTrusted(context.channel.remoteAddress) else {
-                let refusal = FrontResponse.text(
-                    403, "This port is for the proxy in front of it.")
-                return response(door.finish(refusal, for: front), to: request)
+                let refusal = FrontRefusal(403, "proxy", "refusal.proxy")
+                return response(door.refuse(refusal, front), to: request)
             }
             let answer = try? await withTimeLimit(seconds: FrontDoor.requestSeconds) { [door] in
                 await whileConnected(context.channel) { await door.respond(to: front) }
