@@ -53,8 +53,10 @@ private func count(_ byte: Character, in html: String) -> Int {
     @Test(arguments: Page.Kind.allCases)
     func `nothing that is shown can end its element or its attribute`(_ kind: Page.Kind) throws {
         let hostile = [
-            "<script>", "\"x", "'x", "x>", "&lt;", "<\u{338}script>\u{338}", "\"\u{301} onfocus=\u{301}x",
-            "{{username}}", "{{{base}}}", "{{#t}}", "{{>head}}", " \"", "\u{FEFF}<b>", "<\u{200D}b>",
+            "<script>", "\"x", "'x", "x>", "&lt;", "<\u{338}script>\u{338}",
+            "\"\u{301} onfocus=\u{301}x",
+            "{{username}}", "{{{base}}}", "{{#t}}", "{{>head}}", " \"", "\u{FEFF}<b>",
+            "<\u{200D}b>",
         ]
         var settings = PageSettings()
         settings.name = "x"
@@ -110,7 +112,8 @@ private func count(_ byte: Character, in html: String) -> Int {
 
     @Test func `the alert leads to the field that it is about`() throws {
         for (kind, type, ids) in [
-            (.login, "credentials", ["username", "password"]), (.confirm, "credentials", ["password"]),
+            (.login, "credentials", ["username", "password"]),
+            (.confirm, "credentials", ["password"]),
             (.password, "credentials", ["current_password"]),
             (.password, "password", ["new_password"]), (.register, "username_taken", ["username"]),
             (.register, "password", ["password"]), (.recover, "password", ["password"]),
@@ -155,7 +158,8 @@ private func count(_ byte: Character, in html: String) -> Int {
 
     @Test func `cookies that are not necessary can be withdrawn where they are set`() throws {
         var page = Page(kind: .account)
-        for (isRemembered, isKnown) in [(false, false), (true, false), (false, true), (true, true)] {
+        for (isRemembered, isKnown) in [(false, false), (true, false), (false, true), (true, true)]
+        {
             page.isRemembered = isRemembered
             page.device.isKnown = isKnown
             let html = try pages().render(page)
@@ -204,7 +208,8 @@ private func count(_ byte: Character, in html: String) -> Int {
 
     @Test func `a file of the same name takes the place of ours`() throws {
         for (name, text) in [
-            ("message.mustache", "{{>head}}<p>Ask {{site}}</p>{{>foot}}"), ("style.css", "p { color: red }"),
+            ("message.mustache", "{{>head}}<p>Ask {{site}}</p>{{>foot}}"),
+            ("style.css", "p { color: red }"),
             (".hidden", "anything"),
         ] {
             try Data(text.utf8).write(to: URL(fileURLWithPath: directory.path + "/" + name))
@@ -220,7 +225,8 @@ private func count(_ byte: Character, in html: String) -> Int {
     }
 
     @Test(arguments: [
-        ("{{#a}}", "line 1: expectedSectionEnd"), ("\n{{#a}}{{/b}}", "line 2: sectionCloseNameIncorrect"),
+        ("{{#a}}", "line 1: expectedSectionEnd"),
+        ("\n{{#a}}{{/b}}", "line 2: sectionCloseNameIncorrect"),
         ("{{t.login.titel}}", "there is no text t.login.titel"),
         ("{{#t.login}}{{/t.login}}", "there is no text t.login"),
         ("{{>hedd}}", "there is no part hedd"), ("{{>login}}", "there is no part login"),
@@ -236,12 +242,34 @@ private func count(_ byte: Character, in html: String) -> Int {
         _ text: String, _ reason: String
     ) throws {
         let found = try findings(["login.mustache": text])
-        #expect(found.contains { $0.hasPrefix("login.mustache") && $0.contains(reason) }, "\(found)")
-        #expect(try findings(["login.mustache": "{{! a note}}{{>head}} {{# username }}{{/ username }}"]).isEmpty)
+        #expect(
+            found.contains { $0.hasPrefix("login.mustache") && $0.contains(reason) }, "\(found)")
+        #expect(
+            try findings(["login.mustache": "{{! a note}}{{>head}} {{# username }}{{/ username }}"])
+                .isEmpty)
+    }
+
+    @Test func `the values that our templates use are documented`() throws {
+        let root = String("\(#filePath)".dropLast("Tests/GatehouseWebTests/PageTests.swift".count))
+        let page = readText(root + "Sources/GatehouseCore/GatehouseCore.docc/Pages.md")
+        let resources = root + "Sources/GatehouseWeb/Resources"
+        var names: Set<String> = []
+        for file in try FileManager.default.contentsOfDirectory(atPath: resources)
+        where file.hasSuffix(".mustache") {
+            for tag in readText("\(resources)/\(file)").matches(of: /\{\{[#^]?([a-zA-Z.]+)\}\}/)
+            where !tag.1.hasPrefix("t.") { names.insert(String(tag.1.prefix { $0 != "." })) }
+        }
+        #expect(names.count > 30)
+        for name in Array(names) + Texts.limits.keys {
+            // The two parts of a time, within the section of one.
+            guard !["datetime", "shown"].contains(name) else { continue }
+            #expect(page.contains("`\(name)`"), "\(name)")
+        }
     }
 
     @Test func `parts don't go round in circles`() throws {
-        #expect(try findings(["head.mustache": "{{>foot}}"]) == ["head.mustache: a part has no parts"])
+        #expect(
+            try findings(["head.mustache": "{{>foot}}"]) == ["head.mustache: a part has no parts"])
         #expect(try findings(["head.mustache": "{{site}}"]).isEmpty)
     }
 
@@ -257,7 +285,9 @@ private func count(_ byte: Character, in html: String) -> Int {
         let limit = String(repeating: "a", count: Pages.maximumFileBytes)
         #expect(try findings(["login.mustache": limit]).isEmpty)
         #expect(
-            try findings(["login.mustache": limit + "a"]) == ["login.mustache is larger than 64 KiB"])
+            try findings(["login.mustache": limit + "a"]) == [
+                "login.mustache is larger than 64 KiB"
+            ])
         let other = TemporaryDirectory()
         let path = other.path + "/foot.mustache"
         try Data([0xFF]).write(to: URL(fileURLWithPath: path))
@@ -266,7 +296,8 @@ private func count(_ byte: Character, in html: String) -> Int {
         #expect(GatehouseWebTests.findings(settings) == ["\(path) is not UTF-8"])
         try FileManager.default.removeItem(atPath: path)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-        #expect(GatehouseWebTests.findings(settings).first?.hasPrefix("cannot read \(path)") == true)
+        #expect(
+            GatehouseWebTests.findings(settings).first?.hasPrefix("cannot read \(path)") == true)
         settings.templates = other.path + "/none"
         #expect(
             GatehouseWebTests.findings(settings).first?.hasPrefix("cannot read \(other.path)/none")
@@ -554,7 +585,9 @@ private func count(_ byte: Character, in html: String) -> Int {
         }
         #expect(findings(try settings(padded(65_536))).isEmpty)
         #expect(
-            findings(try settings(padded(65_537))) == ["\(directory.path)/logo is larger than 64 KiB"])
+            findings(try settings(padded(65_537))) == [
+                "\(directory.path)/logo is larger than 64 KiB"
+            ])
         #expect(
             findings(try settings([])) == [
                 "\(directory.path)/logo is no PNG, JPEG, WebP or SVG picture"

@@ -74,7 +74,8 @@ class Page(html.parser.HTMLParser):
             self.forms.append(Form(attributes))
         if tag == "a":
             self.links.append(attributes.get("href"))
-        if tag == "input" and self.forms and "name" in attributes:
+        is_off = attributes.get("type") == "checkbox" and "checked" not in attributes
+        if tag == "input" and self.forms and "name" in attributes and not is_off:
             self.forms[-1].fields[attributes["name"]] = attributes.get("value") or ""
         if tag == "button" or tag == "input" and attributes.get("type") == "submit":
             self.forms[-1].buttons += 1
