@@ -274,8 +274,10 @@ private func count(_ byte: Character, in html: String) -> Int {
     }
 
     @Test func `what is no file of the pages is refused, all of it at once`() throws {
-        let found = try findings(["a.txt": "", "logn.mustache": "", "english.json": "{}"])
-        #expect(found.count == 3)
+        let found = try findings([
+            "a.txt": "", "logn.mustache": "", "english.json": "{}", "login.mustache": "{{>a}}",
+        ])
+        #expect(found.count == 4 && found.last == "login.mustache: there is no part a")
         for (finding, name) in zip(found, ["a.txt", "english.json", "logn.mustache"]) {
             #expect(finding.hasPrefix("\(name) is no template: there are account.mustache, "))
         }

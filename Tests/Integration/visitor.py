@@ -169,9 +169,14 @@ class Visitor:
         self.send("POST", target, [*headers, ("Content-Type", FORM)], body)
         return self.follow() if follow else self.response
 
-    def submit(self, follow=True, number=0, **fields):
-        """Fills in the form of the page that is open, and sends it."""
-        form = self.page.forms[number]
+    def form(self, action):
+        """The form of the page that is open which leads there."""
+        [form] = [form for form in self.page.forms if form.action.endswith(action)]
+        return form
+
+    def submit(self, follow=True, action=None, **fields):
+        """Fills in the form of the page that is open, the first if none is named, and sends it."""
+        form = self.form(action) if action else self.page.forms[0]
         assert form.method == "post", form.method
         assert set(fields) <= set(form.fields), f"{set(fields)} in a form with {form.fields}"
         url = urllib.parse.urlsplit(
