@@ -237,7 +237,7 @@ class Attacks(DeviceTest):
                         *headers, ("Content-Type", "application/json")])
                     self.assertEqual(problem(visitor.response), "urn:gatehouse:problem:cross_site")
         visitor.open("/auth/account")
-        fields = visitor.page.forms[1].fields | {"preference.theme": "light"}
+        fields = visitor.form("/account/device").fields | {"preference.theme": "light"}
         for form in [{**fields, "form": ""}, {k: v for k, v in fields.items() if k != "form"}]:
             for target in ["/auth/account/device", "/auth/account/device/forget"]:
                 visitor.post(target, form)
