@@ -108,7 +108,8 @@ struct Doctor {
     private func pages(_ settings: Settings) -> Finding {
         do throws(PageFaults) {
             try settings.pages.check()
-            return Finding(check: "pages", level: .ok, message: "templates, texts and logo are good")
+            return Finding(
+                check: "pages", level: .ok, message: "templates, texts and logo are good")
         } catch { return failed("pages", error) }
     }
 
