@@ -145,7 +145,7 @@ struct Pages: Sendable {
             }
             return logo
         }
-        let files = collect { () throws(PageFaults) in try Self.files(settings.templates) } ?? [:]
+        let files = Self.files(settings.templates, &findings)
         style = settings.colour.style + (files[Self.styleName]?.text ?? "")
         var library = MustacheLibrary()
         for (file, content) in files.sorted(by: { $0.key < $1.key }) where file != Self.styleName {
@@ -183,15 +183,15 @@ struct Pages: Sendable {
 
     /// Our files, and those of the directory instead, with what findings call them.
     private static func files(
-        _ directory: String?
-    ) throws(PageFaults) -> [String: (text: String, place: String)] {
+        _ directory: String?, _ findings: inout [String]
+    ) -> [String: (text: String, place: String)] {
         var files = own.mapValues { (text: String(decoding: $0, as: UTF8.self), place: "") }
         guard let directory else { return files }
         let names: [String]
         do { names = try FileManager.default.contentsOfDirectory(atPath: directory) } catch {
-            throw PageFaults(findings: ["cannot read \(directory): \(error.localizedDescription)"])
+            findings.append("cannot read \(directory): \(error.localizedDescription)")
+            return files
         }
-        var findings: [String] = []
         // Hidden ones are left by editors, and by what mounts a directory.
         for name in names.sorted() where !name.hasPrefix(".") {
             let path = directory + "/" + name
@@ -209,7 +209,6 @@ struct Pages: Sendable {
                 files[name] = (text, path)
             } catch { findings += error.findings }
         }
-        guard findings.isEmpty else { throw PageFaults(findings: findings) }
         return files
     }
 

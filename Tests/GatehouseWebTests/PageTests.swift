@@ -249,6 +249,24 @@ private func count(_ byte: Character, in html: String) -> Int {
                 .isEmpty)
     }
 
+    @Test func `the values that our templates use are documented`() throws {
+        let root = String("\(#filePath)".dropLast("Tests/GatehouseWebTests/PageTests.swift".count))
+        let page = readText(root + "Sources/GatehouseCore/GatehouseCore.docc/Pages.md")
+        let resources = root + "Sources/GatehouseWeb/Resources"
+        var names: Set<String> = []
+        for file in try FileManager.default.contentsOfDirectory(atPath: resources)
+        where file.hasSuffix(".mustache") {
+            for tag in readText("\(resources)/\(file)").matches(of: /\{\{[#^]?([a-zA-Z.]+)\}\}/)
+            where !tag.1.hasPrefix("t.") { names.insert(String(tag.1.prefix { $0 != "." })) }
+        }
+        #expect(names.count > 30)
+        for name in Array(names) + Texts.limits.keys {
+            // The two parts of a time, within the section of one.
+            guard !["datetime", "shown"].contains(name) else { continue }
+            #expect(page.contains("`\(name)`"), "\(name)")
+        }
+    }
+
     @Test func `parts don't go round in circles`() throws {
         #expect(
             try findings(["head.mustache": "{{>foot}}"]) == ["head.mustache: a part has no parts"])
@@ -256,8 +274,10 @@ private func count(_ byte: Character, in html: String) -> Int {
     }
 
     @Test func `what is no file of the pages is refused, all of it at once`() throws {
-        let found = try findings(["a.txt": "", "logn.mustache": "", "english.json": "{}"])
-        #expect(found.count == 3)
+        let found = try findings([
+            "a.txt": "", "logn.mustache": "", "english.json": "{}", "login.mustache": "{{>a}}",
+        ])
+        #expect(found.count == 4 && found.last == "login.mustache: there is no part a")
         for (finding, name) in zip(found, ["a.txt", "english.json", "logn.mustache"]) {
             #expect(finding.hasPrefix("\(name) is no template: there are account.mustache, "))
         }

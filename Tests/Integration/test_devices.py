@@ -57,12 +57,12 @@ class Story(DeviceTest):
 
         visitor.open("/auth/account")
         self.assertIn(b"180 days", visitor.response.body)
-        visitor.submit(number=1, new_key="theme", new_value="dark & <quiet>", follow=False)
+        visitor.submit(action="/account/device", new_key="theme", new_value="dark & <quiet>", follow=False)
         self.assertEqual(visitor.response.status, 303, visitor.response)
         self.assertEqual(self.set_by(visitor.response).attributes["max-age"], str(LIFETIME))
         visitor.follow()
         self.assertEqual(
-            visitor.page.forms[1].fields["preference.theme"], "dark & <quiet>")
+            visitor.form("/account/device").fields["preference.theme"], "dark & <quiet>")
 
         visitor.sign_out()
         self.assertEqual(visitor.call("GET", "/auth/v1/device").status, 401)
@@ -71,7 +71,7 @@ class Story(DeviceTest):
         self.assertEqual(self.preferences(visitor), {"theme": "dark & <quiet>"})
 
         visitor.open("/auth/account")
-        visitor.submit(number=2)
+        visitor.submit(action="/device/forget")
         self.assertEqual(visitor.response.status, 200, visitor.response)
         self.assertNotIn(DEVICE, visitor.jar)
         self.assertEqual(self.check(visitor.token), 200, "the session goes on")
@@ -237,7 +237,7 @@ class Attacks(DeviceTest):
                         *headers, ("Content-Type", "application/json")])
                     self.assertEqual(problem(visitor.response), "urn:gatehouse:problem:cross_site")
         visitor.open("/auth/account")
-        fields = visitor.page.forms[1].fields | {"preference.theme": "light"}
+        fields = visitor.form("/account/device").fields | {"preference.theme": "light"}
         for form in [{**fields, "form": ""}, {k: v for k, v in fields.items() if k != "form"}]:
             for target in ["/auth/account/device", "/auth/account/device/forget"]:
                 visitor.post(target, form)
@@ -270,7 +270,7 @@ class Attacks(DeviceTest):
         self.put(visitor, {"preferences": full})
         self.assertEqual(self.preferences(visitor), full)
         visitor.open("/auth/account")
-        visitor.submit(number=1, **{f"preference.{key}": "ü" * 128 for key in full})
+        visitor.submit(action="/account/device", **{f"preference.{key}": "ü" * 128 for key in full})
         self.assertEqual(visitor.response.status, 200, visitor.response)
         self.assertEqual(self.preferences(visitor), {key: "ü" * 128 for key in full})
 

@@ -284,8 +284,9 @@ class Story(FrontDoorTest):
                     self.assertFalse([name for name in attributes if name.startswith("on")])
                     if tag == "input" and attributes.get("type") != "hidden":
                         self.assertIn(attributes["id"], labelled)
-                        self.assertIn(attributes.get("autocomplete"),
-                                      ["username", "current-password", "new-password", "off"])
+                        if attributes.get("type") != "checkbox":
+                            self.assertIn(attributes.get("autocomplete"),
+                                          ["username", "current-password", "new-password", "off"])
                 forms = visitor.page.forms
                 self.assertEqual(len(forms), 3 if target == "/auth/account" else 1)
                 self.assertEqual({form.buttons for form in forms}, {1})

@@ -74,7 +74,8 @@ class Page(html.parser.HTMLParser):
             self.forms.append(Form(attributes))
         if tag == "a":
             self.links.append(attributes.get("href"))
-        if tag == "input" and self.forms and "name" in attributes:
+        is_off = attributes.get("type") == "checkbox" and "checked" not in attributes
+        if tag == "input" and self.forms and "name" in attributes and not is_off:
             self.forms[-1].fields[attributes["name"]] = attributes.get("value") or ""
         if tag == "button" or tag == "input" and attributes.get("type") == "submit":
             self.forms[-1].buttons += 1
@@ -168,9 +169,14 @@ class Visitor:
         self.send("POST", target, [*headers, ("Content-Type", FORM)], body)
         return self.follow() if follow else self.response
 
-    def submit(self, follow=True, number=0, **fields):
-        """Fills in the form of the page that is open, and sends it."""
-        form = self.page.forms[number]
+    def form(self, action):
+        """The form of the page that is open which leads there."""
+        [form] = [form for form in self.page.forms if form.action.endswith(action)]
+        return form
+
+    def submit(self, follow=True, action=None, **fields):
+        """Fills in the form of the page that is open, the first if none is named, and sends it."""
+        form = self.form(action) if action else self.page.forms[0]
         assert form.method == "post", form.method
         assert set(fields) <= set(form.fields), f"{set(fields)} in a form with {form.fields}"
         url = urllib.parse.urlsplit(
