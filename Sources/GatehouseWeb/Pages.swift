@@ -104,7 +104,7 @@ struct Pages: Sendable {
             [
                 "alert": page.alert, "notice": page.notice, "returnTo": page.returnTo,
                 "formToken": page.formToken, "link": page.link,
-                "returnQuery": page.returnTo.map { ReturnTarget.queryText(of: $0) },
+                "returnQuery": page.returnTo.map { ReturnTarget.onlyFieldText(of: $0) },
             ].compactMapValues { $0 }, uniquingKeysWith: { first, _ in first })
         return library.render(values, withTemplate: page.kind.rawValue)
     }
