@@ -36,8 +36,8 @@ extension Span<UInt8> {
     }
 }
 
-/// Where a browser is sent, and the URL that it comes back to.
-struct SignInLocation {
+/// Where a browser is sent to come back with a session, and the URL that it comes back to.
+struct ResumeLocation {
     let url: [UInt8]
     let wayBack: [UInt8]?
 }
@@ -60,19 +60,19 @@ extension CheckLoop {
             + Array("; Path=/; Secure; HttpOnly; SameSite=Lax\(domain)".utf8)
     }
 
-    /// Where a browser that navigates is sent to sign in; nil for other requests, and where there is no
+    /// Where a browser that navigates is sent to come back with a session; nil for other requests, and where there is no
     /// front door.
     ///
     /// - Throws: when a listed proxy's forwarded fields can't be read: taking them for absent would be
     ///   wrong silently (REQUIREMENTS CHK-7).
-    func signInLocation(
+    func resumeLocation(
         _ head: RequestHead, _ bytes: Span<UInt8>, believesForwarded: Bool
-    ) throws(HeadDefect) -> SignInLocation? {
-        guard !head.options.isBearer, let signInURL = settings.signInURL,
+    ) throws(HeadDefect) -> ResumeLocation? {
+        guard !head.options.isBearer, let resumeURL = settings.resumeURL,
             Self.isNavigation(bytes)
         else { return nil }
-        return SignInLocation(
-            url: signInURL, wayBack: believesForwarded ? try Self.forwardedTarget(bytes) : nil)
+        return ResumeLocation(
+            url: resumeURL, wayBack: believesForwarded ? try Self.forwardedTarget(bytes) : nil)
     }
 
     private static func isNavigation(_ bytes: Span<UInt8>) -> Bool {

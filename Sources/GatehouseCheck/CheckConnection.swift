@@ -39,9 +39,9 @@ package struct CheckSettings: Sendable {
     /// The domain that shares the cookie, for the option `renew`; nil for this host only.
     package var cookieDomain: String?
     package var renewal = RenewalRule()
-    /// Where the option `forward` sends browsers, such as `https://www.example.org/auth/login`; nil
+    /// Where the option `forward` sends browsers, such as `https://www.example.org/auth/resume`; nil
     /// where there is no front door: then it sends nobody.
-    package var signInURL: [UInt8]?
+    package var resumeURL: [UInt8]?
     package init() {}
 }
 
@@ -176,7 +176,7 @@ package struct CheckConnection {
                 output.appendNobody(closes: closes)
             } else if denial.isAboutIdentity, head.options.forwards {
                 do throws(HeadDefect) {
-                    let location = try loop.signInLocation(
+                    let location = try loop.resumeLocation(
                         head, bytes, believesForwarded: isFromTrustedProxy)
                     if let location {
                         output.appendForwarded(

@@ -57,7 +57,7 @@ extension AnswerBuffer {
 
     /// The option `forward`: to the front door, which knows the way back.
     func appendForwarded(
-        _ denial: Denial, to location: SignInLocation, closes: Bool
+        _ denial: Denial, to location: ResumeLocation, closes: Bool
     ) {
         append("HTTP/1.1 302 Found\r\nlocation: ")
         append(location.url.span)

@@ -104,7 +104,7 @@ extension FrontDoor {
 
     /// The query that leads back, or nothing.
     func returnQuery(_ target: ReturnTarget?) -> String {
-        target.map { "?return_to=" + $0.queryText } ?? ""
+        target.map { "?return_to=" + ReturnTarget.onlyFieldText(of: $0.location) } ?? ""
     }
 
     private func showSignOut(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {

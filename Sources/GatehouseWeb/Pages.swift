@@ -251,7 +251,7 @@ struct Pages: Sendable {
             "username": Self.value(page.username), "userID": Self.value(page.userID),
             "created": page.created.map(Self.time), "formToken": Self.value(page.formToken),
             "returnTo": Self.value(page.returnTo),
-            "returnQuery": Self.value(page.returnTo.map { ReturnTarget.queryText(of: $0) }),
+            "returnQuery": Self.value(page.returnTo.map { ReturnTarget.onlyFieldText(of: $0) }),
             "link": Self.value(page.link), "canRegister": page.canRegister,
             "isRemembered": page.isRemembered
                 || page.signIns.contains { $0.isCurrent && $0.isRemembered },

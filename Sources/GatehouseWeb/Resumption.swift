@@ -40,7 +40,10 @@ extension Accounts {
             {
                 return .resumed(resumed)
             }
-            guard returning.remember.count == 1, rules.remember != nil,
+            // Of two session cookies the check believes none, also beside a renewed one: a browser that
+            // came back with them would be sent here again without end.
+            guard returning.sessions.count < 2, returning.remember.count == 1,
+                rules.remember != nil,
                 let content = await sealer.open(
                     returning.remember[0], purpose: .remember, transport: .cookie),
                 let claims = RememberClaims(content.span), claims.isGood(at: clock().wall)

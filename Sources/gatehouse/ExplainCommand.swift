@@ -8,11 +8,14 @@ import GatehouseStore
 
 struct ExplainCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "explain", abstract: "Say what a token is and whether a check would take it.",
+        commandName: "explain", abstract: "Say what a token is, and whether it would be taken.",
         discussion: """
             Reads the token from standard input when it is not given, which keeps it out of the \
             shell's history. Changes nothing. Exits 0 for a good token, 1 for one that is refused.
             """)
+
+    /// `-remember`, the longest that our cookies' names have behind the session's.
+    private static let suffixCharacters = 9
 
     @OptionGroup var options: CommonOptions
     @Argument(help: "A token, or a cookie as NAME=TOKEN.") var token: String?
@@ -34,6 +37,38 @@ struct ExplainCommand: AsyncParsableCommand {
         var methods: [String]?
         var level: UInt8?
         var remembered: Bool?
+        var series: String?
+        var generation: UInt32?
+        /// Of a remember or device token.
+        var deadline: Int64?
+        /// What would come of a remember token at the front door now.
+        var presenting: String?
+        var users: [String]?
+    }
+
+    /// What is in a token, by its purpose.
+    private enum Content {
+        case session(Claims)
+        case remember(RememberClaims)
+        case device(DeviceClaims)
+        /// Of no interest outside the page that it was made for.
+        case other
+
+        /// Nil for what no token of this purpose contains.
+        init?(_ bytes: Span<UInt8>, purpose: TokenPurpose) {
+            switch purpose {
+            case .session:
+                guard let claims = Claims(bytes) else { return nil }
+                self = .session(claims)
+            case .remember:
+                guard let claims = RememberClaims(bytes) else { return nil }
+                self = .remember(claims)
+            case .device:
+                guard let claims = DeviceClaims(bytes) else { return nil }
+                self = .device(claims)
+            default: self = .other
+            }
+        }
     }
 
     func run() async throws {
@@ -53,14 +88,18 @@ struct ExplainCommand: AsyncParsableCommand {
         if let token {
             text = token
         } else {
-            let limit = TokenFormat.maximumCharacters + cookieName.utf8.count + 3
+            let limit =
+                TokenFormat.maximumCharacters + cookieName.utf8.count + 3 + Self.suffixCharacters
             let data = try FileHandle.standardInput.read(upToCount: limit) ?? Data()
             text = String(decoding: data, as: UTF8.self)
             while text.utf8.last == 0x0A || text.utf8.last == 0x0D {
                 text = String(decoding: text.utf8.dropLast(), as: UTF8.self)
             }
         }
-        if text.hasPrefix(cookieName + "=") { text.removeFirst(cookieName.count + 1) }
+        // `NAME=TOKEN` of any of our cookies; a token has no `=`.
+        if text.hasPrefix(cookieName), let end = text.firstIndex(of: "=") {
+            text = String(text[text.index(after: end)...])
+        }
         guard !text.isEmpty else { throw CommandFailure.usage("there is no token to explain") }
         return text
     }
@@ -74,13 +113,12 @@ struct ExplainCommand: AsyncParsableCommand {
         for purpose in TokenPurpose.allCases {
             for transport in TokenTransport.allCases {
                 let opening = cipher.open(text.span, purpose: purpose, transport: transport) {
-                    (content: Span<UInt8>) -> Claims?? in
-                    purpose == .session ? Claims(content).map(Optional.some) : .some(nil)
+                    (bytes: Span<UInt8>) -> Content? in Content(bytes, purpose: purpose)
                 }
                 switch opening {
-                case .opened(let claims, let key):
+                case .opened(let content, let key):
                     return try await explain(
-                        claims, key: ring.key(key), purpose: purpose, transport: transport,
+                        content, key: ring.key(key), purpose: purpose, transport: transport,
                         workshop: workshop)
                 case .refused(let defect, let key):
                     guard defect == .authentication else {
@@ -103,7 +141,7 @@ struct ExplainCommand: AsyncParsableCommand {
     }
 
     private func explain(
-        _ claims: Claims?, key: TokenKey?, purpose: TokenPurpose, transport: TokenTransport,
+        _ content: Content, key: TokenKey?, purpose: TokenPurpose, transport: TokenTransport,
         workshop: Workshop
     ) async throws -> Explanation {
         var explanation = Explanation(verdict: "invalid", reason: "not_a_session")
@@ -111,7 +149,23 @@ struct ExplainCommand: AsyncParsableCommand {
         explanation.key_state = key?.state.name
         explanation.purpose = purpose.rawValue
         explanation.transport = transport.rawValue
-        guard let claims else { return explanation }
+        switch content {
+        case .session(let claims): try await explain(claims, &explanation, workshop: workshop)
+        case .remember(let claims): try await explain(claims, &explanation, workshop: workshop)
+        case .device(let claims):
+            explanation.issued = claims.issued.seconds
+            explanation.deadline = claims.deadline.seconds
+            explanation.users = claims.people.map(\.user.text)
+            (explanation.verdict, explanation.reason) =
+                workshop.now() < claims.deadline ? ("good", nil) : ("expired", "deadline")
+        case .other: break
+        }
+        return explanation
+    }
+
+    private func explain(
+        _ claims: Claims, _ explanation: inout Explanation, workshop: Workshop
+    ) async throws {
         explanation.session = claims.session.text
         explanation.user = claims.user.text
         explanation.username = claims.username?.text
@@ -125,7 +179,54 @@ struct ExplainCommand: AsyncParsableCommand {
         let (verdict, reason) = try await judge(claims, workshop: workshop)
         explanation.verdict = verdict
         explanation.reason = reason
-        return explanation
+    }
+
+    /// The front door's rule, from the store's row, which stays as it is.
+    private func explain(
+        _ claims: RememberClaims, _ explanation: inout Explanation, workshop: Workshop
+    ) async throws {
+        explanation.series = claims.series.text
+        explanation.generation = claims.generation
+        explanation.issued = claims.issued.seconds
+        explanation.deadline = claims.deadline.seconds
+        explanation.presenting = "sign_in"
+        let now = workshop.now()
+        guard claims.isGood(at: now) else {
+            (explanation.verdict, explanation.reason) =
+                now < claims.deadline ? ("invalid", "issued_in_future") : ("expired", "deadline")
+            return
+        }
+        let settings = workshop.settings
+        guard settings.rememberEnabled, let limits = settings.rememberLimits else {
+            explanation.reason = "remember_is_off"
+            return
+        }
+        guard let view = try await workshop.store.remembered(claims.series, at: now) else {
+            (explanation.verdict, explanation.reason) = ("revoked", "series")
+            return
+        }
+        explanation.user = view.series.user.text
+        explanation.username = view.username.text
+        explanation.authenticated = view.series.authenticated.seconds
+        let outcome = view.series.state.outcome(
+            presenting: claims.generation, graceSeconds: limits.graceSeconds, at: view.time)
+        switch outcome {
+        case .advance:
+            (explanation.verdict, explanation.reason) = ("good", nil)
+            explanation.presenting = "new_session"
+        case .repeatCurrent:
+            (explanation.verdict, explanation.reason) = ("good", nil)
+            explanation.presenting = view.session == nil ? "new_session" : "same_session"
+            explanation.session = view.session?.id.text
+        case .endQuietly:
+            (explanation.verdict, explanation.reason) = ("revoked", "generation")
+            explanation.presenting = "series_ends"
+        case .theft:
+            (explanation.verdict, explanation.reason) = ("revoked", "generation")
+            explanation.presenting = "theft"
+        case .ahead:
+            explanation.reason = "generation_ahead_of_the_store"
+        }
     }
 
     /// The same rules as a check, from the store's own rows instead of the feed.
@@ -183,5 +284,10 @@ struct ExplainCommand: AsyncParsableCommand {
         line("absolute deadline", time(explanation.absolute_deadline))
         line("methods", explanation.methods?.joined(separator: ","))
         line("level", explanation.level.map { "\($0)" })
+        line("series", explanation.series)
+        line("generation", explanation.generation.map { "\($0)" })
+        line("deadline", time(explanation.deadline))
+        line("presenting it", explanation.presenting)
+        line("users", explanation.users?.joined(separator: " "))
     }
 }

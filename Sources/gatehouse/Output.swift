@@ -86,6 +86,10 @@ struct SessionOutput: Encodable {
     let methods: [String]
     let level: UInt8
     let remembered: Bool
+    let series: String?
+    let last_used: Int64?
+    let browser: String?
+    let place: String?
 
     init(_ session: SessionRecord, state: SessionRecord.Status) {
         self.session = session.id.text
@@ -97,6 +101,28 @@ struct SessionOutput: Encodable {
         methods = session.methods.names
         level = session.level.rawValue
         remembered = session.isRemembered
+        series = session.series?.text
+        last_used = session.lastUsed?.seconds
+        browser = session.origin.browser
+        place = session.origin.place
+    }
+}
+
+/// A browser that is remembered, with a live session or without.
+struct RememberedOutput: Encodable {
+    /// What `sessions revoke` takes to end it.
+    let session: String
+    let created: Int64
+    let last_used: Int64
+    let browser: String?
+    let place: String?
+
+    init(_ signIn: SignIn) {
+        session = signIn.session.text
+        created = signIn.created.seconds
+        last_used = signIn.lastUsed.seconds
+        browser = signIn.origin.browser
+        place = signIn.origin.place
     }
 }
 

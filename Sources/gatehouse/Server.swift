@@ -126,7 +126,7 @@ struct Server {
         setup.settings.cookieDomain = settings.cookieDomain
         setup.settings.renewal.afterSeconds = settings.sessionResealSeconds
         setup.settings.renewal.idleSeconds = settings.sessionIdleSeconds
-        setup.settings.signInURL = signInURL.map { Array($0.utf8) }
+        setup.settings.resumeURL = resumeURL.map { Array($0.utf8) }
         setup.driver = settings.checkDriver
         setup.loops = settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
         setup.socketMode = settings.checkSocketMode
@@ -135,8 +135,8 @@ struct Server {
         return setup
     }
 
-    /// Where browsers sign in; nil without a front door.
-    private var signInURL: String? {
+    /// Where browsers come back with a session; nil without a front door.
+    private var resumeURL: String? {
         let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
         if let origin = settings.publicOrigin { return "\(origin.text)\(base)/resume" }
         guard isDevelopment, case .tcp(_, let port) = settings.publicAddress else { return nil }

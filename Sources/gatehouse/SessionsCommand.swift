@@ -13,12 +13,17 @@ struct SessionsCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List a user's sessions, newest first.")
+            abstract: "List a user's sessions, newest first, and their remembered browsers.")
         /// More sessions than a person has; a runaway script's are counted by its owner.
         static let maximumRows = 10_000
 
         @OptionGroup var options: CommonOptions
         @Argument(help: "The username.") var name: String
+
+        private struct Listed: Encodable {
+            let sessions: [SessionOutput]
+            let remembered: [RememberedOutput]
+        }
 
         func run() async throws {
             let store = try options.openStore(try options.settings())
@@ -27,16 +32,36 @@ struct SessionsCommand: AsyncParsableCommand {
             let now = SystemClock.now().wall
             let sessions = try await store.sessions(of: user.id, limit: Self.maximumRows)
                 .map { ($0, $0.status(at: now, userEpoch: user.epoch, floor: floor)) }
+            let remembered = try await store.signIns(of: user.id, at: now).filter(\.isRemembered)
             if options.json {
-                try Output.json(["sessions": sessions.map { SessionOutput($0, state: $1) }])
+                try Output.json(
+                    Listed(
+                        sessions: sessions.map { SessionOutput($0, state: $1) },
+                        remembered: remembered.map { RememberedOutput($0) }))
             } else {
                 Output.table(
-                    ["session", "state", "created", "idle until", "at most until", "level"],
+                    [
+                        "session", "state", "created", "last used", "idle until", "at most until",
+                        "level", "browser", "place",
+                    ],
                     sessions.map { session, state in
                         [
                             session.id.text, state.rawValue, Output.text(session.created),
+                            session.lastUsed.map { Output.text($0) } ?? "",
                             Output.text(session.idleDeadline),
                             Output.text(session.absoluteDeadline), "\(session.level.rawValue)",
+                            session.origin.browser ?? "", session.origin.place ?? "",
+                        ]
+                    })
+                guard !remembered.isEmpty else { return }
+                print("\nremembered browsers, which come back without a password:")
+                Output.table(
+                    ["last session", "since", "last used", "browser", "place"],
+                    remembered.map { signIn in
+                        [
+                            signIn.session.text, Output.text(signIn.created),
+                            Output.text(signIn.lastUsed), signIn.origin.browser ?? "",
+                            signIn.origin.place ?? "",
                         ]
                     })
             }

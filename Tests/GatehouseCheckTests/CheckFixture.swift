@@ -73,7 +73,7 @@ struct CheckFixture {
         var settings = CheckSettings()
         settings.limits = limits
         settings.cookieName = Self.cookieName
-        settings.signInURL = Array("https://app.example/auth/login".utf8)
+        settings.resumeURL = Array("https://app.example/auth/resume".utf8)
         return settings
     }
 

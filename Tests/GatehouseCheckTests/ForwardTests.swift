@@ -1,4 +1,4 @@
-// The option `forward`: who is sent to sign in, and the way back.
+// The option `forward`: who is sent to come back with a session, and the way back.
 
 import GatehouseCore
 import GatehouseTestSupport
@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct ForwardTests {
     private let fixture: CheckFixture
-    private static let signIn = "https://app.example/auth/login"
+    private static let resume = "https://app.example/auth/resume"
 
     init() throws { fixture = try CheckFixture() }
 
@@ -32,7 +32,7 @@ import Testing
     }
 
     @Test(arguments: HarnessKind.allCases)
-    func `a browser that navigates is sent to sign in, others are told 401`(
+    func `a browser that navigates is sent to resume, others are told 401`(
         _ kind: HarnessKind
     ) async throws {
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in
@@ -42,7 +42,7 @@ import Testing
             ] {
                 let answer = try await answer(harness, headers)
                 #expect(answer.status == 302, "\(headers)")
-                #expect(answer.headers["location"] == Self.signIn)
+                #expect(answer.headers["location"] == Self.resume)
                 #expect(answer.reason == "absent")
                 #expect(answer.namesNobody)
                 #expect(answer.headers["www-authenticate"] == nil)
@@ -102,7 +102,7 @@ import Testing
     @Test(arguments: HarnessKind.allCases)
     func `without a front door nobody is forwarded`(_ kind: HarnessKind) async throws {
         var settings = fixture.settings()
-        settings.signInURL = nil
+        settings.resumeURL = nil
         try await kind.run(fixture, settings: settings, trustsPeer: true) {
             (harness: any CheckHarness) async throws in
             let answer = try await answer(harness, Self.forwarded("no path"))
@@ -138,7 +138,7 @@ import Testing
                 let answer = try await answer(
                     harness, Self.forwarded(uri, proto: proto, host: host))
                 #expect(answer.status == 302, "\(uri)")
-                #expect(answer.headers["location"] == Self.signIn + "?return_to=" + encoded)
+                #expect(answer.headers["location"] == Self.resume + "?return_to=" + encoded)
                 // No other line came of it: names are those of every such answer.
                 #expect(
                     Set(answer.names)
@@ -154,7 +154,7 @@ import Testing
                 headers.remove(at: missing)
                 let answer = try await answer(harness, headers)
                 #expect(answer.status == 302)
-                #expect(answer.headers["location"] == Self.signIn)
+                #expect(answer.headers["location"] == Self.resume)
             }
         }
     }
@@ -210,7 +210,7 @@ import Testing
             for headers in Self.malformed + [Self.forwarded()] {
                 let answer = try await answer(harness, headers)
                 #expect(answer.status == 302, "\(headers)")
-                #expect(answer.headers["location"] == Self.signIn)
+                #expect(answer.headers["location"] == Self.resume)
             }
         }
     }
@@ -221,7 +221,7 @@ import Testing
             let answer = try await answer(harness, Self.forwarded("/a"))
             #expect(
                 answer.headers["location"]
-                    == Self.signIn + "?return_to=https%3A%2F%2Fapp.example%2Fa")
+                    == Self.resume + "?return_to=https%3A%2F%2Fapp.example%2Fa")
         }
     }
 
@@ -236,10 +236,10 @@ import Testing
                 #expect(answer.status == 302)
                 return answer.headers["location"]
             }
-            let whole = Self.signIn + "?return_to=https%3A%2F%2Fapp.example%2F"
+            let whole = Self.resume + "?return_to=https%3A%2F%2Fapp.example%2F"
             #expect(
                 try await location(2048) == whole + String(repeating: "a", count: 2047))
-            #expect(try await location(2049) == Self.signIn)
+            #expect(try await location(2049) == Self.resume)
         }
     }
 
@@ -250,7 +250,7 @@ import Testing
             let answer = try await answer(harness, Self.forwarded(host: host))
             #expect(
                 answer.headers["location"]
-                    == Self.signIn + "?return_to=https%3A%2F%2F\(host)%2F")
+                    == Self.resume + "?return_to=https%3A%2F%2F\(host)%2F")
         }
     }
 }

@@ -160,9 +160,9 @@ class OptionTests:
         self.assert_answer(self.ask(",passive"), 401, "absent")
 
     def test_forward(self):
-        sign_in = "http://localhost:%d/auth/login" % self.gatehouse.front[1]
-        for lines, wanted in [([NAVIGATION], sign_in), (["Accept: text/html, */*"], sign_in),
-                              ([NAVIGATION, *FORWARDED], f"{sign_in}?return_to={WAY_BACK}")]:
+        resume = "http://localhost:%d/auth/resume" % self.gatehouse.front[1]
+        for lines, wanted in [([NAVIGATION], resume), (["Accept: text/html, */*"], resume),
+                              ([NAVIGATION, *FORWARDED], f"{resume}?return_to={WAY_BACK}")]:
             for more, reason in [([], "absent"), ([cookie("forged")], "invalid")]:
                 with self.subTest(lines=lines, more=more):
                     response = self.ask(",forward", *lines, *more)
@@ -292,10 +292,10 @@ class StrangersForward(unittest.TestCase):
             for listed in [[], ["127.0.0.2"]]:
                 gatehouse = Gatehouse(self, front={
                     **settings, "check.trusted_proxies": listed}).start()
-                sign_in = "http://localhost:%d/auth/login" % gatehouse.front[1]
+                resume = "http://localhost:%d/auth/resume" % gatehouse.front[1]
                 for address, security, wanted in [
-                        (gatehouse.tcp, secure, sign_in),
-                        (gatehouse.unix, None, f"{sign_in}?return_to={WAY_BACK}")]:
+                        (gatehouse.tcp, secure, resume),
+                        (gatehouse.unix, None, f"{resume}?return_to={WAY_BACK}")]:
                     with self.subTest(settings=settings, listed=listed, address=address):
                         with Wire(address, tls=security) as wire:
                             response = wire.request(head(

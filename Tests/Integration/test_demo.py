@@ -58,7 +58,7 @@ class Demo(unittest.TestCase):
         with_cookie, without, revoke, issue = commands
 
         self.assertIn("Hello, ada.", self.paste(with_cookie))
-        self.assertIn("Location: /auth/login?return_to=/", self.paste(without))
+        self.assertIn("Location: /auth/resume?return_to=/", self.paste(without))
         self.paste([*revoke, "--wait"])
         self.assertNotIn("Hello", self.paste(with_cookie))
         self.assertGreater(len(self.paste(issue)), 20)

@@ -361,7 +361,7 @@ class WayBack(FrontDoorTest):
         for method in ["GET", "HEAD"]:
             response = visitor.send(method, "/tea", [])
             self.assertEqual(response.status, 302)
-            self.assertEqual(response.header("location"), "/auth/login?return_to=/tea")
+            self.assertEqual(response.header("location"), "/auth/resume?return_to=/tea")
             self.assertEqual(response.header("cache-control"), "no-store")
 
     # REQUIREMENTS section 10, 41. Written into the query encoded, as an attacker's link would be.

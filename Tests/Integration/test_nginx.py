@@ -5,7 +5,7 @@ import json
 import unittest
 
 from harness import REVOCATION_SECONDS, Gatehouse, Nginx, after
-from visitor import Cookie, Visitor
+from visitor import Cookie, Visitor, confirm
 from wire import COOKIE, IDENTITY, EchoSite, ScriptedCheck, check_head, cookie, eventually, head
 
 PASSWORD = "a fine day for sailing"
@@ -240,9 +240,10 @@ class NginxBeforeAnyCheck(unittest.TestCase):
 
     def test_each_kind_of_page_has_its_own_question(self):
         _, check = self.through(self.GOOD, *[
-            check_head("t", target=target) for target in ["/", "/settings/", "/public/"]])
+            check_head("t", target=target) for target in ["/", "/settings/", "/public/", "/vault/"]])
         self.assertEqual([lines[0].split()[1] for lines in check.heads], [
-            "/check,renew", "/check,renew,fresh=300,level=2", "/check,renew,optional"])
+            "/check,renew", "/check,renew,fresh=300,level=2", "/check,renew,optional",
+            "/check,level=3"])
 
     def test_the_check_learns_whether_a_document_is_asked_for_and_no_more(self):
         said = ["document", "image", "empty", "iframe", "documents", "x" * 5000]
@@ -349,7 +350,7 @@ class NginxBeforeTheFrontDoor(unittest.TestCase):
                     response = self.ask(f"GET {target} HTTP/1.1", "Host: evil.example", *lines)
                     self.assertEqual(response.status, 302)
                     self.assertEqual(response.header("location"),
-                                     f"/auth/login?return_to={target}")
+                                     f"/auth/resume?return_to={target}")
                     self.assertEqual(response.header("cache-control"), "no-store")
         self.assertEqual(self.front.requests + self.site.requests, 0)
 
@@ -360,6 +361,41 @@ class NginxBeforeTheFrontDoor(unittest.TestCase):
             self.check.answer = (b"HTTP/1.1 403 Forbidden\r\nx-auth-reason: %s\r\n"
                                  b"content-length: 0\r\n\r\n" % reason)
             self.assertEqual(self.ask("GET /settings/ HTTP/1.1", "Host: localhost").status, 302)
+
+    def test_a_demand_that_no_password_meets_leads_nowhere(self):
+        for reason in [b"stale", b"level"]:
+            self.check.answer = (b"HTTP/1.1 403 Forbidden\r\nx-auth-reason: %s\r\n"
+                                 b"content-length: 0\r\n\r\n" % reason)
+            for demand, status in [
+                    ("fresh=300,level=2", 302), ("level=2,fresh=60", 302), ("level=1", 302),
+                    ("fresh=5", 302), ("level=3", 403), ("fresh=300,level=3", 403),
+                    ("level=3,fresh=300", 403), ("level=23", 403)]:
+                nginx = Nginx(self, ("127.0.0.1", self.check.port), site=self.site.address,
+                              front=f"http://{self.front.address}",
+                              changes={"fresh=300,level=2;": demand + ";"})
+                with self.subTest(demand=demand, reason=reason), nginx.wire() as wire:
+                    response = wire.request(head(
+                        "GET /settings/ HTTP/1.1", "Host: localhost", "Sec-Fetch-Mode: navigate"))
+                    self.assertEqual(response.status, status, response)
+                nginx.stop()
+        # Nor does one that does not say what it demanded.
+        nginx = Nginx(self, ("127.0.0.1", self.check.port), site=self.site.address,
+                      front=f"http://{self.front.address}",
+                      changes={"    set $gatehouse_demand fresh=300,level=2;\n": "",
+                               "renew,$gatehouse_demand": "renew,fresh=300,level=2"})
+        with nginx.wire() as wire:
+            response = wire.request(head("GET /settings/ HTTP/1.1", "Host: localhost"))
+        self.assertEqual(response.status, 403)
+
+    def test_where_passwords_are_changed_is_at_its_well_known_place(self):
+        for method in ["GET", "HEAD"]:
+            with self.nginx.wire() as wire:
+                wire.send(head(f"{method} /.well-known/change-password HTTP/1.1",
+                               "Host: evil.example"))
+                response = wire.receive(method == "HEAD")
+            self.assertEqual(response.status, 303)
+            self.assertEqual(response.header("location"), "/auth/account/password")
+        self.assertEqual(self.check.heads, [])
 
     def test_others_are_told_401(self):
         for method, lines in [("POST", ["Sec-Fetch-Mode: navigate", "Content-Length: 0"]),
@@ -507,17 +543,17 @@ class Options(unittest.TestCase):
 
     # fresh and level
 
-    def assert_sent_to_sign_in(self, response, target):
+    def assert_sent(self, response, page, target):
         self.assertEqual(response.status, 302, response)
-        self.assertEqual(response.header("location"), f"/auth/login?return_to={target}")
+        self.assertEqual(response.header("location"), f"/auth/{page}?return_to={target}")
         self.assertEqual(response.header("cache-control"), "no-store")
 
     def test_a_sensitive_page_takes_a_password(self):
         before = self.site.requests
-        self.assert_sent_to_sign_in(
+        self.assert_sent(
             self.ask("/settings/mail?x=1", cookie(self.token), self.NAVIGATION),
-            "/settings/mail?x=1")
-        self.assert_sent_to_sign_in(self.ask("/settings/"), "/settings/")
+            "confirm", "/settings/mail?x=1")
+        self.assert_sent(self.ask("/settings/"), "resume", "/settings/")
         for method, lines in [("GET", ["Sec-Fetch-Mode: cors"]), ("POST", ["Content-Length: 0"]),
                               ("POST", ["Content-Length: 0", self.NAVIGATION])]:
             response = self.ask("/settings/", cookie(self.token), *lines, method=method)
@@ -547,11 +583,18 @@ class Options(unittest.TestCase):
         self.assertEqual(self.ask("/settings/", cookie(stale)).status, 200)
         # The way there and back.
         visitor.open("/settings/")
-        self.assertEqual(visitor.target, "/auth/login?return_to=/settings/")
-        visitor.submit(username="alan", password=PASSWORD)
+        self.assertEqual(visitor.target, "/auth/confirm?return_to=/settings/")
+        confirm(visitor, PASSWORD)
         self.assertEqual(visitor.response.status, 200)
         self.assertEqual(visitor.target, "/settings/")
         self.assertEqual(self.gatehouse.check(stale).status, 401)
+
+    def test_what_no_password_opens_says_so_and_leads_in_no_circle(self):
+        visitor = Visitor(self.nginx.address[1])
+        visitor.register("emmy", PASSWORD)
+        visitor.sign_in("emmy", PASSWORD, target="/auth/login?return_to=/vault/")
+        self.assertEqual((visitor.response.status, visitor.target), (403, "/vault/"))
+        self.assert_sent(self.ask("/vault/"), "resume", "/vault/")
 
     def test_the_sites_own_403_is_the_sites(self):
         self.site.status = 403

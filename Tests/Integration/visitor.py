@@ -216,6 +216,22 @@ class Visitor:
         return self.submit(follow=follow)
 
 
+def form_token(visitor):
+    """The hidden field that every form of a browser that is signed in carries."""
+    other = Visitor(visitor.port, host=visitor.host)
+    other.jar = dict(visitor.jar)
+    other.open("/auth/logout")
+    return other.page.forms[0].fields["form"]
+
+
+def confirm(visitor, password, follow=True):
+    """Gives the password once more on the page /confirm that is open."""
+    query = urllib.parse.urlsplit(visitor.target).query
+    return visitor.post("/auth/confirm", {
+        "form": form_token(visitor), "password": password,
+        "return_to": query.removeprefix("return_to=")}, follow=follow)
+
+
 def call(address, method, target, value=None, *headers, host="localhost", body=None):
     """A program's request straight to the front door, without cookies unless given."""
     if body is None:

@@ -42,6 +42,12 @@ package struct ReturnTarget: Hashable, Sendable {
         }.joined()
     }
 
+    /// The location as the value of `return_to`, the first and only field of a query. A path stays as it is:
+    /// that field is read as proxies write it, not decoded (``FrontRequest/returnTarget(allowed:)``).
+    package static func onlyFieldText(of location: String) -> String {
+        location.hasPrefix("/") ? location : queryText(of: location)
+    }
+
     private static func isUnreserved(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

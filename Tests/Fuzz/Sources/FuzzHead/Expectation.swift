@@ -119,7 +119,7 @@ struct Expectation: Equatable {
         }
         status = 302
         reason = denial
-        location = Lane.signInURL + wayBack
+        location = Lane.resumeURL + wayBack
     }
 
     private static func url(

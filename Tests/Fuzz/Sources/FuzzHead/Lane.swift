@@ -40,7 +40,7 @@ struct LaneAnswers: Equatable {
 /// The scanner, and connections of nodes in every state.
 final class Lane {
     static let cookieName = "__Host-gatehouse"
-    static let signInURL = "https://www.example.org/auth/login"
+    static let resumeURL = "https://www.example.org/auth/resume"
 
     private let settings: CheckSettings
     private let serving: CheckLoop
@@ -52,7 +52,7 @@ final class Lane {
     init(_ tokens: SealedTokens) {
         var settings = CheckSettings()
         settings.cookieName = Self.cookieName
-        settings.signInURL = Array(Self.signInURL.utf8)
+        settings.resumeURL = Array(Self.resumeURL.utf8)
         func loop(_ phase: Lease.Phase) -> CheckLoop {
             let lease = Lease(maximumStalenessSeconds: 120)
             lease.renew(started: SealedTokens.now.boot, storeLatest: SealedTokens.now.wall)
