@@ -59,7 +59,7 @@ package struct FrontDoor: Sendable {
     private let hostRule: HostRule
     let crossSiteRule: CrossSiteRule
     private let base: String
-    private let routes: [String: [HTTPRequest.Method: Handler]]
+    let routes: [String: [HTTPRequest.Method: Handler]]
     private let logger = Logger(label: "gatehouse.front")
 
     typealias Handler =
