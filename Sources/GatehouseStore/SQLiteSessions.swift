@@ -115,12 +115,12 @@ extension SQLiteStore {
         return true
     }
 
-    /// Ends a session whose place another takes, in its series too.
+    /// Ends a session whose place another takes, in its series too: it was presented for that.
     static func supersede(
         _ old: SessionID, by session: SessionRecord, _ db: Database, at now: UnixTime
     ) throws {
         try db.execute(
-            sql: "UPDATE series SET session_id = ? WHERE session_id = ?",
+            sql: "UPDATE series SET session_id = ?, presented = 1 WHERE session_id = ?",
             arguments: [session.id.value.data, old.value.data])
         _ = try end(
             [old], audit: .sessionSuperseded, by: .server, sparingSeries: true, db, at: now)

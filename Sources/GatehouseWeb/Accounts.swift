@@ -129,9 +129,15 @@ package struct Accounts: Sendable {
         await verify(attempt) { user, counter in
             guard user.id == claims.user, user.epoch == claims.epoch else { return .sessionEnded }
             let series = try await store.session(claims.session)?.series
-            return try await begin(
+            if let outcome = try await begin(
                 user, clearing: counter, client: client, remembers: false,
-                superseding: claims.session, series: series) ?? .sessionEnded
+                superseding: claims.session, series: series)
+            {
+                return outcome
+            }
+            // Tried once more when only the hash has changed.
+            let hasEnded = try await store.session(claims.session)?.revoked != nil
+            return hasEnded ? .sessionEnded : nil
         }
     }
 

@@ -101,7 +101,11 @@ extension FrontDoor {
         body.warnings = warnings > 0 ? warnings : nil
         if transport == .bearer { body.token = signedIn.token }
         var response = try FrontResponse.json(200, body)
-        if transport == .cookie { response.headers += await signInCookies(signedIn, request) }
+        switch transport {
+        case .cookie: response.headers += await signInCookies(signedIn, request)
+        // What they named has ended.
+        case .bearer: response.headers += deletions(request)
+        }
         return response
     }
 

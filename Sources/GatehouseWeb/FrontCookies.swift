@@ -69,6 +69,14 @@ extension FrontDoor {
         return headers
     }
 
+    /// Deletes the session and remember cookies that a request has.
+    func deletions(_ request: FrontRequest) -> [(HTTPField.Name, String)] {
+        let cookies = settings.cookies
+        return [cookies.session, cookies.remember]
+            .filter { !request.cookies.values($0).isEmpty }
+            .map { (.setCookie, cookies.deleting($0)) }
+    }
+
     /// The remember cookie, until its series ends.
     func set(_ remember: Accounts.RememberCookie) -> (HTTPField.Name, String) {
         let seconds = max(0, remember.deadline.seconds - clock().wall.seconds)

@@ -1,21 +1,31 @@
 // A front door over a real store, driven in process, and a browser's memory of cookies.
 
+import Foundation
 import GatehouseCore
 import GatehousePasswords
 import GatehouseStore
 import GatehouseTestSupport
 import HTTPTypes
 import NIOCore
+import Synchronization
 import Testing
 
 @testable import GatehouseWeb
+
+/// A clock that a test moves.
+final class SettableClock: Sendable {
+    private let seconds = Mutex<Int64>(noon)
+
+    var now: Instant { instant(seconds.withLock { $0 }) }
+    func advance(_ more: Int64) { seconds.withLock { $0 += more } }
+}
 
 /// A front door with its store, keys and clock.
 final class FrontFixture: Sendable {
     static let origin = "https://app.example"
     static let password = "a fine day for sailing"
 
-    let directory = TemporaryDirectory()
+    let directory: TemporaryDirectory
     let store: SQLiteStore
     let node: Node
     let sealer: Sealer
@@ -25,6 +35,8 @@ final class FrontFixture: Sendable {
     let devices: Devices
     let door: FrontDoor
     let uses = SessionUses()
+    let clock: @Sendable () -> Instant
+    private let rootKey: [UInt8]
 
     init(
         registration: Registration = .open, usernames: UsernamePolicy = UsernamePolicy(),
@@ -33,15 +45,23 @@ final class FrontFixture: Sendable {
         policy: PasswordPolicy = PasswordPolicy(), sessionLimit: Int = 20,
         atLimit: SessionLimit.AtLimit = .endOldest, deviceEntropy: Entropy = .system,
         pages: PageSettings = PageSettings(),
+        remember: RememberLimits? = RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
+        returnOrigins: [String] = ["https://app.example", "https://shop.example"],
+        continuing earlier: FrontFixture? = nil,
         clock: @escaping @Sendable () -> Instant = { instant(noon) }
     ) async throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true)
-        let root = try RootKey.random(from: .system)
-        let text = root.withText { span in span.indices.map { span[$0] } }
-        let outcome = try await KeyringChange.replace(
-            with: try Keyring.first(at: time(noon), entropy: .system), onlyWhenLoaded: false,
-            audit: [], store: store, rootKey: root, at: time(noon), entropy: .system)
-        guard outcome == .replaced else { throw NotReady() }
+        self.clock = clock
+        directory = earlier?.directory ?? TemporaryDirectory()
+        store = try SQLiteStore(directory: directory.path, createIfMissing: earlier == nil)
+        let text = try earlier?.rootKey ?? Self.newRootKey()
+        if earlier == nil {
+            let outcome = try await KeyringChange.replace(
+                with: try Keyring.first(at: time(noon), entropy: .system), onlyWhenLoaded: false,
+                audit: [], store: store, rootKey: try RootKey(text: text.span), at: time(noon),
+                entropy: .system)
+            guard outcome == .replaced else { throw NotReady() }
+        }
+        rootKey = text
         lease = Lease(maximumStalenessSeconds: 3600)
         lease.enter(.serving)
         let sealer = Sealer(audience: audience(), lease: lease, entropy: .system)
@@ -50,7 +70,7 @@ final class FrontFixture: Sendable {
             id: NodeID(try Identifier.random(from: .system)), store: store,
             rootKey: try RootKey(text: text.span), lease: lease, entropy: .system
         ) { await sealer.adopt($0) }
-        _ = try await node.refresh(at: instant(noon))
+        _ = try await node.refresh(at: clock())
         // The cheapest that is accepted: these tests are about everything else.
         hasher = PasswordHasher(
             parameters: try parameters
@@ -67,13 +87,14 @@ final class FrontFixture: Sendable {
             node: node, gate: gate, policy: policy,
             rules: SignInRules(
                 sessions: limits,
-                remember: RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
+                remember: remember,
                 atOnce: SessionLimit(maximum: sessionLimit, atLimit: atLimit)),
             entropy: .system, clock: clock)
         devices = Devices(
             store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
         var settings = FrontDoorSettings(
-            origins: AllowedOrigins([origin]), returnOrigins: AllowedOrigins([origin, other]),
+            origins: AllowedOrigins([origin]),
+            returnOrigins: AllowedOrigins(returnOrigins.compactMap { Origin($0) }),
             formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
             siteName: "app.example", sendsHSTS: true)
         settings.pages = pages
@@ -81,6 +102,11 @@ final class FrontFixture: Sendable {
             settings: settings,
             accounts: accounts, devices: devices, sealer: sealer, uses: uses, entropy: .system,
             clock: clock)
+    }
+
+    private static func newRootKey() throws -> [UInt8] {
+        let root = try RootKey.random(from: .system)
+        return root.withText { span in span.indices.map { span[$0] } }
     }
 
     struct NotReady: Error {}
@@ -113,11 +139,22 @@ final class FrontFixture: Sendable {
         return String(decoding: Base64URL.text(secret), as: UTF8.self)
     }
 
+    /// Moves the clock, and renews the lease that would run out meanwhile.
+    func advance(_ clock: SettableClock, _ seconds: Int64) async throws {
+        clock.advance(seconds)
+        _ = try await node.refresh(at: clock.now)
+    }
+
+    /// Writes which sessions were used, as a server does every few seconds.
+    func writeUses() async throws {
+        try await store.noteActivity(uses.take(), idleSeconds: 3600, at: clock().wall)
+    }
+
     /// Whether a check would take the token.
     func isGood(_ token: String?) async -> Bool {
         guard let token else { return false }
         let verdict = await sealer.verdict(
-            on: Array(token.utf8), transport: .cookie, at: instant(noon))
+            on: Array(token.utf8), transport: .cookie, at: clock())
         if case .good = verdict { return true }
         return false
     }
@@ -125,8 +162,10 @@ final class FrontFixture: Sendable {
 
 /// Sends requests as a browser on the site's own pages does, and keeps cookies.
 struct Browser {
-    let fixture: FrontFixture
+    var fixture: FrontFixture
     var cookies: [String: String] = [:]
+    /// When those with a `Max-Age` end; the others end with the browser.
+    var ends: [String: Int64] = [:]
     /// Added to every request; nil takes the usual one away.
     var fields: [String: String?] = [:]
 
@@ -135,10 +174,15 @@ struct Browser {
     var sessionToken: String? { cookies["__Host-gatehouse"] }
     var deviceToken: String? { cookies["__Host-gatehouse-device"] }
 
-    mutating func send(
+    var rememberToken: String? { cookies["__Host-gatehouse-remember"] }
+
+    /// Closed and opened again.
+    mutating func restart() { cookies = cookies.filter { ends[$0.key] != nil } }
+
+    func request(
         _ method: HTTPRequest.Method, _ target: String, body: [UInt8] = [], type: String? = nil,
         host: String? = "app.example", more: [(String, String)] = []
-    ) async -> FrontResponse {
+    ) -> FrontRequest {
         var all: [String: String?] = [
             "sec-fetch-site": "same-origin", "origin": FrontFixture.origin,
         ]
@@ -153,13 +197,25 @@ struct Browser {
             guard let name = HTTPField.Name(name) else { continue }
             httpFields.append(HTTPField(name: name, value: value))
         }
-        if !cookies.isEmpty {
-            httpFields[.cookie] = cookies.map { "\($0)=\($1)" }.joined(separator: "; ")
+        let now = fixture.clock().wall.seconds
+        let sent = cookies.filter { ends[$0.key].map { now < $0 } ?? true }
+        if !sent.isEmpty {
+            httpFields[.cookie] = sent.map { "\($0)=\($1)" }.joined(separator: "; ")
         }
-        let request = FrontRequest(
-            method: method, target: target, authority: host, fields: httpFields
+        return FrontRequest(
+            method: method, target: target, authority: host, fields: httpFields, peer: peer
         ) { limit in body.count > limit ? nil : ByteBuffer(bytes: body) }
-        let response = await fixture.door.respond(to: request)
+    }
+
+    /// Its address.
+    var peer: String?
+
+    mutating func send(
+        _ method: HTTPRequest.Method, _ target: String, body: [UInt8] = [], type: String? = nil,
+        host: String? = "app.example", more: [(String, String)] = []
+    ) async -> FrontResponse {
+        let response = await fixture.door.respond(
+            to: request(method, target, body: body, type: type, host: host, more: more))
         for (name, value) in response.headers where name == .setCookie { keep(value) }
         return response
     }
@@ -172,8 +228,10 @@ struct Browser {
         guard parts.contains("Secure"), parts.contains("Path=/"),
             !parts.contains(where: { $0.hasPrefix("Domain") })
         else { return }
-        if parts.contains("Max-Age=0") {
-            cookies[name] = nil
+        let age = parts.first { $0.hasPrefix("Max-Age=") }.flatMap { Int64($0.dropFirst(8)) }
+        ends[name] = age.map { fixture.clock().wall.seconds + $0 }
+        if age == 0 {
+            (cookies[name], ends[name]) = (nil, nil)
         } else {
             cookies[name] = String(pair[pair.index(after: equals)...])
         }
@@ -204,9 +262,28 @@ struct Browser {
     }
 
     mutating func signIn(
-        _ name: String, _ password: String = FrontFixture.password
+        _ name: String, _ password: String = FrontFixture.password, remembers: Bool = false
     ) async -> FrontResponse {
-        await submit("/login", [("username", name), ("password", password)])
+        await submit(
+            "/login",
+            [("username", name), ("password", password)] + (remembers ? [("remember", "on")] : []))
+    }
+
+    /// The token of a form of this browser, on whatever page.
+    mutating func formToken() async -> String {
+        let page = sessionToken == nil ? "/login" : "/logout"
+        return Self.formToken(await get(page).body) ?? ""
+    }
+
+    /// Posts with this browser's form token.
+    mutating func act(_ target: String, _ fields: [(String, String)] = []) async -> FrontResponse {
+        let token = await formToken()
+        return await post(target, fields + [("form", token)])
+    }
+
+    mutating func session() async throws -> SessionAnswer? {
+        let response = await get("/v1/session")
+        return response.status == 200 ? try response.decoded(SessionAnswer.self) : nil
     }
 
     static func formToken(_ html: String) -> String? {
@@ -226,7 +303,56 @@ struct Browser {
     }
 }
 
+/// The session object of the JSON answers.
+struct SessionAnswer: Decodable {
+    struct Person: Decodable {
+        let id: String
+        let username: String
+    }
+    let user: Person
+    let session: String
+    let level: Int
+    let remembered: Bool
+    let authenticated: Int64
+    let idle_deadline: Int64
+    let absolute_deadline: Int64
+    let token: String?
+    let warnings: Int?
+}
+
+/// A front door with a clock that the test moves.
+func withDoor(
+    basePath: String = "/", sessionLimit: Int = 20,
+    remember: RememberLimits? = RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
+    _ body: (FrontFixture, SettableClock) async throws -> Void
+) async throws {
+    let clock = SettableClock()
+    let fixture = try await FrontFixture(
+        basePath: basePath, sessionLimit: sessionLimit, remember: remember, clock: { clock.now })
+    try await body(fixture, clock)
+    await fixture.stop()
+}
+
 extension FrontResponse {
+    func decoded<Body: Decodable>(_ type: Body.Type) throws -> Body {
+        try JSONDecoder().decode(type, from: Data(body.utf8))
+    }
+
+    /// The type of a problem, without its prefix.
+    var problem: String? {
+        struct Problem: Decodable { let type: String }
+        return (try? decoded(Problem.self))?.type.replacing("urn:gatehouse:problem:", with: "")
+    }
+
+    /// What sets or deletes a cookie of ours: the value's attributes; nil when nothing does.
+    func attributes(of name: String) -> String? {
+        let all = headers.filter { $0.0 == .setCookie && $0.1.hasPrefix(name + "=") }
+        #expect(all.count <= 1, "never two of one name (REQUIREMENTS CK-4)")
+        return all.first.map { String($0.1.drop { $0 != ";" }) }
+    }
+
+    var location: String? { header("location") }
+
     func header(_ name: String) -> String? {
         headers.first { $0.0.canonicalName == name }?.1
     }

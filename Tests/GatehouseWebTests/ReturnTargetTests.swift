@@ -5,13 +5,13 @@ import GatehouseTestSupport
 import GatehouseWeb
 import Testing
 
-private let listed = [
+let listedOrigins = [
     "https://www.example.org", "https://app.example.org:8443", "http://intranet.example.org",
     "https://xn--bcher-kva.example", "https://[2001:db8::1]",
 ]
 
 /// A line of `Tests/Vectors/return-targets.txt`.
-private struct Payload: Sendable, CustomStringConvertible {
+struct ReturnPayload: Sendable, CustomStringConvertible {
     let written: String
     let bytes: [UInt8]
     /// A location, or `! ` and the reason.
@@ -19,7 +19,7 @@ private struct Payload: Sendable, CustomStringConvertible {
 
     var description: String { written }
 
-    static let all: [Payload] = {
+    static let all: [ReturnPayload] = {
         let path =
             String("\(#filePath)".dropLast("GatehouseWebTests/ReturnTargetTests.swift".count))
             + "Vectors/return-targets.txt"
@@ -28,7 +28,7 @@ private struct Payload: Sendable, CustomStringConvertible {
             let written = line.prefix { $0 != UInt8(ascii: " ") }
             let expected = line[written.endIndex...].drop { $0 == UInt8(ascii: " ") }
             precondition(!expected.isEmpty, "no result for \(Substring(written))")
-            return Payload(
+            return ReturnPayload(
                 written: String(Substring(written)), bytes: unescaped(Array(written)),
                 expected: String(Substring(expected)))
         }
@@ -57,7 +57,7 @@ private struct Payload: Sendable, CustomStringConvertible {
 }
 
 @Suite struct ReturnTargetTests {
-    private let allowed = AllowedOrigins(listed.compactMap { Origin($0) })
+    private let allowed = AllowedOrigins(listedOrigins.compactMap { Origin($0) })
 
     private func outcome(_ bytes: [UInt8]) -> Result<String, ReturnTargetRefusal> {
         do throws(ReturnTargetRefusal) {
@@ -76,13 +76,13 @@ private struct Payload: Sendable, CustomStringConvertible {
         guard bytes.allSatisfy({ (0x21...0x7E).contains($0) }),
             !bytes.contains(where: { Array("\\#\"<>".utf8).contains($0) })
         else { return false }
-        let origin = listed.first { location.hasPrefix($0 + "/") } ?? ""
+        let origin = listedOrigins.first { location.hasPrefix($0 + "/") } ?? ""
         let local = bytes.dropFirst(origin.utf8.count)
         return local.first == UInt8(ascii: "/") && local.dropFirst().first != UInt8(ascii: "/")
     }
 
-    @Test(arguments: Payload.all)
-    private func `a payload leads where the table says`(_ payload: Payload) {
+    @Test(arguments: ReturnPayload.all)
+    private func `a payload leads where the table says`(_ payload: ReturnPayload) {
         switch outcome(payload.bytes) {
         case .success(let location):
             #expect(location == payload.expected)
@@ -92,11 +92,11 @@ private struct Payload: Sendable, CustomStringConvertible {
     }
 
     @Test func `the table is long, has nothing twice, and every reason but two`() {
-        #expect(Payload.all.count >= 200)
-        #expect(Set(Payload.all.map(\.bytes)).count == Payload.all.count)
+        #expect(ReturnPayload.all.count >= 200)
+        #expect(Set(ReturnPayload.all.map(\.bytes)).count == ReturnPayload.all.count)
         // An empty and a long payload are tested below.
         let reasons = Set(ReturnTargetRefusal.allCases).subtracting([.empty, .tooLong])
-        let met = Payload.all.filter { $0.expected.hasPrefix("! ") }.map {
+        let met = ReturnPayload.all.filter { $0.expected.hasPrefix("! ") }.map {
             String($0.expected.dropFirst(2))
         }
         #expect(Set(met) == Set(reasons.map(\.rawValue)))
@@ -190,7 +190,7 @@ private struct Payload: Sendable, CustomStringConvertible {
 
     @Test func `a location is its own target`() {
         // What was followed once is followed to the same place when it comes back.
-        for payload in Payload.all {
+        for payload in ReturnPayload.all {
             guard case .success(let location) = outcome(payload.bytes) else { continue }
             #expect(outcome(location) == .success(location))
         }
