@@ -319,7 +319,7 @@ private let sessionAttributes = "; Path=/; Secure; HttpOnly; SameSite=Lax"
                 #expect(status == (fields.first?.1 == "0" ? 303 : 400))
             }
             #expect(try await fixture.store.warnings(of: ada.id).count == 1)
-            let last = try await fixture.store.warnings(of: ada.id)[0].id
+            let last = try #require(try await fixture.store.warnings(of: ada.id).first).id
             let read = await browser.act(
                 "/account/warnings", [("last", "\(last)"), ("return_to", "/inbox")])
             #expect(read.location == "/inbox")
