@@ -2,9 +2,9 @@
 
 import concurrent.futures
 import json
+import sqlite3
 import time
 import unittest
-import urllib.parse
 
 from harness import REVOCATION_SECONDS, Gatehouse, Nginx, after
 from visitor import Cookie, Visitor, call, confirm, form_token
@@ -398,6 +398,43 @@ class Limits(Sessions):
         add(gatehouse, "ada")
         statuses, good = self.racing(gatehouse)
         self.assertEqual((statuses.count(200), statuses.count(409), good), (5, 15, 5))
+
+
+class Clocks(Sessions):
+    """What a server does whose clock is behind the latest time that was written to the store."""
+
+    def setUp(self):
+        self.gatehouse = Gatehouse(self, front={"remember.grace": "20s"}).start()
+        add(self.gatehouse, "ada")
+        self.browser = Browser(self.gatehouse)
+        self.session = self.browser.sign_in("ada", remember=True)["session"]
+
+    def move_the_store(self, seconds):
+        database = sqlite3.connect(self.gatehouse.data / "gatehouse.sqlite")
+        with database:
+            database.execute("UPDATE head SET latest_time = latest_time + ?", (seconds,))
+        database.close()
+
+    def test_far_behind_it_knows_nothing_and_refuses_nobody_for_good(self):
+        self.move_the_store(90)
+        eventually(lambda: ask_check(self.gatehouse, self.browser.token).status == 503, within=5)
+        for browser in [self.browser.copy(), self.browser.copy().without_session()]:
+            self.assertEqual(browser.resume().status, 503)
+        self.assertEqual(self.browser.copy().ask("POST", "/login", {
+            "username": "ada", "password": PASSWORD}).status, 503)
+        self.move_the_store(-90)
+        eventually(lambda: ask_check(self.gatehouse, self.browser.token).status == 200, within=5)
+        self.assertEqual(self.browser.resume().status, 200)
+
+    def test_a_little_behind_the_generations_go_by_the_stores_clock(self):
+        same = json.loads(self.browser.copy().without_session().resume().body)
+        self.assertEqual(same["session"], self.session)
+        self.move_the_store(30)
+        other = self.browser.copy().without_session()
+        response = other.resume()
+        self.assertEqual(response.status, 200, response)
+        self.assertNotEqual(json.loads(response.body)["session"], self.session)
+        self.assert_live(self.gatehouse, other.token, "1")
 
 
 class Commands(Sessions):
