@@ -101,8 +101,7 @@ extension Row {
                 browser: try optionalText("browser"), place: try optionalText("place")))
     }
 
-    /// - Parameter sessionWasUsed: whether the session of the current generation was ever presented.
-    func series(sessionWasUsed: Bool) throws(StoreError) -> RememberSeries {
+    func series() throws(StoreError) -> RememberSeries {
         RememberSeries(
             id: SeriesID(try identifier("id")), user: UserID(try identifier("user_id")),
             epoch: try number("epoch"), authenticated: try time("authenticated"),
@@ -110,7 +109,7 @@ extension Row {
             deadline: try time("deadline"),
             state: RememberState(
                 generation: try number("generation"), made: try time("made"),
-                wasPresented: try integer("presented") != 0 || sessionWasUsed),
+                wasPresented: try integer("presented") != 0),
             session: SessionID(try identifier("session_id")))
     }
 

@@ -48,7 +48,7 @@ extension SQLiteStore {
             arguments: ["id": id.value.data, "time": time.seconds])
         guard let row else { return nil }
         let last = try session(SessionID(try row.identifier("session_id")), db)
-        let series = try row.series(sessionWasUsed: last?.lastUsed != nil)
+        let series = try row.series()
         guard let user = try user(series.user, db) else { return nil }
         let isLive =
             last.map { last in
@@ -76,12 +76,16 @@ extension SQLiteStore {
                         for: session, limit: limit, ending: [], series: [], db, at: now)
                     guard room else { return .limitReached }
                 }
-                try Self.advance(series, to: generation, session, db, at: current.time)
+                try Self.advance(
+                    series, to: generation, presenting: presentation.presented, session, db,
+                    at: current.time)
                 try Self.noteSeals(
                     2, by: seal.key, until: max(series.deadline, session.absoluteDeadline), db)
             case .repeatCurrent(let seal):
                 guard try Self.isCurrent(seal, for: [], db) else { return .outdated }
-                try Self.noteSeals(2, by: seal.key, until: series.deadline, db)
+                // The session may have come of a step-up, and outlast the series.
+                let deadline = current.session?.absoluteDeadline ?? series.deadline
+                try Self.noteSeals(2, by: seal.key, until: max(series.deadline, deadline), db)
                 if presentation.presented == series.state.generation {
                     try db.execute(
                         sql: "UPDATE series SET presented = 1 WHERE id = ?",
@@ -106,9 +110,10 @@ extension SQLiteStore {
 
     /// A new session in the place of the series' last, with the next generation or the same.
     private static func advance(
-        _ series: RememberSeries, to generation: UInt32, _ session: SessionRecord, _ db: Database,
-        at time: UnixTime
+        _ series: RememberSeries, to generation: UInt32, presenting presented: UInt32,
+        _ session: SessionRecord, _ db: Database, at time: UnixTime
     ) throws {
+        let isNext = generation != series.state.generation
         let earlier = try unrevokedSessions(of: series.id, db)
         _ = try end(
             earlier, audit: .sessionSuperseded, by: .server, sparingSeries: true, db, at: time)
@@ -116,14 +121,15 @@ extension SQLiteStore {
         try db.execute(
             sql: """
                 UPDATE series SET session_id = :session, browser = :browser, place = :place,
-                    presented = iif(generation = :generation, presented, 0),
-                    made = iif(generation = :generation, made, :time), generation = :generation
+                    generation = :generation, made = :made, presented = :presented
                 WHERE id = :id
                 """,
             arguments: [
                 "session": session.id.value.data, "browser": session.origin.browser,
                 "place": session.origin.place, "generation": Int64(generation),
-                "time": time.seconds, "id": series.id.value.data,
+                "made": (isNext ? time : series.state.made).seconds,
+                "presented": series.state.wasPresented && !isNext || presented == generation,
+                "id": series.id.value.data,
             ])
         try append(
             AuditEvent(

@@ -14,7 +14,7 @@ extension SQLiteStore {
                 guard let user = try Self.user(first.user, db), user.state == .enabled,
                     user.epoch == first.epoch,
                     creation.passwordHash == nil || creation.passwordHash == user.passwordHash,
-                    try creation.superseding.map({ try Self.isLive($0, of: user, db, at: now) })
+                    try creation.superseding.map({ try Self.isLive($0, of: user.id, db, at: now) })
                         ?? true
                 else { return .userChanged }
             }
@@ -63,22 +63,26 @@ extension SQLiteStore {
         return version == seal.keyringVersion && sessions.allSatisfy { $0.authenticated >= floor }
     }
 
-    /// What makes a session live, at `:now`.
-    private static let liveSession = """
-        sessions.revoked IS NULL AND sessions.idle_deadline > :now
-            AND sessions.absolute_deadline > :now
+    /// What has not ended, at `:now`, but for the idle deadline: the token may know a later one.
+    private static let notEnded = """
+        sessions.revoked IS NULL AND sessions.absolute_deadline > :now
             AND sessions.epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
             AND sessions.authenticated >= (SELECT authenticated_floor FROM head)
         """
 
-    /// Whether a session of the user has not ended. Its idle deadline is not looked at: the token may
-    /// know a later one.
+    /// What makes a session live, at `:now`.
+    private static let liveSession = "sessions.idle_deadline > :now AND " + notEnded
+
+    /// Whether a session of the user has not ended, by the store's clock.
     private static func isLive(
-        _ id: SessionID, of user: User, _ db: Database, at now: UnixTime
+        _ id: SessionID, of user: UserID, _ db: Database, at now: UnixTime
     ) throws -> Bool {
-        guard let session = try session(id, db) else { return false }
-        return session.revoked == nil && session.user == user.id && session.epoch == user.epoch
-            && now < session.absoluteDeadline
+        try Row.fetchOne(
+            db, sql: "SELECT 1 FROM sessions WHERE id = :id AND user_id = :user AND \(notEnded)",
+            arguments: [
+                "id": id.value.data, "user": user.value.data,
+                "now": try latestTime(db, now).seconds,
+            ]) != nil
     }
 
     /// Makes a place for one more sign-in of the user's; false when none is to end for it, and then
@@ -91,7 +95,8 @@ extension SQLiteStore {
             db,
             sql: """
                 SELECT id, series_id FROM sessions
-                WHERE user_id = :user AND methods != 0 AND \(liveSession) ORDER BY created, id
+                WHERE user_id = :user AND methods != 0 AND \(liveSession)
+                ORDER BY created, id
                 """,
             arguments: ["user": session.user.value.data, "now": now.seconds])
         var places: [(sessions: [SessionID], series: SeriesID?)] = []
@@ -115,13 +120,20 @@ extension SQLiteStore {
         return true
     }
 
-    /// Ends a session whose place another takes, in its series too: it was presented for that.
+    /// Ends a session whose place another takes, in its series too, as that is now. It was used for
+    /// that, so that its remember cookie had arrived.
     static func supersede(
         _ old: SessionID, by session: SessionRecord, _ db: Database, at now: UnixTime
     ) throws {
         try db.execute(
             sql: "UPDATE series SET session_id = ?, presented = 1 WHERE session_id = ?",
             arguments: [session.id.value.data, old.value.data])
+        try db.execute(
+            sql: """
+                UPDATE sessions SET series_id = (SELECT series_id FROM sessions WHERE id = ?)
+                WHERE id = ?
+                """,
+            arguments: [old.value.data, session.id.value.data])
         _ = try end(
             [old], audit: .sessionSuperseded, by: .server, sparingSeries: true, db, at: now)
     }
@@ -196,23 +208,24 @@ extension SQLiteStore {
                         AND (last_used IS NULL AND series_id IS NOT NULL
                             OR coalesce(last_used, created) < :used - :step)
                     """)
-            let arrived = try db.cachedStatement(sql: Self.sessionArrived)
             for (session, used) in uses {
                 try update.execute(arguments: [
                     "id": session.value.data, "used": used.seconds,
                     "deadline": used.advanced(bySeconds: idleSeconds).seconds,
                     "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
                 ])
-                if db.changesCount == 1 { try arrived.execute(arguments: [session.value.data]) }
+                if db.changesCount > 0 { try Self.notePresented(session, db) }
             }
         }
     }
 
-    /// Notes with a series that the session of its current generation was presented: the session's own row
-    /// goes before the series ends.
-    private static let sessionArrived = """
-        UPDATE series SET presented = 1 WHERE session_id = ? AND presented = 0
-        """
+    /// The generation that came with a session has arrived. Kept with the series, which outlives the
+    /// session's row.
+    private static func notePresented(_ session: SessionID, _ db: Database) throws {
+        try db.cachedStatement(
+            sql: "UPDATE series SET presented = 1 WHERE session_id = ? AND presented = 0"
+        ).execute(arguments: [session.value.data])
+    }
 
     package func renewSession(
         _ renewal: SessionRenewal, at now: UnixTime
@@ -239,8 +252,7 @@ extension SQLiteStore {
                     "deadline": now.advanced(bySeconds: renewal.idleSeconds).seconds,
                 ])
             guard db.changesCount == 1 else { return .ended }
-            try db.execute(
-                sql: Self.sessionArrived, arguments: [renewal.session.value.data])
+            try Self.notePresented(renewal.session, db)
             try Self.noteSeals(1, by: renewal.seal.key, until: session.absoluteDeadline, db)
             return .renewed
         }
@@ -312,14 +324,14 @@ extension SQLiteStore {
         of user: UserID, except session: SessionID, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
         try await write(at: now) { db in
-            guard let kept = try Self.session(session, db), kept.user == user else {
-                return .notFound
-            }
+            guard try Self.isLive(session, of: user, db, at: now),
+                let kept = try Self.session(session, db)
+            else { return .notFound }
             let sessions = try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT id FROM sessions WHERE user_id = :user AND id != :kept
-                        AND revoked IS NULL AND absolute_deadline > :now
+                    SELECT id FROM sessions
+                    WHERE user_id = :user AND id != :kept AND \(Self.notEnded)
                     """,
                 arguments: [
                     "user": user.value.data, "kept": session.value.data, "now": now.seconds,
@@ -427,7 +439,7 @@ extension SQLiteStore {
             guard let user = try Self.user(session.user, db), user.state == .enabled,
                 user.passwordHash == change.oldHash, session.epoch > 0,
                 user.epoch == session.epoch - 1,
-                try Self.isLive(change.superseding, of: user, db, at: now)
+                try Self.isLive(change.superseding, of: user.id, db, at: now)
             else { return .userChanged }
             guard try Self.isCurrent(change.seal, for: [session], db) else { return .outdated }
             try db.execute(

@@ -236,7 +236,7 @@ enum Schema {
                     methods INTEGER NOT NULL CHECK (methods BETWEEN 0 AND 65535),
                     deadline INTEGER NOT NULL,
                     generation INTEGER NOT NULL CHECK (generation BETWEEN 1 AND 4294967295),
-                    -- When the generation was made, and whether it was ever presented.
+                    -- When the generation was made, and whether it or its session was ever presented.
                     made INTEGER NOT NULL,
                     presented INTEGER NOT NULL CHECK (presented IN (0, 1)),
                     -- The last session that came of it; its row may have expired.
@@ -258,6 +258,9 @@ enum Schema {
                     CHECK (length(CAST(place AS BLOB)) BETWEEN 1 AND 64);
                 CREATE INDEX sessions_by_series ON sessions (series_id)
                     WHERE series_id IS NOT NULL;
+                -- The sign-ins that have a limit: an operator may have issued any number beside them.
+                CREATE INDEX sessions_signed_in ON sessions (user_id, created)
+                    WHERE methods != 0 AND revoked IS NULL;
 
                 CREATE TABLE warnings (
                     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -128,10 +128,9 @@ package struct Accounts: Sendable {
     ) async -> SignInOutcome {
         await verify(attempt) { user, counter in
             guard user.id == claims.user, user.epoch == claims.epoch else { return .sessionEnded }
-            let series = try await store.session(claims.session)?.series
             if let outcome = try await begin(
                 user, clearing: counter, client: client, remembers: false,
-                superseding: claims.session, series: series)
+                superseding: claims.session)
             {
                 return outcome
             }
@@ -181,7 +180,7 @@ package struct Accounts: Sendable {
     /// Begins a session; nil when user or superseded session are no longer what was read.
     private func begin(
         _ user: User, clearing counter: AttemptKey, client: Client, remembers: Bool,
-        superseding: SessionID? = nil, series: SeriesID? = nil
+        superseding: SessionID? = nil
     ) async throws -> SignInOutcome? {
         for _ in 0..<Self.maximumTries {
             let now = clock()
@@ -190,7 +189,7 @@ package struct Accounts: Sendable {
                 remembers ? SeriesID(try Identifier.random(from: entropy)) : nil
             let session = try SessionRecord(
                 for: user, at: now.wall, floor: floor, limits: rules.sessions, methods: .password,
-                level: .password, origin: client.origin, series: newSeries ?? series,
+                level: .password, origin: client.origin, series: newSeries,
                 entropy: entropy)
             let remembered = newSeries.flatMap { id in
                 rules.remember.map { limits in

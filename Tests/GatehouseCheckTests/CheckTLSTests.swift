@@ -62,7 +62,7 @@ import Testing
                     "Sec-Fetch-Mode: navigate", "X-Forwarded-Proto: https",
                     "X-Forwarded-Host: evil.example", "X-Forwarded-Uri: /",
                 ]))
-        #expect(forwarded.headers["location"] == "https://app.example/auth/login")
+        #expect(forwarded.headers["location"] == "https://app.example/auth/resume")
         try await harness.stop()
     }
 
