@@ -38,7 +38,8 @@ import Testing
         for (index, payload) in ReturnPayload.all.enumerated() {
             let isGood = !payload.expected.hasPrefix("!")
             let query = "?return_to=" + Self.encoded(payload.bytes)
-            let back = isGood ? "?return_to=" + ReturnTarget.onlyFieldText(of: payload.expected) : ""
+            let back =
+                isGood ? "?return_to=" + ReturnTarget.onlyFieldText(of: payload.expected) : ""
             func expect(_ answer: FrontResponse, _ location: String, _ route: String) {
                 if isText(payload.bytes) {
                     #expect(answer.status == 303, "\(route): \(payload)")
