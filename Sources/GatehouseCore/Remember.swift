@@ -71,6 +71,9 @@ package struct RememberLimits: Sendable, Equatable {
 
     /// 400 days: the longest that browsers keep a cookie (RFC 6265bis section 5.5).
     package static let maximumAbsoluteSeconds: Int64 = 400 * 86_400
+    /// Browsers that one user is remembered in: more than anybody has. Beyond it the one that signed in
+    /// first is forgotten, or whoever knows a password could fill the store.
+    package static let maximumPerUser = 100
     package static let defaultAbsoluteSeconds: Int64 = 30 * 86_400
     package static let defaultGraceSeconds: Int64 = 60
 

@@ -128,11 +128,14 @@ package struct SessionLimit: Sendable, Equatable {
         case refuse
     }
 
+    /// The most that can be configured, and that are listed.
+    package static let highest = 1000
+
     package let maximum: Int
     package let atLimit: AtLimit
 
     package init(maximum: Int, atLimit: AtLimit) {
-        precondition(maximum > 0)
+        precondition((1...Self.highest).contains(maximum))
         self.maximum = maximum
         self.atLimit = atLimit
     }

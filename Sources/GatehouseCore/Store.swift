@@ -597,8 +597,8 @@ package protocol Store: Sendable {
     func renewSession(
         _ renewal: SessionRenewal, at now: UnixTime
     ) async throws(StoreError) -> RenewSessionOutcome
-    /// Where the user is signed in, what was used last first: live sessions, and series that can bring a
-    /// browser back.
+    /// Where the user is signed in, what was used last first, at most ``SessionLimit/highest``: live
+    /// sessions, and series that can bring a browser back.
     func signIns(of user: UserID, at now: UnixTime) async throws(StoreError) -> [SignIn]
     /// Ends one of the user's sign-ins by its session, with its series and what came of it.
     func endSignIn(

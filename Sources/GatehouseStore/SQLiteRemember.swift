@@ -8,6 +8,20 @@ extension SQLiteStore {
     static func insert(
         _ series: RememberSeries, origin: SessionOrigin, _ db: Database, at now: UnixTime
     ) throws {
+        let oldest = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT id FROM series WHERE user_id = ?
+                ORDER BY created DESC, id LIMIT ? OFFSET ?
+                """,
+            arguments: [
+                series.user.value.data, RememberLimits.maximumPerUser,
+                RememberLimits.maximumPerUser - 1,
+            ])
+        for row in oldest {
+            _ = try endSeries(
+                SeriesID(try row.identifier("id")), audit: .rememberEnded, by: .server, db, at: now)
+        }
         try db.execute(
             sql: """
                 INSERT INTO series (id, user_id, epoch, created, authenticated, methods, deadline,

@@ -289,9 +289,11 @@ extension SQLiteStore {
                     WHERE series.user_id = :user AND series.deadline > :now AND NOT EXISTS (
                         SELECT 1 FROM sessions
                         WHERE sessions.series_id = series.id AND \(Self.liveSession))
-                    ORDER BY last_used DESC, 1
+                    ORDER BY last_used DESC, 1 LIMIT :limit
                     """,
-                arguments: ["user": user.value.data, "now": time.seconds])
+                arguments: [
+                    "user": user.value.data, "now": time.seconds, "limit": SessionLimit.highest,
+                ])
             return try rows.map { row in
                 SignIn(
                     session: SessionID(try row.identifier("id")),

@@ -559,7 +559,7 @@ struct Setting: Sendable {
             "session.max_per_user", default: "20",
             "How many sign-ins a user may have at once, 1 to 1000; a remembered browser counts once."
         ) { text, settings in
-            read(text, 1...1000) { settings.sessionsPerUser = $0 }
+            read(text, 1...SessionLimit.highest) { settings.sessionsPerUser = $0 }
         },
         Setting(
             "session.at_limit", default: "end_oldest",

@@ -356,6 +356,28 @@ import Testing
     }
 
     @Test(arguments: Backend.allCases)
+    func `a user is remembered in a hundred browsers, and for one more the first is forgotten`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let (ada, bob) = (try await store.makeUser("ada"), try await store.makeUser("bob"))
+        let other = try await store.makeSignIn(bob, remembers: true)
+        var begun: [Begun] = []
+        for index in 0..<Int64(RememberLimits.maximumPerUser) {
+            begun.append(try await store.makeSignIn(ada, at: noon + index, remembers: true))
+        }
+        let first = try #require(begun[0].series)
+        #expect(try await store.remembered(first.id, at: time(noon + 100)) != nil)
+        _ = try await store.makeSignIn(ada, at: noon + 100, remembers: true)
+        #expect(try await store.remembered(first.id, at: time(noon + 100)) == nil)
+        #expect(try await store.session(begun[0].id)?.revoked != nil, "and what came of it")
+        for kept in begun.dropFirst() + [other] {
+            let series = try #require(kept.series)
+            #expect(try await store.remembered(series.id, at: time(noon + 100)) != nil)
+        }
+    }
+
+    @Test(arguments: Backend.allCases)
     func `a series is forgotten by its owner only, and its session goes on without it`(
         _ backend: Backend
     ) async throws {

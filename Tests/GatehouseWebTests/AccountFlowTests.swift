@@ -11,6 +11,30 @@ import Testing
 private let newPassword = "another fine horse battery"
 private let confirmation = #"{"password":"\#(FrontFixture.password)"}"#
 
+@Suite(.serialized) struct SessionLimitTests {
+    @Test func `where one more is refused, it is told to pages and programs, and nothing ends`()
+        async throws
+    {
+        let fixture = try await FrontFixture(sessionLimit: 2, atLimit: .refuse)
+        let ada = try await fixture.makeUser("ada")
+        var browsers = [Browser(fixture), Browser(fixture)]
+        for index in browsers.indices { _ = await browsers[index].signIn("ada") }
+        var third = Browser(fixture)
+        let page = await third.signIn("ada")
+        #expect(page.status == 409)
+        #expect(page.alert?.contains("as often as you may") == true)
+        #expect(third.sessionToken == nil)
+        let program = await third.json(
+            "/v1/login", #"{"username":"ada","password":"\#(FrontFixture.password)"}"#)
+        #expect((program.status, program.problem) == (409, "session_limit"))
+        for browser in browsers { #expect(await fixture.isGood(browser.sessionToken)) }
+        // It was no guess, and who signs in anew in a browser of theirs takes no place.
+        #expect(try await fixture.accounts.gate.attempts(on: ada.username) == nil)
+        #expect(await browsers[0].signIn("ada").status == 303)
+        await fixture.stop()
+    }
+}
+
 @Suite(.serialized) struct ConfirmTests {
     @Test(arguments: [true, false])
     func `the password once more makes a new session of level 2`(_ isPage: Bool) async throws {
