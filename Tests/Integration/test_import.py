@@ -286,7 +286,7 @@ class Interrupted(ImportTest):
             process = self.gatehouse.popen(
                 "users", "import", self.file, "--json", "--refused", report)
             # Once right away, then whenever some more lines were refused, at any point of a step.
-            goal = random.uniform(0, 0.15) * len(self.refused) if killed else 0
+            goal = random.uniform(0, 0.1) * len(self.refused) if killed else 0
             goal += report.read_bytes().count(b"\n")
             while process.poll() is None and report.read_bytes().count(b"\n") < goal:
                 time.sleep(0.001)

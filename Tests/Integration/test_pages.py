@@ -112,7 +112,7 @@ class RememberMe(SessionTest):
         self.open("/diary")
         self.assertIn(f"Hello, {name}.", self.text, "nobody can tell yet")
         # That the thief's answer arrived is written every ten seconds; before that it might be lost.
-        self.wait(lambda _: any(session["remembered"] and session["last_used"]
+        self.wait(lambda _: any(session["remembered"] and session.get("last_used")
                                 for session in self.live(name)))
         self.leave_grace()
 
