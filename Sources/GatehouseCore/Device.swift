@@ -13,15 +13,20 @@ package struct Device: Sendable, Equatable {
     /// The beginning of the day (UTC) of the last use.
     package let lastUsed: UnixTime
     package let preferences: Preferences
+    /// Whether the password was given with it: only then has it an allowance of its own for guesses, or
+    /// whoever took a session could make devices to guess with.
+    package let isProved: Bool
 
     package init(
-        id: DeviceID, user: UserID, created: UnixTime, lastUsed: UnixTime, preferences: Preferences
+        id: DeviceID, user: UserID, created: UnixTime, lastUsed: UnixTime, preferences: Preferences,
+        isProved: Bool
     ) {
         self.id = id
         self.user = user
         self.created = created
         self.lastUsed = lastUsed
         self.preferences = preferences
+        self.isProved = isProved
     }
 
     /// `time` as a use is noted.
@@ -48,10 +53,12 @@ package struct DeviceUse: Sendable {
     package let seal: DeviceSeal
     /// The "remember me" of the browser: a theft of it ends the device too.
     package let series: SeriesID?
+    /// Whether the password has just been given.
+    package let isProved: Bool
 
     package init(
         id: DeviceID, isNew: Bool, user: UserID, epoch: UInt32, preferences: Preferences?,
-        seal: DeviceSeal, series: SeriesID? = nil
+        seal: DeviceSeal, isProved: Bool, series: SeriesID? = nil
     ) {
         self.id = id
         self.isNew = isNew
@@ -60,6 +67,7 @@ package struct DeviceUse: Sendable {
         self.preferences = preferences
         self.seal = seal
         self.series = series
+        self.isProved = isProved
     }
 }
 

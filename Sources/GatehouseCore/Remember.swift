@@ -232,11 +232,14 @@ package enum PresentSeriesOutcome: Sendable, Equatable {
 
 /// What a person is told at the next sign-in: two parties had the remember cookie of one of their browsers.
 package struct SignInWarning: Sendable, Equatable {
+    /// The latest are kept: more say nothing more.
+    package static let maximumPerUser = 20
+
     package let id: Int64
     package let time: UnixTime
     /// The browser as it was when it signed in.
     package let browser: String?
-    /// Where the old copy was presented.
+    /// Where the older of the two was presented: by the thief, or by the owner whom a thief went before.
     package let place: String?
 
     package init(id: Int64, time: UnixTime, browser: String?, place: String?) {

@@ -79,12 +79,15 @@ extension SessionRecord {
             isRemembered: isRemembered)
     }
 
-    /// The same when only a remember token was presented: it proves nothing that a password did.
-    package func rememberedClaims(username: Username, at now: UnixTime) -> Claims {
+    /// The same when only a remember token was presented: it proves no more than the sign-in of its series
+    /// did then, whatever was proved in the session since.
+    package func rememberedClaims(
+        of series: RememberSeries, username: Username, at now: UnixTime
+    ) -> Claims {
         Claims(
             session: id, user: user, username: username, epoch: epoch, issued: now,
-            authenticated: authenticated, idleDeadline: idleDeadline,
-            absoluteDeadline: absoluteDeadline, methods: methods, level: .remembered,
+            authenticated: series.authenticated, idleDeadline: idleDeadline,
+            absoluteDeadline: absoluteDeadline, methods: series.methods, level: .remembered,
             isRemembered: true)
     }
 

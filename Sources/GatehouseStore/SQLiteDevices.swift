@@ -11,14 +11,15 @@ extension SQLiteStore {
             let row = try Row.fetchOne(
                 db,
                 sql: """
-                    SELECT created, last_used FROM devices
+                    SELECT created, last_used, proved FROM devices
                     WHERE id = ? AND user_id = ? AND last_used >= ?
                     """,
                 arguments: [id.value.data, user.value.data, Device.oldestUse(at: now).seconds])
             guard let row else { return nil }
             return Device(
                 id: id, user: user, created: try row.time("created"),
-                lastUsed: try row.time("last_used"), preferences: try Self.preferences(id, db))
+                lastUsed: try row.time("last_used"), preferences: try Self.preferences(id, db),
+                isProved: try row.integer("proved") != 0)
         }
     }
 
@@ -48,18 +49,21 @@ extension SQLiteStore {
                 try Self.makeRoom(for: use.user, db)
                 try db.execute(
                     sql: """
-                        INSERT INTO devices (id, user_id, created, last_used) VALUES (?, ?, ?, ?)
+                        INSERT INTO devices (id, user_id, created, last_used, proved)
+                        VALUES (?, ?, ?, ?, ?)
                         """,
-                    arguments: [use.id.value.data, use.user.value.data, now.seconds, day])
+                    arguments: [
+                        use.id.value.data, use.user.value.data, now.seconds, day, use.isProved,
+                    ])
             } else {
                 // Conditional: a device that has ended is not brought back (REQUIREMENTS CK-17).
                 try db.execute(
                     sql: """
-                        UPDATE devices SET last_used = max(last_used, ?)
+                        UPDATE devices SET last_used = max(last_used, ?), proved = max(proved, ?)
                         WHERE id = ? AND user_id = ? AND last_used >= ?
                         """,
                     arguments: [
-                        day, use.id.value.data, use.user.value.data,
+                        day, use.isProved, use.id.value.data, use.user.value.data,
                         Device.oldestUse(at: now).seconds,
                     ])
                 guard db.changesCount == 1 else { return .gone }
@@ -69,7 +73,10 @@ extension SQLiteStore {
             }
             if let series = use.series {
                 try db.execute(
-                    sql: "UPDATE series SET device_id = ? WHERE id = ? AND user_id = ?",
+                    sql: """
+                        UPDATE series SET device_id = ? WHERE id = ? AND user_id = ?
+                            AND NOT EXISTS (SELECT 1 FROM devices WHERE id = series.device_id)
+                        """,
                     arguments: [use.id.value.data, series.value.data, use.user.value.data])
             }
             try Self.noteSeals(1, by: use.seal.key, until: use.seal.deadline, db)
@@ -85,12 +92,13 @@ extension SQLiteStore {
 
     /// Ends the devices of a user for which there is no place beside one more. Of those that were
     /// used on one day the newest ends: it may never come back, as a program's that keeps no cookie.
+    /// Those that no password was given with end first: a stolen session makes them.
     private static func makeRoom(for user: UserID, _ db: Database) throws {
         try db.execute(
             sql: """
                 DELETE FROM devices WHERE id IN (
                     SELECT id FROM devices WHERE user_id = ?
-                    ORDER BY EXISTS (SELECT 1 FROM preferences WHERE device_id = devices.id) DESC,
+                    ORDER BY proved DESC, EXISTS (SELECT 1 FROM preferences WHERE device_id = devices.id) DESC,
                         last_used DESC, created, id
                     LIMIT ? OFFSET ?)
                 """,

@@ -134,13 +134,12 @@ extension SQLiteStore {
         try insert(session, db)
         try db.execute(
             sql: """
-                UPDATE series SET session_id = :session, browser = :browser, place = :place,
+                UPDATE series SET session_id = :session,
                     generation = :generation, made = :made, presented = :presented
                 WHERE id = :id
                 """,
             arguments: [
-                "session": session.id.value.data, "browser": session.origin.browser,
-                "place": session.origin.place, "generation": Int64(generation),
+                "session": session.id.value.data, "generation": Int64(generation),
                 "made": (isNext ? time : series.state.made).seconds,
                 "presented": series.state.wasPresented && !isNext || presented == generation,
                 "id": series.id.value.data,
@@ -166,6 +165,12 @@ extension SQLiteStore {
                 series.user.value.data, now.seconds, try row?.optionalText("browser"),
                 presentation.origin.place,
             ])
+        try db.execute(
+            sql: """
+                DELETE FROM warnings WHERE id IN (
+                    SELECT id FROM warnings WHERE user_id = ? ORDER BY id DESC LIMIT 1000 OFFSET ?)
+                """,
+            arguments: [series.user.value.data, SignInWarning.maximumPerUser])
         if let device = try row?.optionalIdentifier("device_id") {
             try db.execute(
                 sql: "DELETE FROM devices WHERE id = ? AND user_id = ?",
@@ -269,7 +274,6 @@ extension RememberPresentation {
             "arrived=\(state.wasPresented ? "yes" : "no")",
         ]
         if let place = origin.place { pairs.append("place=\(place)") }
-        if let browser = origin.browser { pairs.append("browser=\(browser)") }
         return pairs.joined(separator: " ")
     }
 }

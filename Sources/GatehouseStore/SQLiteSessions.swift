@@ -125,6 +125,7 @@ extension SQLiteStore {
     static func supersede(
         _ old: SessionID, by session: SessionRecord, _ db: Database, at now: UnixTime
     ) throws {
+        try note(session.id, inPlaceOf: old, db)
         try db.execute(
             sql: "UPDATE series SET session_id = ?, presented = 1 WHERE session_id = ?",
             arguments: [session.id.value.data, old.value.data])
@@ -149,6 +150,15 @@ extension SQLiteStore {
                     last_deadline = max(last_deadline, excluded.last_deadline)
                 """,
             arguments: [Int64(key.rawValue), count, deadline.seconds])
+    }
+
+    /// Whoever ends `old` by its cookie, which a tab may still have, ends what took its place.
+    private static func note(
+        _ new: SessionID, inPlaceOf old: SessionID, _ db: Database
+    ) throws {
+        try db.execute(
+            sql: "UPDATE sessions SET superseded_by = ? WHERE id = ?",
+            arguments: [new.value.data, old.value.data])
     }
 
     static func insert(_ session: SessionRecord, _ db: Database) throws {
@@ -402,11 +412,20 @@ extension SQLiteStore {
             if !sparingSeries, let series = try session?.series ?? Self.series(of: id, db) {
                 ended += try endSeries(series, audit: kind, by: actor, db, at: now)
             }
+            if !sparingSeries, let next = try successor(of: id, db) {
+                ended += try end([next], audit: kind, by: actor, db, at: now)
+            }
             guard let session = try Self.session(id, db), session.revoked == nil else { continue }
             try revoke(session, audit: kind, by: actor, db, at: now)
             ended += 1
         }
         return ended
+    }
+
+    private static func successor(of id: SessionID, _ db: Database) throws -> SessionID? {
+        try Row.fetchOne(
+            db, sql: "SELECT superseded_by FROM sessions WHERE id = ?", arguments: [id.value.data]
+        )?.optionalIdentifier("superseded_by").map { SessionID($0) }
     }
 
     /// The series whose current session is `id`, whose own row may be gone.
@@ -455,6 +474,7 @@ extension SQLiteStore {
                 to: db, at: now)
             let position = try Self.raiseEpoch(of: user, db, at: now)
             try Self.insert(session, db)
+            try Self.note(session.id, inPlaceOf: change.superseding, db)
             try Self.noteSeals(1, by: change.seal.key, until: session.absoluteDeadline, db)
             return .created(position: position)
         }

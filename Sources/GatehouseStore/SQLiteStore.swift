@@ -413,8 +413,12 @@ package final class SQLiteStore: Store {
             let ended = try Self.countLive(of: user, db, at: now)
             try Self.useUpLinks(of: id, db, at: now)
             try Self.endDevices(of: id, db)
-            try db.execute(
-                sql: "DELETE FROM warnings WHERE user_id = ?", arguments: [id.value.data])
+            for statement in [
+                "DELETE FROM warnings WHERE user_id = ?",
+                "UPDATE sessions SET browser = NULL, place = NULL WHERE user_id = ?",
+            ] {
+                try db.execute(sql: statement, arguments: [id.value.data])
+            }
             try db.execute(
                 sql: "UPDATE users SET state = 'disabled', password_hash = NULL WHERE id = ?",
                 arguments: [id.value.data])

@@ -262,6 +262,13 @@ enum Schema {
                 CREATE INDEX sessions_signed_in ON sessions (user_id, created)
                     WHERE methods != 0 AND revoked IS NULL;
 
+                -- Whether the password was given with it; until now no other way made one.
+                ALTER TABLE devices ADD COLUMN proved INTEGER NOT NULL DEFAULT 1
+                    CHECK (proved IN (0, 1));
+                -- Whoever still has the cookie of a session that another took the place of.
+                ALTER TABLE sessions ADD COLUMN superseded_by BLOB
+                    CHECK (length(superseded_by) = 16);
+
                 CREATE TABLE warnings (
                     id INTEGER PRIMARY KEY AUTOINCREMENT,
                     user_id BLOB NOT NULL REFERENCES users (id),

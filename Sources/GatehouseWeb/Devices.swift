@@ -41,7 +41,8 @@ package struct Devices: Sendable {
         await claims(of: cookies, at: clock().wall)?.people.map(\.user) ?? []
     }
 
-    /// The user's device, if the request's device cookie names it and it has not ended.
+    /// The user's device, if the request's device cookie names it, it has not ended, and the password was
+    /// once given with it.
     ///
     /// Call it for every sign-in, with nil for a name that nobody has: a cookie that opens costs one
     /// look-up of the store whoever the user is, and another costs none, so that its time says
@@ -54,7 +55,7 @@ package struct Devices: Sendable {
         let device = (person ?? claims.people[0]).device
         do {
             let found = try await store.device(device, of: user ?? UserID(.zero), at: now)
-            return person == nil ? nil : found?.id
+            return person == nil || found?.isProved != true ? nil : found?.id
         } catch {
             logger.error("device look-up failed", metadata: ["failure": "\(error)"])
             return nil
@@ -77,10 +78,11 @@ package struct Devices: Sendable {
     func signedIn(
         _ session: SessionRecord, cookies: [[UInt8]], series: SeriesID?
     ) async -> Cookie? {
+        // A remembered session proves nothing.
         do {
             return try await use(
                 user: session.user, epoch: session.epoch, cookies: cookies, saving: nil,
-                isRemembered: series != nil, series: series)
+                isRemembered: series != nil, isProved: !session.isRemembered, series: series)
         } catch {
             logger.warning("no device cookie was set", metadata: ["failure": "\(error)"])
             return nil
@@ -136,7 +138,7 @@ package struct Devices: Sendable {
     /// cookie anew with the others that it named. What is nil stays as it was.
     private func use(
         user: UserID, epoch: UInt32, cookies: [[UInt8]], saving preferences: Preferences?,
-        isRemembered: Bool?, series: SeriesID? = nil
+        isRemembered: Bool?, isProved: Bool = false, series: SeriesID? = nil
     ) async throws -> Cookie? {
         for _ in 0..<Accounts.maximumTries {
             let now = clock()
@@ -154,7 +156,8 @@ package struct Devices: Sendable {
             let outcome = try await store.useDevice(
                 DeviceUse(
                     id: id, isNew: device == nil, user: user, epoch: epoch,
-                    preferences: preferences, seal: seal, series: series), at: now.wall)
+                    preferences: preferences, seal: seal, isProved: isProved,
+                    series: series), at: now.wall)
             switch outcome {
             case .done: return cookie
             case .userChanged: return nil

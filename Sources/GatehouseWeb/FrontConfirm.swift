@@ -16,7 +16,7 @@ extension FrontDoor {
 
     /// Where a browser gives the password, to come back to the account.
     var toConfirm: FrontResponse {
-        .redirect(to: path("/confirm?return_to=\(path("/account"))"))
+        .redirect(to: path("/confirm?return_to=\(path("/account?notice=confirmed"))"))
     }
 
     private func confirmPage(_ claims: Claims, _ target: ReturnTarget?) -> Page {

@@ -61,7 +61,8 @@ extension FrontDoor {
         ]
         if let remember = signedIn.remember {
             headers.append(set(remember))
-        } else if !request.cookies.values(cookies.remember).isEmpty {
+        } else {
+            // Unasked too: another answer may have set somebody else's since this request was sent.
             headers.append((.setCookie, cookies.deleting(cookies.remember)))
         }
         headers += await deviceCookie(

@@ -25,7 +25,7 @@ extension FrontDoor {
     /// What the account page says after something was done.
     static let accountNotices: [String: Message] = [
         "saved": "notice.saved", "forgotten": "notice.forgotten", "unlocked": "notice.unlocked",
-        "password": "notice.password", "ended": "notice.ended",
+        "password": "notice.password", "confirmed": "notice.confirmed", "ended": "notice.ended",
         "ended-others": "notice.ended_others", "not-remembered": "notice.not_remembered",
     ]
 

@@ -378,8 +378,10 @@ struct FrontRefusal: Error {
     static func credentials(page: Page? = nil) -> FrontRefusal {
         unauthenticated(
             "credentials",
-            [.confirm, .password].contains(page?.kind)
-                ? "refusal.wrong_password" : "refusal.credentials", page: page)
+            page?.kind == .confirm
+                ? "refusal.wrong_password"
+                : page?.kind == .password
+                    ? "refusal.wrong_current_password" : "refusal.credentials", page: page)
     }
 
     /// RFC 9110 section 15.5.2 asks for a challenge; browsers do nothing about a scheme that they don't know.

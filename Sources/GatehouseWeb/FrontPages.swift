@@ -56,6 +56,11 @@ extension FrontDoor {
         page.returnTo = target?.location
         let notice = try request.query(["notice"]).value("notice")
         page.notice = notice.flatMap { Self.notices[String(decoding: $0, as: UTF8.self)] }
+        // A link from elsewhere must not frighten whoever was never remembered here.
+        if page.notice == "notice.stolen", request.cookies.values(settings.cookies.remember).isEmpty
+        {
+            page.notice = nil
+        }
         return await self.page(page, for: request)
     }
 

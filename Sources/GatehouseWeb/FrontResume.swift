@@ -9,8 +9,11 @@ extension FrontDoor {
         .redirect(to: path("/resume?return_to=\(path(local))"))
     }
 
-    private func returning(_ request: FrontRequest) -> Accounts.Returning {
-        let session = sessionToken(request)
+    private func returning(
+        _ request: FrontRequest, takesBearer: Bool
+    ) -> Accounts.Returning {
+        var session = sessionToken(request)
+        if !takesBearer, session?.transport == .bearer { session = nil }
         return Accounts.Returning(
             sessions: session.map { [$0.token] }
                 ?? request.cookies.values(settings.cookies.session),
@@ -44,7 +47,7 @@ extension FrontDoor {
             throw FrontRefusal(403, "navigation", "refusal.navigation")
         }
         let target = try request.returnTarget(allowed: settings.returnOrigins)
-        switch await accounts.resume(returning(request)) {
+        switch await accounts.resume(returning(request, takesBearer: false)) {
         case .resumed(let resumed):
             var response = FrontResponse.redirect(to: target?.location ?? path("/account"))
             response.headers += await cookies(resumed, request)
@@ -60,7 +63,7 @@ extension FrontDoor {
     func apiResume(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         try requireMediaType(request, .json)
         try requireSameSite(request, body: .json)
-        let returning = returning(request)
+        let returning = returning(request, takesBearer: true)
         switch await accounts.resume(returning) {
         case .resumed(let resumed):
             var body = SessionBody(resumed.claims)

@@ -128,9 +128,8 @@ extension FrontDoor {
             return response
         }
         guard isFresh(claims) else { return toConfirm }
-        guard try await end(SessionID(id), of: claims) else {
-            throw FrontRefusal(404, "not_found", "refusal.no_sign_in")
-        }
+        // One that has gone in the meantime has ended too.
+        _ = try await end(SessionID(id), of: claims)
         return .redirect(to: path("/account?notice=ended"))
     }
 
@@ -208,6 +207,7 @@ extension FrontDoor {
         try await trying { () async throws(Accounts.Failure) in
             try await accounts.forgetSeries(series, of: claims)
         }
+        guard claims.level != .remembered else { return signOutHeaders }
         return [(.setCookie, settings.cookies.deleting(settings.cookies.remember))]
             + (await deviceCookie(forgetting: claims, request))
     }
@@ -216,7 +216,10 @@ extension FrontDoor {
         guard let (_, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account")
         }
-        var response = FrontResponse.redirect(to: path("/account?notice=not-remembered"))
+        var response = FrontResponse.redirect(
+            to: path(
+                claims.level == .remembered
+                    ? "/login?notice=signed-out" : "/account?notice=not-remembered"))
         response.headers += try await forget(claims, request)
         return response
     }
@@ -284,6 +287,10 @@ extension FrontDoor {
         guard let (form, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account/warnings")
         }
+        // Else a thief could put away what tells of him.
+        guard isFresh(claims) else {
+            return .redirect(to: path("/confirm?return_to=\(path("/account/warnings"))"))
+        }
         guard let text = form.fields[Self.lastField],
             let last = Int64(String(decoding: text, as: UTF8.self))
         else { throw FrontRefusal(400, "missing_field", "refusal.no_warning") }
@@ -315,6 +322,7 @@ extension FrontDoor {
     func apiDismissWarnings(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         try requireSameSite(request, body: .json)
         let claims = try await requireSession(request)
+        guard isFresh(claims) else { throw Self.stale }
         let last = try await warnings(claims).first?.id ?? 0
         try await trying { () async throws(Accounts.Failure) in
             try await accounts.dismissWarnings(of: claims.user, upTo: last)

@@ -62,6 +62,8 @@ extension Accounts {
                 claims.issued <= now.wall.advanced(bySeconds: clockSkewSeconds),
                 now.wall < claims.absoluteDeadline
             else { return nil }
+            // What has ended takes no writing.
+            guard try await store.session(claims.session)?.revoked == nil else { return nil }
             let renewed = claims.renewed(idleSeconds: rules.sessions.idleSeconds, at: now.wall)
             let sealed = try await sealer.seal(
                 renewed, remember: nil, transport: transport, at: now)
@@ -135,7 +137,8 @@ extension Accounts {
                     from: view.series, at: now.wall, limits: rules.sessions, origin: origin,
                     entropy: entropy)
             }
-        let claims = session.rememberedClaims(username: view.username, at: now.wall)
+        let claims = session.rememberedClaims(
+            of: view.series, username: view.username, at: now.wall)
         // Who has the generation gets none: this answer may arrive after another tab's, with the next one.
         let remember =
             presented == generation

@@ -43,14 +43,25 @@ extension Accounts {
         } catch { throw failed(error) }
     }
 
-    /// The browser is no longer remembered; who is signed in stays so.
+    /// The browser is no longer remembered. Who gave the password in this session stays signed in; a
+    /// session that came from the cookie ends with it, or a thief could cut himself loose from what finds
+    /// him out.
     ///
     /// - Parameter series: what the browser's cookie names; the session's own ends as well.
     func forgetSeries(_ series: [SeriesID], of claims: Claims) async throws(Failure) {
         do {
             let own = try await store.session(claims.session)?.series
+            let now = clock().wall
+            guard claims.level != .remembered else {
+                let outcome = try await store.endSignIn(
+                    claims.session, of: claims.user, audit: .signedOut, at: now)
+                if case .revoked(let position, _) = outcome {
+                    try await node.catchUp(to: position, at: now)
+                }
+                return
+            }
             try await store.forgetSeries(
-                series + (own.map { [$0] } ?? []), of: claims.user, at: clock().wall)
+                series + (own.map { [$0] } ?? []), of: claims.user, at: now)
         } catch { throw failed(error) }
     }
 

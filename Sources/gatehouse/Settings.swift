@@ -563,7 +563,7 @@ struct Setting: Sendable {
         },
         Setting(
             "session.at_limit", default: "end_oldest",
-            "What one more sign-in does: `end_oldest`, or `refuse` to let it in."
+            "What one more sign-in does: `end_oldest` ends the oldest, `refuse` turns the new one away with 409."
         ) { text, settings in
             guard let value = SessionLimit.AtLimit(rawValue: text) else {
                 return "must be end_oldest or refuse"
@@ -573,7 +573,7 @@ struct Setting: Sendable {
         },
         Setting(
             "remember.enabled", default: "true",
-            "Whether people may ask to stay signed in; `false` also ends that for those who have."
+            "Whether people may ask to stay signed in; with `false` no browser is brought back either."
         ) { text, settings in
             guard let value = flag(text) else { return "must be true or false" }
             settings.rememberEnabled = value
@@ -581,15 +581,15 @@ struct Setting: Sendable {
         },
         Setting(
             "remember.absolute", default: "30d",
-            "How long after the sign-in a browser is remembered, whatever happens; 1h to 400d."
+            "How long after the sign-in a browser is remembered, whatever happens; 1d to 400d."
         ) { text, settings in
-            read(text, seconds: 3600...RememberLimits.maximumAbsoluteSeconds) {
+            read(text, seconds: 86_400...RememberLimits.maximumAbsoluteSeconds) {
                 settings.rememberAbsoluteSeconds = $0
             }
         },
         Setting(
             "remember.grace", default: "60s",
-            "How long a remember cookie still counts after it was replaced, for tabs that race and answers that get lost; 1s to 10m."
+            "How long a remember cookie still counts after it was replaced, for tabs that race and answers that get lost; 1s to 10m. Shorter than 20s, some thefts look like lost answers."
         ) { text, settings in
             read(text, seconds: 1...600) { settings.rememberGraceSeconds = $0 }
         },

@@ -24,13 +24,14 @@ import Testing
 
     private func use(
         _ id: DeviceID, of user: User, isNew: Bool, preferences: [String: String]? = nil,
-        epoch: UInt32? = nil, seal: DeviceSeal? = nil, in store: any Store, at now: Int64 = noon
+        epoch: UInt32? = nil, seal: DeviceSeal? = nil, isProved: Bool = true, in store: any Store,
+        at now: Int64 = noon
     ) async throws -> DeviceOutcome {
         try await store.useDevice(
             DeviceUse(
                 id: id, isNew: isNew, user: user.id, epoch: epoch ?? user.epoch,
                 preferences: try preferences.map { try Preferences($0) },
-                seal: try seal ?? Self.seal()), at: time(now))
+                seal: try seal ?? Self.seal(), isProved: isProved), at: time(now))
     }
 
     private func makeDevice(
@@ -64,7 +65,7 @@ import Testing
             try await store.device(id, of: ada.id, at: time(noon))
                 == Device(
                     id: id, user: ada.id, created: time(noon), lastUsed: time(Self.midnight),
-                    preferences: .none))
+                    preferences: .none, isProved: true))
         #expect(try await store.device(id, of: bob.id, at: time(noon)) == nil)
         #expect(try await store.device(Self.randomID(), of: ada.id, at: time(noon)) == nil)
         #expect(try await use(id, of: bob, isNew: false, in: store) == .gone)

@@ -201,7 +201,7 @@ import Testing
                     preferences: nil,
                     seal: DeviceSeal(
                         key: try store.seal().key, keyringVersion: 0, deadline: time(noon + 1)),
-                    series: of), at: time(noon))
+                    isProved: true, series: of), at: time(noon))
             #expect(outcome == .done)
         }
         let next = try #require(try await store.present(series.id, 1, at: noon + grace)?.session)
@@ -223,8 +223,7 @@ import Testing
             trail.filter { $0.kind == .rememberStolen } == [
                 AuditEvent(
                     .rememberStolen, by: .server, user: ada.id, series: series.id,
-                    detail: "presented=1 current=2 age=60s arrived=yes place=\(place) "
-                        + "browser=\(place)")
+                    detail: "presented=1 current=2 age=60s arrived=yes place=\(place)")
             ])
         let warnings = try await store.warnings(of: ada.id)
         #expect(warnings.map(\.time) == [time(at)])

@@ -540,7 +540,8 @@ import Testing
             DeviceUse(
                 id: device, isNew: true, user: ada.id, epoch: ada.epoch, preferences: nil,
                 seal: DeviceSeal(
-                    key: try store.seal().key, keyringVersion: 0, deadline: time(noon + 1000))),
+                    key: try store.seal().key, keyringVersion: 0, deadline: time(noon + 1000)),
+                isProved: true),
             at: time(noon))
         let hash = try #require(LinkHash(bytes: [UInt8](repeating: 3, count: 32)))
         try await store.addLink(

@@ -147,7 +147,7 @@ import Testing
             ("session.max_per_user", ["1", "1000"], ["0", "1001", "many"]),
             ("session.at_limit", ["end_oldest", "refuse"], ["end", ""]),
             ("remember.enabled", ["true", "false"], ["on", ""]),
-            ("remember.absolute", ["1h", "400d"], ["3599s", "401d", "30"]),
+            ("remember.absolute", ["1d", "400d"], ["86399s", "401d", "30"]),
             ("remember.grace", ["1s", "10m"], ["0s", "601s", "60"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("log.level", ["trace", "critical"], ["Info", ""]),

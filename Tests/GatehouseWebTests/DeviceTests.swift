@@ -314,7 +314,8 @@ import Testing
             let outcome = try await fixture.store.useDevice(
                 DeviceUse(
                     id: person.device, isNew: false, user: ada.id, epoch: epoch, preferences: nil,
-                    seal: DeviceSeal(key: key, keyringVersion: 1, deadline: time(noon))),
+                    seal: DeviceSeal(key: key, keyringVersion: 1, deadline: time(noon)),
+                    isProved: true),
                 at: time(noon + 100 * day))
             #expect(outcome == .done)
             for (seconds, isKnown) in [
@@ -448,6 +449,9 @@ import Testing
             #expect(nothing.status == 200)
             #expect(nothing.body == #"{"preferences":{}}"# + "\n")
             #expect(await browser.json("/v1/device", Self.theme, method: .put).status == 204)
+            #expect(await known(browser, ada) == nil, "no password was given with it")
+            #expect(try Self.preferences(await browser.get("/v1/device")) == ["theme": "dark"])
+            _ = await browser.signIn("ada")
             #expect(await known(browser, ada) != nil)
             #expect(try Self.preferences(await browser.get("/v1/device")) == ["theme": "dark"])
         }
