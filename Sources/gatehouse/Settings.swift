@@ -308,7 +308,7 @@ struct Setting: Sendable {
         },
         Setting(
             "public.origin", default: "",
-            "The site's own origin, such as `https://www.example.org`; required but for `--dev`. Links, redirects and cross-site rules come from it, never from a request."
+            "The site's own origin, such as `https://www.example.org`; required as soon as any other `public.` setting is given, but for `--dev`; without it there is no front door. Links, redirects and cross-site rules come from it, never from a request."
         ) { text, settings in
             guard !text.isEmpty else {
                 settings.publicOrigin = nil
