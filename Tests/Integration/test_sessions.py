@@ -246,10 +246,11 @@ class ThroughNginx(Sessions):
         visitor.post("/auth/account/sessions/end", fields | {"form": form_token(visitor)},
                      follow=False)
         self.assertEqual(visitor.response.header("location"),
-                         "/auth/confirm?return_to=/auth/account")
+                         "/auth/confirm?return_to=/auth/account?notice=confirmed")
         self.assert_live(self.gatehouse, other.token)
-        visitor.open("/auth/confirm?return_to=/auth/account")
+        visitor.open(visitor.response.header("location"))
         confirm(visitor, PASSWORD)
+        self.assertIn(b"press the button once more", visitor.response.body)
         visitor.post("/auth/account/sessions/end", fields | {"form": form_token(visitor)},
                      follow=False)
         self.assertEqual(visitor.response.header("location"), "/auth/account?notice=ended")
