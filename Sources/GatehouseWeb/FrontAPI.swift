@@ -88,24 +88,33 @@ extension FrontDoor {
                 attempt(Array(body.username.utf8), Array(body.password.utf8), request),
                 client: await newClient(request, transport), remembers: body.remember == true))
         let warnings = (try? await accounts.warnings(of: signedIn.session.user))?.count ?? 0
-        return try await sessionResponse(signedIn, transport, request, warnings: warnings)
+        return try sessionResponse(
+            signedIn, transport, cookies: await cookies(signedIn, transport, request),
+            warnings: warnings)
+    }
+
+    /// What is set and deleted for somebody who has got a session in the place of all that were there.
+    func cookies(
+        _ signedIn: Accounts.SignedIn, _ transport: TokenTransport, _ request: FrontRequest
+    ) async -> [(HTTPField.Name, String)] {
+        switch transport {
+        case .cookie: await signInCookies(signedIn, request)
+        // What they named has ended.
+        case .bearer: deletions(request)
+        }
     }
 
     /// The session that a program or a browser has got, with its token or its cookies.
     func sessionResponse(
-        _ signedIn: Accounts.SignedIn, _ transport: TokenTransport, _ request: FrontRequest,
-        warnings: Int = 0
-    ) async throws(FrontRefusal) -> FrontResponse {
+        _ signedIn: Accounts.SignedIn, _ transport: TokenTransport,
+        cookies: [(HTTPField.Name, String)], warnings: Int = 0
+    ) throws(FrontRefusal) -> FrontResponse {
         let session = signedIn.session
         var body = SessionBody(session.claims(username: signedIn.username, at: session.created))
         body.warnings = warnings > 0 ? warnings : nil
         if transport == .bearer { body.token = signedIn.token }
         var response = try FrontResponse.json(200, body)
-        switch transport {
-        case .cookie: response.headers += await signInCookies(signedIn, request)
-        // What they named has ended.
-        case .bearer: response.headers += deletions(request)
-        }
+        response.headers += cookies
         return response
     }
 

@@ -26,6 +26,15 @@ extension FrontDoor {
         ) { [devices] user in await devices.known(cookies, user: user) }
     }
 
+    /// The same for the user of a session.
+    func attempt(
+        _ claims: Claims, _ password: [UInt8], _ request: FrontRequest
+    ) -> PasswordGate.Try {
+        var username: [UInt8] = []
+        claims.withUsername { name in username = name.indices.map { name[$0] } }
+        return attempt(username, password, request)
+    }
+
     private struct Attempts: Encodable {
         /// In a row.
         let failures: Int

@@ -62,10 +62,8 @@ extension FrontDoor {
     private func confirm(
         _ claims: Claims, _ password: [UInt8], _ transport: TokenTransport, _ request: FrontRequest
     ) async -> Accounts.SignInOutcome {
-        var username: [UInt8] = []
-        claims.withUsername { name in username = name.indices.map { name[$0] } }
-        return await accounts.confirm(
-            claims, attempt(username, password, request),
+        await accounts.confirm(
+            claims, attempt(claims, password, request),
             client: Accounts.Client(transport: transport, origin: origin(request)))
     }
 
@@ -83,11 +81,8 @@ extension FrontDoor {
         guard let client = try await client(request) else { throw Self.noSession }
         let signedIn = try signedIn(
             await confirm(client.claims, Array(body.password.utf8), client.transport, request))
-        let session = signedIn.session
-        var answer = SessionBody(session.claims(username: signedIn.username, at: session.created))
-        if client.transport == .bearer { answer.token = signedIn.token }
-        var response = try FrontResponse.json(200, answer)
-        if client.transport == .cookie { response.headers += confirmedCookies(signedIn) }
-        return response
+        return try sessionResponse(
+            signedIn, client.transport,
+            cookies: client.transport == .cookie ? confirmedCookies(signedIn) : [])
     }
 }

@@ -52,10 +52,8 @@ extension FrontDoor {
         page: Page? = nil
     ) async throws(FrontRefusal) -> Accounts.SignedIn? {
         let claims = client.claims
-        var username: [UInt8] = []
-        claims.withUsername { name in username = name.indices.map { name[$0] } }
         let outcome = await accounts.changePassword(
-            claims, current: attempt(username, current, request), new: new,
+            claims, current: attempt(claims, current, request), new: new,
             client: Accounts.Client(transport: client.transport, origin: origin(request)))
         switch outcome {
         case .changed(let signedIn): return signedIn
@@ -79,6 +77,8 @@ extension FrontDoor {
             let signedIn = try await change(
                 client, Array(body.current_password.utf8), Array(body.new_password.utf8), request)
         else { throw Self.noSession }
-        return try await sessionResponse(signedIn, client.transport, request)
+        return try sessionResponse(
+            signedIn, client.transport,
+            cookies: await cookies(signedIn, client.transport, request))
     }
 }

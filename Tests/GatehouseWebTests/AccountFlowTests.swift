@@ -35,6 +35,31 @@ private let confirmation = #"{"password":"\#(FrontFixture.password)"}"#
     }
 }
 
+extension SessionLimitTests {
+    @Test func `a remembered browser finds no place either, and comes back when there is one`()
+        async throws
+    {
+        let clock = SettableClock()
+        let fixture = try await FrontFixture(
+            sessionLimit: 1, atLimit: .refuse, clock: { clock.now })
+        _ = try await fixture.makeUser("ada")
+        var first = Browser(fixture)
+        _ = await first.signIn("ada", remembers: true)
+        // The first one's session has idled out; another has taken the place.
+        try await fixture.advance(clock, 3601)
+        var second = Browser(fixture)
+        #expect(await second.signIn("ada").status == 303)
+        first.restart()
+        #expect(await first.get("/resume").location == "/login")
+        #expect(first.sessionToken == nil)
+        #expect(await fixture.isGood(second.sessionToken))
+        #expect(await second.json("/v1/logout", "{}").status == 204)
+        #expect(await first.get("/resume").location == "/account")
+        #expect(try await first.session()?.level == 1)
+        await fixture.stop()
+    }
+}
+
 @Suite(.serialized) struct ConfirmTests {
     @Test(arguments: [true, false])
     func `the password once more makes a new session of level 2`(_ isPage: Bool) async throws {
