@@ -6,11 +6,14 @@ package enum DataKeyPurpose: UInt8, CaseIterable, Sendable {
     case pepper = 1
     /// HMAC over what rows are found by but must not say, such as a name that was tried (``LookUpKey``).
     case lookUp = 2
+    /// HMAC over the entries of the audit trail (``AuditKey``).
+    case audit = 3
 
     package var name: String {
         switch self {
         case .pepper: "pepper"
         case .lookUp: "look-up"
+        case .audit: "audit"
         }
     }
 }
@@ -37,14 +40,18 @@ package struct DataKey: Sendable {
         self.secret = secret
     }
 
-    /// HMAC-SHA-256 of `message` under the key that HKDF-SHA-256 derives from the secret with the info
-    /// "gatehouse/v1/data/" and the purpose's name.
-    func authenticate(_ message: Span<UInt8>) throws(LibCryptoError) -> SecretBytes {
-        let key = try secret.withSpan { span throws(LibCryptoError) in
+    /// The key that HKDF-SHA-256 derives from the secret with the info "gatehouse/v1/data/" and the
+    /// purpose's name.
+    func derived() throws(LibCryptoError) -> SecretBytes {
+        try secret.withSpan { span throws(LibCryptoError) in
             try hkdfSHA256(
                 secret: span, info: Array("gatehouse/v1/data/\(purpose.name)".utf8), byteCount: 32)
         }
-        return try key.withSpan { key throws(LibCryptoError) in
+    }
+
+    /// HMAC-SHA-256 of `message` under the derived key.
+    func authenticate(_ message: Span<UInt8>) throws(LibCryptoError) -> SecretBytes {
+        try derived().withSpan { key throws(LibCryptoError) in
             try hmacSHA256(key: key, message: message)
         }
     }

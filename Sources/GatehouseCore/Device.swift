@@ -139,13 +139,19 @@ package struct Preferences: Sendable, Equatable {
     }
 
     private static func isValue(_ value: String) -> Bool {
-        (1...maximumValueBytes).contains(value.utf8.count)
-            && value.unicodeScalars.allSatisfy { scalar in
-                switch scalar.properties.generalCategory {
-                case .control, .lineSeparator, .paragraphSeparator: false
-                default: true
-                }
+        (1...maximumValueBytes).contains(value.utf8.count) && value.isOneLine
+    }
+}
+
+extension String {
+    /// Whether it has no control characters and no line or paragraph separators.
+    package var isOneLine: Bool {
+        unicodeScalars.allSatisfy { scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .lineSeparator, .paragraphSeparator: false
+            default: true
             }
+        }
     }
 }
 

@@ -75,6 +75,17 @@ package struct UserID: Hashable, Sendable {
     }
 }
 
+extension UserID {
+    /// Reads the text form, lower case only.
+    package init?(text: String) {
+        let parts = text.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+        guard parts.map(\.count) == [8, 4, 4, 4, 12],
+            let value = Identifier(hex: parts.map { String(decoding: $0, as: UTF8.self) }.joined())
+        else { return nil }
+        self.init(value)
+    }
+}
+
 /// One running process.
 package struct NodeID: Hashable, Sendable {
     package let value: Identifier

@@ -174,7 +174,14 @@ package actor Node {
             try await store.keyring()
         }
         guard let wrapped else { throw .noKeyring }
-        do { return try rootKey.unwrap(wrapped) } catch { throw .keyring(error) }
+        let ring: Keyring
+        do { ring = try rootKey.unwrap(wrapped) } catch { throw .keyring(error) }
+        do throws(LibCryptoError) {
+            if let key = try ring.auditKey() {
+                store.signTrail(as: AuditChain(id), with: key, for: AuditContext())
+            }
+        } catch { throw .keyring(.sealing) }
+        return ring
     }
 
     private func readFeed(to end: UInt64, at now: UnixTime) async throws(RefreshFailure) -> Int {

@@ -190,6 +190,15 @@ package struct AuditEvent: Sendable, Equatable {
         case keyActivated = "key_activated"
         case keyRevoked = "key_revoked"
         case keyDestroyed = "key_destroyed"
+        /// The store's time was set back after a wrong clock had written.
+        case clockAccepted = "clock_accepted"
+        /// Vouches for the entries of releases that made no chains.
+        case auditBegan = "audit_began"
+        /// Says how far the other chains had got.
+        case auditCheckpoint = "audit_checkpoint"
+        /// Older entries were removed, as `audit.keep` says.
+        case auditPruned = "audit_pruned"
+        case auditExported = "audit_exported"
     }
 
     /// Who did it.
@@ -215,18 +224,6 @@ package struct AuditEvent: Sendable, Equatable {
         self.key = key
         self.series = series
         self.detail = detail
-    }
-}
-
-/// An audit event with its place in the trail.
-package struct AuditRecord: Sendable, Equatable {
-    package let sequence: UInt64
-    package let time: UnixTime
-    package let event: AuditEvent
-    package init(sequence: UInt64, time: UnixTime, event: AuditEvent) {
-        self.sequence = sequence
-        self.time = time
-        self.event = event
     }
 }
 
@@ -652,7 +649,27 @@ package protocol Store: Sendable {
 
     // MARK: The audit trail and upkeep
 
+    /// Which chain this process's entries go to, and the key that they are chained under. Without it
+    /// nothing that leaves a trace can be done.
+    ///
+    /// - Parameter context: what is noted where no request or task says otherwise.
+    func signTrail(as chain: AuditChain, with key: AuditKey, for context: AuditContext)
+    /// In the order of their numbers.
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord]
+    /// The latest entries of those that `query` asks for, the earliest of them first.
+    func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord]
+    /// What retention has removed: the last number, and the end of each chain.
+    func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase])
+    /// Appends an entry that says how far every other chain has got since the last such entry, and
+    /// vouches for the entries of earlier releases where nobody has yet.
+    func checkpointAudit(at now: UnixTime) async throws(StoreError)
+    /// Removes what is older than `time`, once there is a day's worth, at most `limit` entries; says how
+    /// many it removed.
+    func pruneAudit(
+        before time: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int
+    /// Erases what entries about the user say of the person besides ids; the chains stay whole.
+    func eraseAuditPersonal(of user: UserID, at now: UnixTime) async throws(StoreError) -> Int
     /// Writes an event that no other change goes with.
     func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError)
     /// Removes sessions, devices and feed rows whose deadlines, and the clocks' skew, have passed; at

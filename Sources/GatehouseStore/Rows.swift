@@ -155,20 +155,34 @@ extension Row {
         guard let actor = AuditEvent.Actor(rawValue: try text("actor")) else {
             throw .damaged("actor")
         }
-        var key: KeyID?
-        if let number = try optionalInteger("key_id") {
-            guard let raw = UInt32(exactly: number), let id = KeyID(rawValue: raw) else {
-                throw .damaged("key_id")
-            }
-            key = id
-        }
-        return AuditRecord(
+        var record = AuditRecord(
             sequence: try number("sequence"), time: try time("time"),
             event: AuditEvent(
                 kind, by: actor, user: try optionalIdentifier("user_id").map(UserID.init),
-                session: try optionalIdentifier("session_id").map(SessionID.init), key: key,
+                session: try optionalIdentifier("session_id").map(SessionID.init),
+                key: try optionalInteger("key_id") == nil ? nil : try keyID("key_id"),
                 series: try optionalIdentifier("series_id").map(SeriesID.init),
                 detail: try optionalText("detail")))
+        record.operatorName = try optionalText("operator")
+        record.commitment = try optionalBytes("personal")
+        if let salt = try optionalBytes("salt") {
+            record.personal = AuditPersonal(
+                salt: salt,
+                origin: SessionOrigin(
+                    browser: try optionalText("browser"), place: try optionalText("place")),
+                reason: try optionalText("reason"))
+        }
+        guard let ends = AuditChainEnd.list(try optionalBytes("ends") ?? []) else {
+            throw .damaged("ends")
+        }
+        record.ends = ends
+        if try optionalBytes("mac") != nil {
+            let end = try chainEnd()
+            record.link = AuditLink(
+                chain: end.chain, position: end.position, key: try keyID("audit_key"),
+                mac: end.mac)
+        }
+        return record
     }
 }
 

@@ -126,8 +126,4 @@ extension SQLiteStore {
             return changed
         }
     }
-
-    package func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now) { db in try Self.append(event, to: db, at: now) }
-    }
 }

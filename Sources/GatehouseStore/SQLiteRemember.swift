@@ -268,12 +268,10 @@ extension RememberPresentation {
     /// What the audit trail keeps of a presentation that was refused.
     var evidence: String {
         let state = expected.series.state
-        var pairs = [
+        return [
             "presented=\(presented)", "current=\(state.generation)",
             "age=\(expected.time.seconds - state.made.seconds)s",
             "arrived=\(state.wasPresented ? "yes" : "no")",
-        ]
-        if let place = origin.place { pairs.append("place=\(place)") }
-        return pairs.joined(separator: " ")
+        ].joined(separator: " ")
     }
 }

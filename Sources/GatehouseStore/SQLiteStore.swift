@@ -17,6 +17,7 @@ package final class SQLiteStore: Store {
     /// A connection of its own for following the feed, so that no long query of others delays it.
     private let follower: DatabaseQueue
     private let locks: NodeLocks
+    let signer = AuditSigner()
 
     /// Opens the store in `directory`.
     ///
@@ -79,10 +80,11 @@ package final class SQLiteStore: Store {
     func write<Value: Sendable>(
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
+        let writing = signer.writing(AuditContext.current)
         do {
             return try await pool.write { [locks] db in
                 try Self.checkClock(db, locks: locks, at: now)
-                let value = try body(db)
+                let value = try AuditWriting.$current.withValue(writing) { try body(db) }
                 try db.execute(
                     sql: "UPDATE head SET latest_time = :now WHERE latest_time < :now",
                     arguments: ["now": now.seconds])
@@ -144,10 +146,14 @@ package final class SQLiteStore: Store {
     }
 
     package func acceptClock(at now: UnixTime) async throws(StoreError) {
+        let writing = signer.writing(AuditContext.current)
         do {
             try await pool.write { db in
                 try db.execute(
                     sql: "UPDATE head SET latest_time = ?", arguments: [now.seconds])
+                try AuditWriting.$current.withValue(writing) {
+                    try Self.append(AuditEvent(.clockAccepted, by: .command), to: db, at: now)
+                }
             }
         } catch { throw Self.storeError(error) }
     }
@@ -413,6 +419,7 @@ package final class SQLiteStore: Store {
             let ended = try Self.countLive(of: user, db, at: now)
             try Self.useUpLinks(of: id, db, at: now)
             try Self.endDevices(of: id, db)
+            _ = try Self.eraseAuditPersonal(of: id, db)
             for statement in [
                 "DELETE FROM warnings WHERE user_id = ?",
                 "UPDATE sessions SET browser = NULL, place = NULL WHERE user_id = ?",
@@ -664,32 +671,7 @@ package final class SQLiteStore: Store {
             deadline: max(deadline, now), at: now)
     }
 
-    // MARK: The audit trail and upkeep
-
-    static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
-        try db.execute(
-            sql: """
-                INSERT INTO audit
-                    (time, kind, actor, user_id, session_id, key_id, series_id, detail)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-            arguments: [
-                now.seconds, event.kind.rawValue, event.actor.rawValue, event.user?.value.data,
-                event.session?.value.data, event.key.map { Int64($0.rawValue) },
-                event.series?.value.data, event.detail,
-            ])
-    }
-
-    package func audit(
-        after sequence: UInt64, limit: Int
-    ) async throws(StoreError) -> [AuditRecord] {
-        try await read { db in
-            try Row.fetchAll(
-                db, sql: "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT ?",
-                arguments: [Int64(clamping: sequence), limit]
-            ).map { try $0.auditRecord() }
-        }
-    }
+    // MARK: Upkeep
 
     package func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
         let oldest = now.advanced(bySeconds: -clockSkewSeconds).seconds

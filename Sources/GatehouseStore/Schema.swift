@@ -12,11 +12,12 @@ enum Schema {
         migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
         migrator.registerMigration("7", migrate: createSeries)
+        migrator.registerMigration("10", migrate: chainAudit)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "10"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -282,6 +283,54 @@ enum Schema {
                 ALTER TABLE audit ADD COLUMN series_id BLOB CHECK (length(series_id) = 16);
                 ALTER TABLE audit ADD COLUMN detail TEXT
                     CHECK (length(CAST(detail AS BLOB)) BETWEEN 1 AND 256);
+                """)
+    }
+
+    /// Chains of audit entries. What earlier releases wrote has none; its digest is in the first checkpoint.
+    private static func chainAudit(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                ALTER TABLE audit ADD COLUMN operator TEXT
+                    CHECK (length(CAST(operator AS BLOB)) BETWEEN 1 AND 64);
+                -- SHA-256 of what audit_personal has, or had.
+                ALTER TABLE audit ADD COLUMN personal BLOB CHECK (length(personal) = 32);
+                -- Of a checkpoint: chain, position and MAC of every chain that has grown.
+                ALTER TABLE audit ADD COLUMN ends BLOB CHECK (length(ends) % 56 = 0);
+                ALTER TABLE audit ADD COLUMN chain BLOB CHECK (length(chain) = 16);
+                ALTER TABLE audit ADD COLUMN position INTEGER CHECK (position > 0);
+                ALTER TABLE audit ADD COLUMN audit_key INTEGER;
+                ALTER TABLE audit ADD COLUMN mac BLOB CHECK (length(mac) = 32);
+                CREATE UNIQUE INDEX audit_by_chain ON audit (chain, position);
+                CREATE INDEX audit_by_user ON audit (user_id) WHERE user_id IS NOT NULL;
+                CREATE INDEX audit_checkpoints ON audit (sequence)
+                    WHERE kind = 'audit_checkpoint';
+                CREATE TRIGGER audit_chained BEFORE INSERT ON audit
+                WHEN NEW.chain IS NULL OR NEW.position IS NULL OR NEW.audit_key IS NULL
+                    OR NEW.mac IS NULL
+                BEGIN SELECT RAISE(ABORT, 'an audit entry without a chain'); END;
+
+                -- What can be erased of an entry.
+                CREATE TABLE audit_personal (
+                    sequence INTEGER PRIMARY KEY,
+                    salt BLOB NOT NULL CHECK (length(salt) = 32),
+                    place TEXT CHECK (length(CAST(place AS BLOB)) BETWEEN 1 AND 64),
+                    browser TEXT CHECK (length(CAST(browser AS BLOB)) BETWEEN 1 AND 64),
+                    reason TEXT CHECK (length(CAST(reason AS BLOB)) BETWEEN 1 AND 256)
+                ) STRICT;
+
+                -- Where each chain goes on after what retention removed.
+                CREATE TABLE audit_bases (
+                    chain BLOB PRIMARY KEY CHECK (length(chain) = 16),
+                    position INTEGER NOT NULL CHECK (position > 0),
+                    mac BLOB NOT NULL CHECK (length(mac) = 32),
+                    audit_key INTEGER NOT NULL,
+                    seal BLOB NOT NULL CHECK (length(seal) = 32)
+                ) STRICT, WITHOUT ROWID;
+                ALTER TABLE head ADD COLUMN audit_floor INTEGER NOT NULL DEFAULT 0;
+                DROP TRIGGER audit_no_delete;
+                CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+                WHEN OLD.sequence > (SELECT audit_floor FROM head)
+                BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
                 """)
     }
 }

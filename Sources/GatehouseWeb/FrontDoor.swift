@@ -22,6 +22,7 @@ package struct FrontDoorSettings: Sendable {
     package var pages = PageSettings()
     /// Sends HSTS; not during development, where it would pin all of localhost.
     package var sendsHSTS: Bool
+    package var auditAddresses = AuditAddresses.network
 
     package init(
         origins: AllowedOrigins, returnOrigins: AllowedOrigins, formTargets: [Origin],
@@ -34,6 +35,23 @@ package struct FrontDoorSettings: Sendable {
         self.cookies = cookies
         self.siteName = siteName
         self.sendsHSTS = sendsHSTS
+    }
+}
+
+/// How much of a client's address the audit trail keeps.
+package enum AuditAddresses: String, Sendable, CaseIterable {
+    /// An IPv4 /24 or IPv6 /48, as people see it in the list of their sign-ins.
+    case network
+    /// The address, of IPv6 the /64 that one party holds (RFC 4291 section 2.5.4).
+    case address
+    case none
+
+    func place(_ address: AddressPrefix?) -> String? {
+        switch self {
+        case .network: address?.network
+        case .address: address?.text
+        case .none: nil
+        }
     }
 }
 
@@ -97,6 +115,14 @@ package struct FrontDoor: Sendable {
 
     /// Answers one request, whatever happens.
     func respond(to request: FrontRequest) async -> FrontResponse {
+        var context = AuditContext()
+        context.origin = SessionOrigin(
+            browser: BrowserName.label(request.values(.userAgent)),
+            place: settings.auditAddresses.place(request.address))
+        return await AuditContext.$current.withValue(context) { await answer(request) }
+    }
+
+    private func answer(_ request: FrontRequest) async -> FrontResponse {
         let response: FrontResponse
         do throws(FrontRefusal) {
             response = try await route(request)

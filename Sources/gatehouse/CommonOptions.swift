@@ -17,6 +17,20 @@ struct CommonOptions: ParsableArguments {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @Option(help: "Why it is done, for the audit trail; at most 256 bytes.")
+    var reason: String?
+
+    func validate() throws {
+        guard let reason else { return }
+        guard (1...AuditContext.maximumReasonBytes).contains(reason.utf8.count) else {
+            throw ValidationError(
+                "--reason takes 1 to \(AuditContext.maximumReasonBytes) bytes")
+        }
+        guard reason.isOneLine else {
+            throw ValidationError("--reason takes no control characters")
+        }
+    }
+
     /// Defaults, file, environment, and `flags`.
     func settings(
         flags: [String: [String]] = [:], requiresOrigin: Bool = false
@@ -52,18 +66,23 @@ struct CommonOptions: ParsableArguments {
             ? path : FileManager.default.currentDirectoryPath + "/" + path
     }
 
-    /// Opens the store beside a running server, without touching its schema.
+    /// Opens the store beside a running server, without touching its schema, for commands that only read.
     func openStore(_ settings: Settings) throws -> SQLiteStore {
         try DataDirectory.check(settings.dataDirectory)
         return try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
     }
 
-    /// Opens the store and its keyring.
+    /// Opens the store and its keyring; what is written is signed in the audit trail.
     func openWorkshop() async throws -> Workshop {
         let settings = try settings()
         let store = try openStore(settings)
         let rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
-        return Workshop(settings: settings, store: store, rootKey: rootKey)
+        let workshop = Workshop(settings: settings, store: store, rootKey: rootKey)
+        var context = AuditContext()
+        context.operatorName = ProcessAccount.name
+        context.reason = reason
+        try store.signTrail(as: .commands, under: try await workshop.keyring(), for: context)
+        return workshop
     }
 
     /// Finds a user by the name that was typed.
@@ -92,6 +111,19 @@ struct CommonOptions: ParsableArguments {
         _ name: String, _ refusal: UsernameRefusal
     ) -> CommandFailure {
         .refused("“\(name)” can't be a username: \(refusal.message)")
+    }
+}
+
+extension Store {
+    /// Chains what this process writes under the ring's audit key.
+    func signTrail(
+        as chain: AuditChain, under ring: Keyring, for context: AuditContext = AuditContext()
+    ) throws {
+        guard let key = try ring.auditKey() else {
+            throw CommandFailure.environment(
+                "the keyring has no key for the audit trail", hint: "start the server once")
+        }
+        signTrail(as: chain, with: key, for: context)
     }
 }
 

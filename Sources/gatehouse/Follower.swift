@@ -20,6 +20,7 @@ struct Follower: Service {
     let node: Node
     let store: any Store
     let checkTLS: ServerTLS?
+    let auditKeepSeconds: Int64
     let logger: Logger
 
     func run() async throws {
@@ -59,6 +60,7 @@ struct Follower: Service {
                     await node.dropExpired(at: now.wall)
                     ProcessLimits.trimMemory()
                     await destroyKeys(at: now.wall)
+                    await checkpointAudit(at: now.wall)
                     nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
                 }
             }
@@ -96,10 +98,20 @@ struct Follower: Service {
     /// Removes some of what has expired; says whether there may be more.
     private func cleanUp(at now: UnixTime) async -> Bool {
         do {
-            return try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch
+            let oldest = now.advanced(bySeconds: -auditKeepSeconds)
+            let entries = try await store.pruneAudit(
+                before: oldest, limit: Self.upkeepBatch, at: now)
+            return try await max(entries, store.prune(limit: Self.upkeepBatch, at: now))
+                >= Self.upkeepBatch
         } catch {
             logger.error("upkeep failed", metadata: ["failure": "\(error)"])
             return false
+        }
+    }
+
+    private func checkpointAudit(at now: UnixTime) async {
+        do { try await store.checkpointAudit(at: now) } catch {
+            logger.error("no checkpoint of the trail", metadata: ["failure": "\(error)"])
         }
     }
 

@@ -16,7 +16,7 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            PasswordsCommand.self, ExplainCommand.self, DoctorCommand.self,
+            PasswordsCommand.self, ExplainCommand.self, AuditCommand.self, DoctorCommand.self,
         ])
 }
 

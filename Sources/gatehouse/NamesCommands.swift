@@ -131,7 +131,7 @@ extension UsersCommand {
         }
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let store = try await options.openWorkshop().store
             let report = try await store.rewriteSkeletons(
                 audit: AuditEvent(.skeletonsRewritten, by: .command), at: SystemClock.now().wall)
             guard !options.json else {

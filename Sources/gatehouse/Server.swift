@@ -28,7 +28,8 @@ struct Server {
     func run() async throws {
         try DataDirectory.check(settings.dataDirectory)
         // Read twice: the node and the first keyring each own a copy.
-        let store = try await openStore()
+        let id = NodeID(try Identifier.random(from: .system))
+        let store = try await openStore(for: id)
         try ProcessLimits.apply(
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
@@ -36,7 +37,7 @@ struct Server {
         let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
-            id: NodeID(try Identifier.random(from: .system)), store: store,
+            id: id, store: store,
             rootKey: try RootKeyFile.read(settings.rootKeyPath), lease: lease, entropy: .system
         ) { snapshot in
             let isSealerReady = await sealer.adopt(snapshot)
@@ -58,7 +59,9 @@ struct Server {
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
             front: front, lease: lease)
-        let follower = Follower(node: node, store: store, checkTLS: tls, logger: logger)
+        let follower = Follower(
+            node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
+            logger: logger)
         let activity = ActivityWriter(
             checks: checks, uses: uses, store: store, idleSeconds: settings.sessionIdleSeconds,
             logger: logger)
@@ -73,6 +76,8 @@ struct Server {
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
         }
+        // A chain that begins says how far the others had got.
+        try await store.checkpointAudit(at: SystemClock.now().wall)
         ProcessLimits.trimMemory()
         lease.enter(.serving)
         try await endpoints.check.listen()
@@ -172,6 +177,7 @@ struct Server {
             formTargets: settings.returnOrigins, basePath: settings.publicBasePath,
             cookies: CookieNames(domain: settings.cookieDomain),
             siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment)
+        doorSettings.auditAddresses = settings.auditAddresses
         doorSettings.pages = settings.pages
         doorSettings.pages.rememberSeconds = settings.rememberAbsoluteSeconds
         let door = try FrontDoor(
@@ -199,8 +205,8 @@ struct Server {
         }
     }
 
-    /// Opens the store, and gives a new one its first ring.
-    private func openStore() async throws -> SQLiteStore {
+    /// Opens the store for a node, and gives a new one its first ring.
+    private func openStore(for id: NodeID) async throws -> SQLiteStore {
         let rootKey = try RootKeyFile.read(settings.rootKeyPath)
         let store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: true)
         let now = SystemClock.now().wall
@@ -209,6 +215,7 @@ struct Server {
             let ring = try rootKey.unwrap(wrapped)
             // An older release's ring has no data keys; whoever is faster adds them.
             if let complete = try ring.completingDataKeys(at: now, entropy: .system) {
+                try store.signTrail(as: AuditChain(id), under: complete)
                 let added = complete.dataKeys.filter { key in
                     !ring.dataKeys.contains { $0.id == key.id }
                 }
@@ -219,16 +226,22 @@ struct Server {
             }
         } else {
             let first = try Keyring.first(at: now, entropy: .system)
-            let id = first.active?.id
+            let key = first.active?.id
+            try store.signTrail(as: AuditChain(id), under: first)
             // Where two servers start on an empty store, one of them wins, and both load its ring.
             _ = try await KeyringChange.replace(
                 with: first, onlyWhenLoaded: false,
                 audit: [
-                    AuditEvent(.keyAdded, by: .server, key: id),
-                    AuditEvent(.keyActivated, by: .server, key: id),
+                    AuditEvent(.keyAdded, by: .server, key: key),
+                    AuditEvent(.keyActivated, by: .server, key: key),
                 ] + first.dataKeys.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
                 store: store, rootKey: rootKey, at: now, entropy: .system)
         }
+        // Whoever was faster, the trail goes on under the ring that is stored.
+        guard let wrapped = try await store.keyring() else {
+            throw CommandFailure.environment("the store has no keyring")
+        }
+        try store.signTrail(as: AuditChain(id), under: try rootKey.unwrap(wrapped))
         let reserved = try UsernamePolicy.reservedNames.map { try Username($0) }
         if try await !store.reserveNames(reserved + settings.moreReservedNames, at: now) {
             logger.error(

@@ -203,7 +203,7 @@ struct SessionsCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let store = try await options.openWorkshop().store
             let (position, ended) = try await revoke(in: store)
             let delays =
                 wait ? try await NodeWait(store: store).until { $0.position >= position } : []

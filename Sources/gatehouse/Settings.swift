@@ -56,6 +56,8 @@ struct Settings: Sendable {
     var rememberAbsoluteSeconds = RememberLimits.defaultAbsoluteSeconds
     var rememberGraceSeconds = RememberLimits.defaultGraceSeconds
     var maximumStalenessSeconds: Int64 = 120
+    var auditKeepSeconds: Int64 = 400 * 86_400
+    var auditAddresses = AuditAddresses.network
     var logLevel = Logger.Level.info
 
     /// Where the root key lies.
@@ -598,6 +600,24 @@ struct Setting: Sendable {
             "How long a node goes on answering when it can't read the store, 10s to 1h; then 503."
         ) { text, settings in
             read(text, seconds: 10...3600) { settings.maximumStalenessSeconds = $0 }
+        },
+        Setting(
+            "audit.keep", default: "400d",
+            "How long the audit trail keeps an entry, 30d to 4000d; a year and some weeks show any event beside that of the year before."
+        ) { text, settings in
+            read(text, seconds: (30 * 86_400)...(4000 * 86_400)) {
+                settings.auditKeepSeconds = $0
+            }
+        },
+        Setting(
+            "audit.addresses", default: "network",
+            "What the audit trail keeps of clients' addresses: their `network` (IPv4 /24, IPv6 /48), the `address` (of IPv6 the /64), or `none`."
+        ) { text, settings in
+            guard let value = AuditAddresses(rawValue: text) else {
+                return "must be network, address or none"
+            }
+            settings.auditAddresses = value
+            return nil
         },
         Setting(
             "log.level", default: "info", "trace, debug, info, notice, warning, error or critical."

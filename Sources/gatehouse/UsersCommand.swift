@@ -124,7 +124,7 @@ struct UsersCommand: AsyncParsableCommand {
             let settings = try options.settings()
             try await UsersCommand.issueLink(
                 .invitation, audit: AuditEvent(.userInvited, by: .command), options: options,
-                settings: settings, store: try options.openStore(settings))
+                settings: settings, store: try await options.openWorkshop().store)
         }
     }
 
@@ -136,7 +136,7 @@ struct UsersCommand: AsyncParsableCommand {
 
         func run() async throws {
             let settings = try options.settings()
-            let store = try options.openStore(settings)
+            let store = try await options.openWorkshop().store
             let user = try await CommonOptions.user(name, in: store)
             try await UsersCommand.issueLink(
                 .recovery(user.id),
@@ -247,7 +247,7 @@ struct UsersCommand: AsyncParsableCommand {
     private static func set(
         _ name: String, _ state: User.State, options: CommonOptions, wait: Bool
     ) async throws {
-        let store = try options.openStore(try options.settings())
+        let store = try await options.openWorkshop().store
         let user = try await CommonOptions.user(name, in: store)
         let kind: AuditEvent.Kind = state == .enabled ? .userEnabled : .userDisabled
         let outcome = try await store.setUser(

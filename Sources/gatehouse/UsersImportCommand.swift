@@ -22,7 +22,7 @@ struct UsersImportCommand: AsyncParsableCommand {
     var fromStart = false
 
     func run() async throws {
-        let store = try options.openStore(try options.settings())
+        let store = try await options.openWorkshop().store
         let report = try RefusalReport(path: refused)
         let work = try UsersImport(path: file, store: store, report: report)
         let stored = try await work.stored()

@@ -341,6 +341,32 @@ final class FailingStore: Store {
         return try await store.endDevice(id, of: user, seal: seal, audit: audit, at: now)
     }
 
+    func signTrail(as chain: AuditChain, with key: AuditKey, for context: AuditContext) {
+        store.signTrail(as: chain, with: key, for: context)
+    }
+
+    func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
+        try await store.audit(query)
+    }
+
+    func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {
+        try await store.auditRetained()
+    }
+
+    func checkpointAudit(at now: UnixTime) async throws(StoreError) {
+        try await store.checkpointAudit(at: now)
+    }
+
+    func pruneAudit(
+        before time: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await store.pruneAudit(before: time, limit: limit, at: now)
+    }
+
+    func eraseAuditPersonal(of user: UserID, at now: UnixTime) async throws(StoreError) -> Int {
+        try await store.eraseAuditPersonal(of: user, at: now)
+    }
+
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord] {
         try await store.audit(after: sequence, limit: limit)
     }

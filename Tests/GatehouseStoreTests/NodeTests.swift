@@ -26,7 +26,7 @@ private final class Published: Sendable {
     private let rootText: [UInt8]
 
     init() async throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
         let root = try RootKey.random(from: .system)
         rootText = root.withText { span in span.indices.map { span[$0] } }
         let outcome = try await KeyringChange.replace(
@@ -101,7 +101,7 @@ private final class Published: Sendable {
         let claims = record.claims(username: user.username, at: time(noon))
         #expect(published.last?.revocations.revoke(claims) == false)
 
-        let other = try SQLiteStore(directory: directory.path, createIfMissing: false)
+        let other = try SQLiteStore(directory: directory.path, createIfMissing: false).signed()
         _ = try await other.revoke(record)
         let report = try await node.refresh(at: instant(noon + 1))
         #expect(report.feedRows == 1)
@@ -236,7 +236,7 @@ private final class Published: Sendable {
 
     @Test func `an older copy put in the store's place is refused`() async throws {
         let backup = TemporaryDirectory()
-        let older = try SQLiteStore(directory: backup.path, createIfMissing: true)
+        let older = try SQLiteStore(directory: backup.path, createIfMissing: true).signed()
         let swapping = FailingStore(store)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: swapping,

@@ -223,7 +223,7 @@ import Testing
             trail.filter { $0.kind == .rememberStolen } == [
                 AuditEvent(
                     .rememberStolen, by: .server, user: ada.id, series: series.id,
-                    detail: "presented=1 current=2 age=60s arrived=yes place=\(place)")
+                    detail: "presented=1 current=2 age=60s arrived=yes")
             ])
         let warnings = try await store.warnings(of: ada.id)
         #expect(warnings.map(\.time) == [time(at)])

@@ -12,7 +12,7 @@ import Testing
     private var path: String { directory.path + "/" + SQLiteStore.fileName }
 
     private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true)
+        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private func reading<Value>(_ body: (Database) throws -> Value) throws -> Value {

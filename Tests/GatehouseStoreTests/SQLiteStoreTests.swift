@@ -12,7 +12,7 @@ import Testing
     private var path: String { directory.path + "/" + SQLiteStore.fileName }
 
     private func open(create: Bool = true) throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: create)
+        try SQLiteStore(directory: directory.path, createIfMissing: create).signed()
     }
 
     /// Changes the file behind the store's back.

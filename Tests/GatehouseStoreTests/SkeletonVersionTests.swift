@@ -11,7 +11,7 @@ import Testing
     private var path: String { directory.path + "/" + SQLiteStore.fileName }
 
     private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true)
+        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private func write(_ sql: String) throws {

@@ -150,6 +150,8 @@ import Testing
             ("remember.absolute", ["1d", "400d"], ["86399s", "401d", "30"]),
             ("remember.grace", ["1s", "10m"], ["0s", "601s", "60"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
+            ("audit.keep", ["30d", "4000d"], ["2591999s", "4001d", "0"]),
+            ("audit.addresses", ["network", "address", "none"], ["", "full"]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
                 "cookie.domain", ["", "example.org", "a.b-c.example"],
@@ -249,7 +251,7 @@ import Testing
             "username.reserved",
             "password.context_words", "password.filter", "password.memory", "password.deadline",
             "password.argon2_memory", "password.argon2_iterations", "pages.name", "pages.colour",
-            "pages.logo", "pages.texts", "pages.templates",
+            "pages.logo", "pages.texts", "pages.templates", "audit.keep", "audit.addresses",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }

@@ -52,7 +52,7 @@ final class FrontFixture: Sendable {
     ) async throws {
         self.clock = clock
         directory = earlier?.directory ?? TemporaryDirectory()
-        store = try SQLiteStore(directory: directory.path, createIfMissing: earlier == nil)
+        store = try SQLiteStore(directory: directory.path, createIfMissing: earlier == nil).signed()
         let text = try earlier?.rootKey ?? Self.newRootKey()
         if earlier == nil {
             let outcome = try await KeyringChange.replace(

@@ -55,6 +55,22 @@ package func lookUpKey() throws -> LookUpKey {
     return key
 }
 
+/// The key that tests chain their audit entries under, the same in every process's view of a store.
+package let trailKey: AuditKey = {
+    guard let key = try? Keyring.first(at: time(noon), entropy: .seeded(7)).auditKey() else {
+        preconditionFailure("a first ring has one")
+    }
+    return key
+}()
+
+extension Store {
+    /// The store, ready to write what leaves a trace.
+    package func signed() -> Self {
+        signTrail(as: .commands, with: trailKey, for: AuditContext())
+        return self
+    }
+}
+
 package func username(_ text: String) -> Username {
     guard let username = try? Username(text) else { preconditionFailure("no username: \(text)") }
     return username

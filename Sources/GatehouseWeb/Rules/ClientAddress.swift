@@ -39,14 +39,24 @@ package struct AddressPrefix: Hashable, Sendable {
         self.isIPv6 = isIPv6
     }
 
+    /// The address, or of IPv6 the /64.
+    var text: String {
+        isIPv6 ? parts(4).map { String($0, radix: 16) }.joined(separator: ":") + "::/64"
+            : (0..<4).map { "\(bits >> (24 - 8 * UInt64($0)) & 0xFF)" }.joined(separator: ".")
+    }
+
+    /// The first groups of an IPv6 address.
+    private func parts(_ count: Int) -> [UInt64] {
+        (0..<count).map { bits >> (48 - 16 * UInt64($0)) & 0xFFFF }
+    }
+
     /// The network around it, coarse enough to show and to keep: an IPv4 /24, an IPv6 /48.
     var network: String {
         func part(_ shift: UInt64, _ width: UInt64) -> UInt64 { bits >> shift & (1 << width - 1) }
         guard isIPv6 else {
             return "\(part(24, 8)).\(part(16, 8)).\(part(8, 8)).0/24"
         }
-        let groups = [part(48, 16), part(32, 16), part(16, 16)]
-        return groups.map { String($0, radix: 16) }.joined(separator: ":") + "::/48"
+        return parts(3).map { String($0, radix: 16) }.joined(separator: ":") + "::/48"
     }
 
     /// The longest spelling of an IPv6 address (INET6_ADDRSTRLEN without its NUL).

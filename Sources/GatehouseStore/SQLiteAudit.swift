@@ -1,0 +1,348 @@
+// The audit trail in SQLite: each entry is chained in the transaction that it tells of.
+
+import Foundation
+import GRDB
+package import GatehouseCore
+import Synchronization
+
+/// Who writes the entries of a transaction, and for whom.
+struct AuditWriting: Sendable {
+    /// Bound on the writer's thread as long as a transaction's body runs.
+    @TaskLocal static var current: AuditWriting?
+
+    let chain: AuditChain
+    let key: AuditKey
+    let context: AuditContext
+}
+
+/// The chain and key of this process.
+final class AuditSigner: Sendable {
+    private let own = Mutex<AuditWriting?>(nil)
+
+    func use(_ writing: AuditWriting) { own.withLock { $0 = writing } }
+
+    /// What the entries of a transaction are written with; nil before the key is known.
+    func writing(_ context: AuditContext) -> AuditWriting? {
+        own.withLock { $0 }.map { own in
+            AuditWriting(
+                chain: own.chain, key: own.key,
+                context: context == AuditContext() ? own.context : context)
+        }
+    }
+}
+
+extension SQLiteStore {
+    /// Chains that one checkpoint names; of a deployment that restarts more servers than that between two
+    /// checkpoints, the rest is named in the next.
+    static let maximumCheckpointEnds = 1000
+
+    /// Old entries are removed a day's worth at a time: each removal leaves an entry itself.
+    static let auditPruneSeconds: Int64 = 86_400
+
+    package func signTrail(
+        as chain: AuditChain, with key: AuditKey, for context: AuditContext
+    ) {
+        signer.use(AuditWriting(chain: chain, key: key, context: context))
+    }
+
+    /// Appends an entry at the end of this process's chain.
+    static func append(_ event: AuditEvent, to db: Database, at now: UnixTime) throws {
+        try append(event, ends: [], to: db, at: now)
+    }
+
+    private static func append(
+        _ event: AuditEvent, ends: [AuditChainEnd], to db: Database, at now: UnixTime
+    ) throws {
+        // Fails closed: what leaves no trace isn't done.
+        guard let writing = AuditWriting.current else {
+            throw StoreError.unavailable("no key for the audit trail")
+        }
+        let last = try Row.fetchOne(
+            db.cachedStatement(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'"))
+        let sequence: UInt64 = try last?.number("seq") ?? 0
+        var record = AuditRecord(sequence: sequence + 1, time: now, event: event)
+        record.operatorName = writing.context.operatorName
+        record.ends = ends
+        if let personal = try personal(writing.context) {
+            record.personal = personal
+            record.commitment = try personal.commitment()
+        }
+        let link = try writing.key.link(
+            record, to: writing.chain, after: try end(of: writing.chain, db))
+        let statement = try db.cachedStatement(
+            sql: """
+                INSERT INTO audit
+                    (sequence, time, kind, actor, user_id, session_id, key_id, series_id, detail,
+                     operator, personal, ends, chain, position, audit_key, mac)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """)
+        try statement.execute(arguments: [
+            Int64(clamping: record.sequence), now.seconds, event.kind.rawValue,
+            event.actor.rawValue, event.user?.value.data, event.session?.value.data,
+            event.key.map { Int64($0.rawValue) }, event.series?.value.data, event.detail,
+            record.operatorName, record.commitment.map { Data($0) },
+            ends.isEmpty ? nil : Data(ends.flatMap(\.bytes)), link.chain.value.data,
+            Int64(clamping: link.position), Int64(link.key.rawValue), Data(link.mac),
+        ])
+        guard let personal = record.personal else { return }
+        try db.execute(
+            sql: """
+                INSERT INTO audit_personal (sequence, salt, place, browser, reason)
+                VALUES (?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                Int64(clamping: record.sequence), Data(personal.salt), personal.origin.place,
+                personal.origin.browser, personal.reason,
+            ])
+    }
+
+    /// Nil where nothing personal is known.
+    private static func personal(_ context: AuditContext) throws -> AuditPersonal? {
+        guard context.origin != .unknown || context.reason != nil else { return nil }
+        return AuditPersonal(
+            salt: try Entropy.system.bytes(AuditPersonal.saltBytes), origin: context.origin,
+            reason: context.reason)
+    }
+
+    /// Nil for a chain without entries.
+    private static func end(of chain: AuditChain, _ db: Database) throws -> AuditChainEnd? {
+        let row =
+            try Row.fetchOne(
+                db.cachedStatement(
+                    sql: """
+                        SELECT chain, position, mac FROM audit
+                        WHERE chain = ? ORDER BY position DESC LIMIT 1
+                        """), arguments: [chain.value.data])
+            ?? Row.fetchOne(
+                db.cachedStatement(
+                    sql: "SELECT chain, position, mac FROM audit_bases WHERE chain = ?"),
+                arguments: [chain.value.data])
+        return try row?.chainEnd()
+    }
+
+    package func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
+        try await write(at: now) { db in try Self.append(event, to: db, at: now) }
+    }
+
+    // MARK: Reading
+
+    private static let auditRows = """
+        SELECT audit.*, salt, place, browser, reason
+        FROM audit LEFT JOIN audit_personal USING (sequence)
+        """
+
+    package func audit(
+        after sequence: UInt64, limit: Int
+    ) async throws(StoreError) -> [AuditRecord] {
+        try await read { db in
+            try Row.fetchAll(
+                db, sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                arguments: [Int64(clamping: sequence), limit]
+            ).map { try $0.auditRecord() }
+        }
+    }
+
+    package func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
+        var conditions: [String] = []
+        var arguments: StatementArguments = []
+        func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
+            guard let value else { return }
+            conditions.append(condition)
+            arguments += [value]
+        }
+        add("user_id = ?", query.user?.value.data)
+        add("kind = ?", query.kind?.rawValue)
+        add("time >= ?", query.since?.seconds)
+        add("time < ?", query.until?.seconds)
+        arguments += [min(query.limit, AuditQuery.maximumEntries)]
+        let filter = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
+        return try await read { [arguments] db in
+            try Row.fetchAll(
+                db, sql: Self.auditRows + filter + " ORDER BY sequence DESC LIMIT ?",
+                arguments: arguments
+            ).reversed().map { try $0.auditRecord() }
+        }
+    }
+
+    package func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {
+        try await read { db in
+            (
+                try Self.auditFloor(db),
+                try Row.fetchAll(db, sql: "SELECT * FROM audit_bases").map { row in
+                    AuditBase(
+                        end: try row.chainEnd(), key: try row.keyID("audit_key"),
+                        seal: try row.bytes("seal"))
+                }
+            )
+        }
+    }
+
+    private static func auditFloor(_ db: Database) throws -> UInt64 {
+        guard let row = try Row.fetchOne(db, sql: "SELECT audit_floor FROM head") else {
+            throw StoreError.damaged("head")
+        }
+        return try row.number("audit_floor")
+    }
+
+    // MARK: Checkpoints and retention
+
+    package func checkpointAudit(at now: UnixTime) async throws(StoreError) {
+        try await write(at: now) { db in
+            try Self.vouchForUnchained(db, at: now)
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT chain, position, mac FROM audit
+                    JOIN (SELECT chain, max(position) AS position FROM audit
+                        WHERE chain IS NOT NULL AND sequence >
+                            (SELECT coalesce(max(sequence), 0) FROM audit
+                                WHERE kind = 'audit_checkpoint')
+                        GROUP BY chain) USING (chain, position)
+                    ORDER BY sequence LIMIT ?
+                    """, arguments: [Self.maximumCheckpointEnds])
+            try Self.append(
+                AuditEvent(.auditCheckpoint, by: .server), ends: try rows.map { try $0.chainEnd() },
+                to: db, at: now)
+        }
+    }
+
+    /// The digest of what earlier releases wrote, in an entry that can't be altered any more.
+    private static func vouchForUnchained(_ db: Database, at now: UnixTime) throws {
+        let done = try Bool.fetchOne(
+            db,
+            sql: """
+                SELECT NOT EXISTS (SELECT 1 FROM audit WHERE chain IS NULL)
+                    OR EXISTS (SELECT 1 FROM audit WHERE kind = 'audit_began')
+                    OR EXISTS (SELECT 1 FROM audit_bases WHERE chain = ?)
+                """, arguments: [AuditChain.unchained.value.data])
+        guard done == false else { return }
+        var count = 0
+        var digest = AuditVerifier.emptyDigest
+        let rows = try Row.fetchCursor(
+            db, sql: Self.auditRows + " WHERE chain IS NULL ORDER BY sequence")
+        while let row = try rows.next() {
+            digest = try AuditVerifier.digest(digest, try row.auditRecord())
+            count += 1
+        }
+        try append(
+            AuditEvent(
+                .auditBegan, by: .server,
+                detail: AuditVerifier.vouching(count: count, digest: digest)), to: db, at: now)
+    }
+
+    package func pruneAudit(
+        before time: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now) { db in
+            try Self.raiseAuditFloor(before: time, db, at: now)
+            let floor = try Self.auditFloor(db)
+            var removed = 0
+            for table in ["audit_personal", "audit"] {
+                try db.execute(
+                    sql: """
+                        DELETE FROM \(table) WHERE sequence IN
+                            (SELECT sequence FROM \(table) WHERE sequence <= ? LIMIT ?)
+                        """, arguments: [Int64(clamping: floor), limit])
+                removed = db.changesCount
+            }
+            return removed
+        }
+    }
+
+    /// Seals where each chain goes on; only then may what lies before it be removed.
+    private static func raiseAuditFloor(
+        before time: UnixTime, _ db: Database, at now: UnixTime
+    ) throws {
+        guard let writing = AuditWriting.current else {
+            throw StoreError.unavailable("no key for the audit trail")
+        }
+        let old = try auditFloor(db)
+        let oldest = try Row.fetchOne(
+            db, sql: "SELECT time FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 1",
+            arguments: [Int64(clamping: old)])
+        guard let first = try oldest?.time("time"),
+            first < time.advanced(bySeconds: -auditPruneSeconds)
+        else { return }
+        // Up to the first entry that is kept.
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT coalesce(
+                    (SELECT sequence - 1 FROM audit WHERE time >= ? ORDER BY sequence LIMIT 1),
+                    (SELECT max(sequence) FROM audit), 0) AS floor,
+                    (SELECT coalesce(max(sequence), 0) FROM audit WHERE chain IS NULL) AS unchained
+                """, arguments: [time.seconds])
+        guard let row, case let floor:UInt64 = try row.number("floor"),
+            case let unchained:UInt64 = try row.number("unchained"), floor > old,
+            // Earlier releases' entries have one digest: they go together.
+            floor >= unchained
+        else { return }
+        var ends = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT chain, position, mac FROM audit
+                JOIN (SELECT chain, max(position) AS position FROM audit
+                    WHERE chain IS NOT NULL AND sequence <= ? GROUP BY chain)
+                    USING (chain, position)
+                """, arguments: [Int64(clamping: floor)]
+        ).map { try $0.chainEnd() }
+        if unchained > 0 {
+            ends.append(
+                AuditChainEnd(
+                    chain: .unchained, position: unchained, mac: AuditVerifier.emptyDigest))
+        }
+        for end in ends {
+            let base = try writing.key.base(end)
+            try db.execute(
+                sql: """
+                    INSERT INTO audit_bases (chain, position, mac, audit_key, seal)
+                    VALUES (?, ?, ?, ?, ?)
+                    ON CONFLICT (chain) DO UPDATE SET position = excluded.position,
+                        mac = excluded.mac, audit_key = excluded.audit_key, seal = excluded.seal
+                    """,
+                arguments: [
+                    end.chain.value.data, Int64(clamping: end.position), Data(end.mac),
+                    Int64(base.key.rawValue), Data(base.seal),
+                ])
+        }
+        try append(
+            AuditEvent(.auditPruned, by: .server, detail: "up_to=\(floor)"), to: db, at: now)
+        try db.execute(
+            sql: "UPDATE head SET audit_floor = ?", arguments: [Int64(clamping: floor)])
+    }
+
+    package func eraseAuditPersonal(
+        of user: UserID, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now) { db in try Self.eraseAuditPersonal(of: user, db) }
+    }
+
+    static func eraseAuditPersonal(of user: UserID, _ db: Database) throws -> Int {
+        try db.execute(
+            sql: """
+                DELETE FROM audit_personal WHERE sequence IN
+                    (SELECT sequence FROM audit WHERE user_id = ?)
+                """, arguments: [user.value.data])
+        return db.changesCount
+    }
+}
+
+extension Row {
+    func chainEnd() throws(StoreError) -> AuditChainEnd {
+        let bytes = try bytes("chain")
+        guard bytes.count == Identifier.byteCount else { throw .damaged("chain") }
+        return AuditChainEnd(
+            chain: AuditChain(Identifier(bytes.span)), position: try number("position"),
+            mac: try self.bytes("mac"))
+    }
+
+    func keyID(_ column: String) throws(StoreError) -> KeyID {
+        guard let id = KeyID(rawValue: try number(column)) else { throw .damaged(column) }
+        return id
+    }
+
+    func optionalBytes(_ column: String) throws(StoreError) -> [UInt8]? {
+        let value: DatabaseValue = self[column]
+        return value.isNull ? nil : try bytes(column)
+    }
+}
