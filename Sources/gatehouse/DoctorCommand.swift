@@ -75,7 +75,10 @@ struct Doctor {
         findings.append(await integrity(store))
         findings.append(await clock(store))
         findings += await usernames(store)
-        if let rootKey { findings += await keys(store, rootKey: rootKey) }
+        if let rootKey {
+            findings += await keys(store, rootKey: rootKey)
+            findings.append(await trail(store, rootKey: rootKey))
+        }
         findings.append(await nodes(store))
         return findings
     }
@@ -271,6 +274,24 @@ struct Doctor {
 
     /// The age at which a key ought to have been rotated (DESIGN section 7), in days.
     static let maximumKeyDays: Int64 = 30
+
+    private func trail(_ store: SQLiteStore, rootKey: RootKeyBox) async -> Finding {
+        let check = "audit trail"
+        do {
+            guard let wrapped = try await store.keyring() else {
+                return Finding(check: check, level: .error, message: "there is no keyring")
+            }
+            let (verifier, _) = try await AuditCommand.verify(
+                store, ring: try rootKey.key.unwrap(wrapped))
+            let isWhole = verifier.faultCount == 0
+            return Finding(
+                check: check, level: isWhole ? .ok : .error,
+                message: isWhole
+                    ? "whole, \(verifier.entries) entries"
+                    : "it was altered: \(verifier.faultCount) fault(s)",
+                hint: isWhole ? nil : "`gatehouse audit verify` names the places")
+        } catch { return failed(check, error) }
+    }
 
     private func nodes(_ store: SQLiteStore) async -> Finding {
         do {
