@@ -17,7 +17,8 @@ import Testing
     private let devices: Devices
 
     init() async throws {
-        store = FailingStore(try SQLiteStore(directory: directory.path, createIfMissing: true).signed())
+        store = FailingStore(
+            try SQLiteStore(directory: directory.path, createIfMissing: true).signed())
         let root = try RootKey.random(from: .system)
         let text = root.withText { span in span.indices.map { span[$0] } }
         rootText = text

@@ -1,6 +1,7 @@
 // What the audit trail says of a request: where it came from, and that every act leaves a trace.
 
 import GatehouseCore
+import GatehouseStore
 import GatehouseTestSupport
 import GatehouseWeb
 import Testing

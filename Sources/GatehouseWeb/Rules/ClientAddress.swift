@@ -41,7 +41,8 @@ package struct AddressPrefix: Hashable, Sendable {
 
     /// The address, or of IPv6 the /64.
     var text: String {
-        isIPv6 ? parts(4).map { String($0, radix: 16) }.joined(separator: ":") + "::/64"
+        isIPv6
+            ? parts(4).map { String($0, radix: 16) }.joined(separator: ":") + "::/64"
             : (0..<4).map { "\(bits >> (24 - 8 * UInt64($0)) & 0xFF)" }.joined(separator: ".")
     }
 
