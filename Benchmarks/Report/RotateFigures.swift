@@ -10,6 +10,8 @@ struct RotateFigures: Codable {
         var underWay = 0
         /// Refused, since the ring holds as many keys as it may.
         var ringFull = 0
+        /// Refused for another reason, which the command has said on standard error.
+        var failed = 0
         /// Keys that were destroyed meanwhile, the last token under them having expired.
         var destroyed = 0
         /// Keys under which tokens were checked.
@@ -47,7 +49,8 @@ struct RotateFigures: Codable {
         [
             "\(rotations.attempted) rotations attempted in \(rotations.seconds) s: "
                 + "\(rotations.tookEffect) took effect, \(rotations.underWay) while another was under "
-                + "way, \(rotations.ringFull) refused because the ring was full; "
+                + "way, \(rotations.ringFull) refused because the ring was full, "
+                + "\(rotations.failed) for another reason; "
                 + "\(rotations.destroyed) keys destroyed; tokens under \(rotations.keys) keys checked"
         ] + Self.loadLines(rotations.loads, rotations.signIns, rotations.seconds)
             + [Self.waitLine(rotations.waits)]
