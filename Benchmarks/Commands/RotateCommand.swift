@@ -7,7 +7,7 @@ import Glibc
 struct RotateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rotate",
-        abstract: "Rotate keys every second under full load, and stop a server while keys are revoked.",
+        abstract: "Rotate keys every second under full load; stop a server while keys are revoked.",
         discussion: """
             Two servers of one store; both are asked to check, and to sign people in, as fast as they \
             can. First a rotation is begun every second. Then one of the servers is stopped (SIGSTOP) for \
@@ -233,7 +233,8 @@ final class RotationTrial {
         case 0: try revoke([before.retired], &figures)
         case 1: try revoke([before.active], &figures)
         default:
-            try revoke(try ring().keys.filter { $0.state != "revoked" }.map(\.id), &figures, all: true)
+            let good = try ring().keys.filter { $0.state != "revoked" }.map(\.id)
+            try revoke(good, &figures, all: true)
         }
         try issue()
     }

@@ -58,8 +58,8 @@ final class LoadLoop {
             plan.news != nil
             ? RequestSet([], path: plan.path)
             : plan.asksToSignIn
-            ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))
-            : try RequestSet(file: plan.requests, path: plan.path)
+                ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))
+                : try RequestSet(file: plan.requests, path: plan.path)
         self.requests = requests
         poller = try Poller()
         let security = try plan.authorities.map { try TLSContext(authorities: $0) }
