@@ -13,8 +13,8 @@ import Testing
 
     private func requests(
         _ news: [News] = [], deadline: Int = 100
-    ) throws -> LiveRequests {
-        var requests = LiveRequests()
+    ) throws -> Live {
+        let requests = Live()
         try requests.apply(.added(token: Self.token, isBearer: false, deadline: deadline))
         for item in news { try requests.apply(item) }
         return requests
@@ -40,14 +40,14 @@ import Testing
     @Test(arguments: ["", "AQECAwQ", "AgECAwQF", "AQ!CAwQF"])
     func `what is no token has no key`(_ text: String) {
         #expect(News.key(of: text) == nil)
-        var requests = LiveRequests()
+        let requests = Live()
         #expect(throws: BenchmarkFailure.self) {
             try requests.apply(.added(token: text, isBearer: false, deadline: 1))
         }
     }
 
     @Test func `all have their turn, until shortly before their deadline`() throws {
-        var requests = try requests(deadline: 100)
+        let requests = try requests(deadline: 100)
         #expect(requests.next(at: 0)?.request == 0)
         try requests.apply(.added(token: Self.other, isBearer: true, deadline: 50))
         #expect((0..<4).map { _ in requests.next(at: 47)?.request } == [1, 0, 1, 0])
@@ -57,9 +57,9 @@ import Testing
     }
 
     @Test func `a bearer's token is sent as one`() throws {
-        var requests = try requests()
+        let requests = try requests()
         try requests.apply(.added(token: Self.other, isBearer: true, deadline: 50))
-        let set = requests.requests
+        let set = requests.value.requests
         let texts = (0..<2).map { String(decoding: set.bytes[set.range($0)], as: UTF8.self) }
         #expect(texts[0].contains("GET /check HTTP") && texts[0].contains("Cookie: "))
         #expect(
@@ -69,44 +69,44 @@ import Testing
     }
 
     @Test func `a good token must be accepted`() throws {
-        var requests = try requests()
+        let requests = try requests()
         let asked = try #require(requests.next(at: 0)).standing
         #expect(asked == .good)
         #expect(requests.judge(200, of: 0, asked: asked, at: 0) == nil)
-        #expect(requests.counts == LiveCounts(accepted: 1))
+        #expect(requests.value.counts == LiveCounts(accepted: 1))
         #expect(
             requests.judge(401, of: 0, asked: asked, at: 98)
                 == "a good token under key 01020304 was refused")
     }
 
     @Test func `an answer that came after its token's deadline may be a refusal`() throws {
-        var requests = try requests(deadline: 100)
+        let requests = try requests(deadline: 100)
         #expect(requests.judge(401, of: 0, asked: .good, at: 99) == nil)
-        #expect(requests.counts == LiveCounts(expired: 1))
+        #expect(requests.value.counts == LiveCounts(expired: 1))
     }
 
     @Test(arguments: [News.revoking(key: key), .revoked(key: key)])
     func `what was asked for before a revocation may be refused after it`(_ news: News) throws {
-        var requests = try requests([news])
+        let requests = try requests([news])
         #expect(requests.judge(401, of: 0, asked: .good, at: 0) == nil)
         #expect(requests.judge(200, of: 0, asked: .good, at: 0) == nil)
     }
 
     @Test func `while a key is being revoked either answer is right`() throws {
-        var requests = try requests([.revoking(key: Self.key)])
+        let requests = try requests([.revoking(key: Self.key)])
         let asked = try #require(requests.next(at: 0)).standing
         #expect(asked == .either)
         #expect(requests.judge(401, of: 0, asked: asked, at: 0) == nil)
         #expect(requests.judge(200, of: 0, asked: asked, at: 0) == nil)
-        #expect(requests.counts == LiveCounts(eitherWay: 2))
+        #expect(requests.value.counts == LiveCounts(eitherWay: 2))
     }
 
     @Test func `under a revoked key nothing may be accepted, and others are as before`() throws {
-        var requests = try requests([.revoking(key: Self.key), .revoked(key: Self.key)])
+        let requests = try requests([.revoking(key: Self.key), .revoked(key: Self.key)])
         let asked = try #require(requests.next(at: 0)).standing
         #expect(asked == .revoked)
         #expect(requests.judge(401, of: 0, asked: asked, at: 0) == nil)
-        #expect(requests.counts == LiveCounts(refusedRevoked: 1))
+        #expect(requests.value.counts == LiveCounts(refusedRevoked: 1))
         #expect(
             requests.judge(200, of: 0, asked: asked, at: 0)
                 == "accepted under the revoked key 01020304")
@@ -115,7 +115,7 @@ import Testing
     }
 
     @Test func `503 is right only while the server may be without a lease`() throws {
-        var requests = try requests()
+        let requests = try requests()
         let standings: [LiveRequests.Standing] = [.good, .revoked, .either]
         for asked in standings {
             #expect(requests.judge(503, of: 0, asked: asked, at: 0) != nil)
@@ -124,7 +124,7 @@ import Testing
         for asked in standings {
             #expect(requests.judge(503, of: 0, asked: asked, at: 0) == nil)
         }
-        #expect(requests.counts == LiveCounts(lacksLease: 3))
+        #expect(requests.value.counts == LiveCounts(lacksLease: 3))
         #expect(requests.judge(403, of: 0, asked: .good, at: 0) != nil)
         try requests.apply(.hasLease)
         #expect(requests.judge(503, of: 0, asked: .good, at: 0) != nil)
@@ -158,5 +158,20 @@ import Testing
         board.fail(BenchmarkFailure("second"))
         #expect(!board.isRunning)
         #expect(throws: BenchmarkFailure("first")) { try board.throwFailure() }
+    }
+}
+
+/// The value in an object: what `#expect` looks at can't be changed by it.
+private final class Live {
+    var value = LiveRequests()
+
+    func apply(_ news: News) throws { try value.apply(news) }
+    func next(at now: Int) -> (request: Int, standing: LiveRequests.Standing)? {
+        value.next(at: now)
+    }
+    func judge(
+        _ status: Int, of request: Int, asked: LiveRequests.Standing, at now: Int
+    ) -> String? {
+        value.judge(status, of: request, asked: asked, at: now)
     }
 }
