@@ -69,7 +69,7 @@ fuzz-smoke: fuzz-programs ## the same for seconds, from the same seed every time
 	$(fuzz-form) $(fuzz-same) -runs=200000 .fuzz/smoke/FuzzForm Tests/Fuzz/Corpus/FuzzForm
 	$(fuzz-hash) $(fuzz-same) -runs=1000000 .fuzz/smoke/FuzzHash Tests/Fuzz/Corpus/FuzzHash
 
-# Short legs: it shows that everything runs and about where the figures are, in under three minutes.
+# Short legs: it shows that everything runs and about where the figures are, in under four minutes.
 bench: bench-release ## a short version of every benchmark
 	$(BENCH) token --rounds 9 --save $(RESULTS)/token.json
 	$(BENCH) check --transport tls --mix blend --duration 2 --save $(RESULTS)/check-tls.json
@@ -79,6 +79,7 @@ bench: bench-release ## a short version of every benchmark
 	    --save $(RESULTS)/revocation.json
 	$(BENCH) peers --pairs 3 --duration 1 --warmup 0.3 --save $(RESULTS)/peers.json
 	$(BENCH) login --rounds 3 --hashes 4 --save $(RESULTS)/login.json
+	$(BENCH) rotate --seconds 5 --paused-seconds 5 --save $(RESULTS)/rotate.json
 	@echo "left out, and run by make bench-full: 10,000,000 revocations, idle connections, 9 rounds of peers, a storm of sign-ins"
 
 # Latencies need quiet: legs that other programs disturbed are run again.
@@ -93,6 +94,7 @@ bench-full: bench-release ## every benchmark at full length, half an hour
 	$(BENCH) peers --duration 4 --retries 5 --save $(RESULTS)/peers.json
 	$(BENCH) login --save $(RESULTS)/login.json
 	$(BENCH) flood --save $(RESULTS)/flood.json
+	$(BENCH) rotate --save $(RESULTS)/rotate.json
 
 # A little above what a check takes now; lowered whenever it takes less. The counts are the same on
 # every run with one version of Swift and of libcrypto.

@@ -4,7 +4,7 @@ import Foundation
 
 /// One after the other, a sign-in a second: few enough to be nothing of the storm.
 struct KnownSignIns: Sendable {
-    private static let people = 10
+    static let people = 10
     private static let password = "three herons under bridges"
     private static let cookieName = "__Host-gatehouse-device"
 
@@ -15,13 +15,9 @@ struct KnownSignIns: Sendable {
     /// Registers people and signs each in once.
     init(at target: Target) throws {
         self.target = target
+        try Self.register(at: target)
         requests = try (0..<Self.people).map { index in
-            let name = "regular-\(index)"
-            let registered = try Wire(target).exchange(
-                Self.request("/v1/register", name: name, device: nil))
-            guard registered.head.status == 201 else {
-                throw BenchmarkFailure("registering was answered \(registered.head.status)")
-            }
+            let name = Self.name(index)
             let answer = try Wire(target).exchange(
                 Self.request("/v1/login", name: name, device: nil))
             let head = String(decoding: answer.bytes[..<answer.head.headBytes], as: UTF8.self)
@@ -32,8 +28,39 @@ struct KnownSignIns: Sendable {
         }
     }
 
-    private static func request(_ path: String, name: String, device: String?) -> [UInt8] {
-        let body = #"{"username":"\#(name)","password":"\#(password)"}"#
+    private static func name(_ index: Int) -> String { "regular-\(index)" }
+
+    /// Registers people, and signs none of them in.
+    static func register(at target: Target) throws {
+        for index in 0..<people {
+            let answer = try Wire(target).exchange(
+                request("/v1/register", name: name(index), device: nil))
+            guard answer.head.status == 201 else {
+                throw BenchmarkFailure("registering was answered \(answer.head.status)")
+            }
+        }
+    }
+
+    /// One right sign-in of one of them, from no browser that knows anybody: its status, and the token,
+    /// a bearer's or of the session cookie.
+    static func signIn(
+        _ index: Int, at target: Target, isBearer: Bool
+    ) throws -> (status: Int, token: String?) {
+        let answer = try Wire(target).exchange(
+            request(
+                "/v1/login", name: name(index % people), device: nil,
+                more: isBearer ? #","transport":"bearer""# : ""))
+        let text = String(decoding: answer.bytes, as: UTF8.self)
+        let mark = isBearer ? #""token":""# : RequestSet.cookieName + "="
+        guard let start = text.firstRange(of: mark) else { return (answer.head.status, nil) }
+        let token = text[start.upperBound...].prefix { $0 != ";" && $0 != "\"" }
+        return (answer.head.status, String(token))
+    }
+
+    private static func request(
+        _ path: String, name: String, device: String?, more: String = ""
+    ) -> [UInt8] {
+        let body = #"{"username":"\#(name)","password":"\#(password)"\#(more)}"#
         // A browser's request says where it comes from.
         let cookie =
             device.map { "Sec-Fetch-Site: same-origin\r\nCookie: \(cookieName)=\($0)\r\n" } ?? ""

@@ -10,7 +10,7 @@ final class LoadConnection {
     private var output: [UInt8] = []
     private var sent = 0
     /// What is under way, oldest first: a ring with a place for each request of the pipeline.
-    private var under: [(status: Int, intended: UInt64)]
+    private var under: [(request: Int, status: Int, intended: UInt64)]
     private var first = 0
     private(set) var outstanding = 0
     /// Whether the poller also watches for room to send.
@@ -22,20 +22,23 @@ final class LoadConnection {
 
     init(_ wire: Wire, pipelining: Int, longestRequest: Int) {
         self.wire = wire
-        under = Array(repeating: (0, 0), count: pipelining)
+        under = Array(repeating: (0, 0, 0), count: pipelining)
         output.reserveCapacity(pipelining * longestRequest)
     }
 
     var isFull: Bool { outstanding == under.count }
     var hasUnsent: Bool { sent < output.count }
 
-    /// Puts request `index` behind those that wait to be sent.
-    func enqueue(_ index: Int, of requests: RequestSet, intended: UInt64) {
+    /// Puts request `index` behind those that wait to be sent; `status` is the right answer, that of the
+    /// set unless given.
+    func enqueue(
+        _ index: Int, of requests: RequestSet, intended: UInt64, status: Int? = nil
+    ) {
         // By hand: appending a slice would make one.
         for position in requests.range(index) { output.append(requests.bytes[position]) }
         var place = first + outstanding
         if place >= under.count { place -= under.count }
-        under[place] = (requests.statuses[index], intended)
+        under[place] = (index, status ?? requests.statuses[index], intended)
         outstanding += 1
     }
 
@@ -62,9 +65,18 @@ final class LoadConnection {
         case answers
     }
 
-    /// Receives once, and gives each whole answer to `body`: status, the expected one, and when its
-    /// request was meant to be sent.
-    func receive(_ body: (_ status: Int, _ expected: Int, _ intended: UInt64) -> Void) -> Arrival {
+    /// One whole answer: its status, the right one, which request it is of and when that was meant to be
+    /// sent, and where its head lies.
+    struct Answer {
+        let status: Int
+        let expected: Int
+        let request: Int
+        let intended: UInt64
+        let head: Range<Int>
+    }
+
+    /// Receives once, and gives each whole answer to `body`.
+    func receive(_ body: (Answer) -> Void) -> Arrival {
         switch wire.receive(into: &input, from: filled) {
         case .wait: return .nothing
         case .closed: return .closed
@@ -78,11 +90,15 @@ final class LoadConnection {
             case .head(let head):
                 guard start + head.byteCount <= filled else { break scan }
                 guard outstanding > 0 else { return .unasked }
+                let bytes = start..<start + head.headBytes
                 start += head.byteCount
                 let request = under[first]
                 first = first + 1 == under.count ? 0 : first + 1
                 outstanding -= 1
-                body(head.status, request.status, request.intended)
+                body(
+                    Answer(
+                        status: head.status, expected: request.status, request: request.request,
+                        intended: request.intended, head: bytes))
             }
         }
         keep(from: start)
@@ -95,6 +111,13 @@ final class LoadConnection {
             for index in start..<filled { input[index - start] = input[index] }
         }
         filled -= start
+    }
+
+    /// The headers of an answer that say why, for an error's text; within the body of ``receive(_:)`` only.
+    func reasons(_ head: Range<Int>) -> String {
+        String(decoding: input[head], as: UTF8.self).split(separator: "\r\n")
+            .filter { $0.hasPrefix("HTTP/") || $0.hasPrefix("x-auth-reason") }
+            .joined(separator: "⏎")
     }
 
     /// What has been received and not been understood, for an error's text.

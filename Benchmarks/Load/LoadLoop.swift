@@ -11,6 +11,9 @@ import Histogram
 final class LoadLoop {
     private let plan: LoadPlan
     private let requests: RequestSet
+    private var live: LiveRequests?
+    private let news: NewsReader?
+    private var newsDue: UInt64 = 0
     private let poller: Poller
     private var connections: [LoadConnection] = []
     private let idle: [Wire]
@@ -36,6 +39,10 @@ final class LoadLoop {
     private static let refusalStatus = 503
     /// How long a load without a core of its own sleeps for events.
     private static let sleepNanoseconds: UInt64 = 1_000_000
+    /// How often news are looked for; an answer that seems wrong looks at once.
+    private static let newsNanoseconds: UInt64 = 5_000_000
+    /// A request with a token of the longest kind.
+    private static let longestLiveRequest = 1024
 
     init(_ plan: LoadPlan) throws {
         try ProcessLimits.apply(
@@ -45,10 +52,14 @@ final class LoadLoop {
         }
         self.plan = plan
         if plan.isUrgent { result.wasUrgent = !plan.spins && bench_become_urgent() == 0 }
+        news = try plan.news.map { try NewsReader($0) }
+        live = plan.news == nil ? nil : LiveRequests()
         let requests =
-            plan.asksToSignIn
-            ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))
-            : try RequestSet(file: plan.requests, path: plan.path)
+            plan.news != nil
+            ? RequestSet([], path: plan.path)
+            : plan.asksToSignIn
+                ? RequestSet(signInsOf: try String(contentsOfFile: plan.requests, encoding: .utf8))
+                : try RequestSet(file: plan.requests, path: plan.path)
         self.requests = requests
         poller = try Poller()
         let security = try plan.authorities.map { try TLSContext(authorities: $0) }
@@ -69,7 +80,8 @@ final class LoadLoop {
             let wire = try Wire(plan.target, security: security)
             wire.makeNonblocking()
             return LoadConnection(
-                wire, pipelining: plan.pipelining, longestRequest: requests.longest)
+                wire, pipelining: plan.pipelining,
+                longestRequest: plan.news == nil ? requests.longest : Self.longestLiveRequest)
         }
         if plan.slowClients > 0 { slow = SlowClients(count: plan.slowClients, of: plan.target) }
         for (index, connection) in connections.enumerated() {
@@ -81,6 +93,7 @@ final class LoadLoop {
     func run() -> LoadResult {
         schedule = Schedule(plan, from: monotonicNanoseconds())
         if plan.rate == nil {
+            hear()
             for index in connections.indices { refill(index) }
         } else {
             for _ in 0..<plan.pipelining {
@@ -92,6 +105,7 @@ final class LoadLoop {
             let now = monotonicNanoseconds()
             if schedule.isMeasuring, plan.spins { longestPause = max(longestPause, now - last) }
             last = now
+            if live != nil, now >= newsDue { turnLive(at: now) }
             advance(to: now)
             if schedule.isDone || result.firstError != nil && outstanding == 0 { break }
             if schedule.isMeasured, outstanding == 0, schedule.isAllSent { break }
@@ -151,8 +165,47 @@ final class LoadLoop {
     private func refill(_ index: Int) {
         let connection = connections[index]
         guard schedule.takesMore, result.firstError == nil else { return }
-        while !connection.isFull { connection.enqueue(nextRequest(), of: requests, intended: 0) }
+        if live != nil {
+            refillLive(connection)
+        } else {
+            while !connection.isFull {
+                connection.enqueue(nextRequest(), of: requests, intended: 0)
+            }
+        }
         flush(index, connection)
+    }
+
+    private func refillLive(_ connection: LoadConnection) {
+        let now = time(nil)
+        while !connection.isFull, let (request, standing) = live?.next(at: now),
+            let requests = live?.requests
+        {
+            connection.enqueue(request, of: requests, intended: 0, status: standing.rawValue)
+        }
+    }
+
+    /// Takes up what has been told meanwhile.
+    private func hear() {
+        do {
+            for item in try news?.read() ?? [] { try live?.apply(item) }
+        } catch { fail("\(error)", at: nil) }
+    }
+
+    private func turnLive(at now: UInt64) {
+        newsDue = now + Self.newsNanoseconds
+        hear()
+        if live?.hasEnded == true { schedule.end(at: now) }
+        // Those that found nothing to ask for the last time.
+        for index in connections.indices where connections[index].outstanding == 0 { refill(index) }
+    }
+
+    private func judge(_ answer: LoadConnection.Answer, _ connection: LoadConnection) {
+        guard let asked = LiveRequests.Standing(rawValue: answer.expected) else { return }
+        // Whatever has made this answer right was told before it was done.
+        if answer.status != answer.expected { hear() }
+        let wrong = live?.judge(
+            answer.status, of: answer.request, asked: asked, at: time(nil))
+        if let wrong { fail("\(wrong): \(connection.reasons(answer.head))", at: nil) }
     }
 
     private func nextRequest() -> Int {
@@ -177,8 +230,11 @@ final class LoadLoop {
         let connection = connections[index]
         if connection.hasUnsent { flush(index, connection) }
         let isOpenLoop = plan.rate != nil
-        let arrival = connection.receive { status, expected, intended in
+        let arrival = connection.receive { answer in
             answered += 1
+            guard live == nil else { return judge(answer, connection) }
+            let (status, expected) = (answer.status, answer.expected)
+            let intended = answer.intended
             let isRefusal = plan.asksToSignIn && status == Self.refusalStatus
             if status != expected && !isRefusal {
                 fail("answered \(status) where \(expected) is right", at: nil)
@@ -223,6 +279,7 @@ final class LoadLoop {
         if result.requests == 0 { fail("nothing was answered", at: nil) }
         if plan.rate != nil { result.latency = Latency(histogram) }
         if plan.rate != nil, plan.asksToSignIn { result.refusals = Latency(refusals) }
+        result.live = live?.counts
         result.spun = plan.spins
         result.longestPauseMicroseconds = Double(longestPause) / 1000
         return result
@@ -247,7 +304,7 @@ private struct Schedule {
     /// Of everything, of the measured interval, and its end.
     private let origin: UInt64
     let start: UInt64
-    let end: UInt64
+    private(set) var end: UInt64
     private let requestsPerNanosecond: Double
     /// Requests of an open loop: all, and those that were sent.
     private let total: Int
@@ -283,6 +340,9 @@ private struct Schedule {
     }
 
     mutating func stop() { isDone = true }
+
+    /// Nothing is asked from now on.
+    mutating func end(at now: UInt64) { end = min(end, now) }
 
     /// Closed loop: whether an answer brings another request.
     var takesMore: Bool { !isMeasured }

@@ -29,6 +29,9 @@ struct LoadPlan: Codable {
     var isUrgent = false
     /// A file of ``RequestSet`` lines, or of usernames to sign in as.
     var requests: String
+    /// A file of ``News`` lines instead, which grows while the load runs: in a closed loop it asks for what
+    /// is there, judges by what is told, and ends when it is told to.
+    var news: String?
     /// Whether it signs in, with passwords that are wrong, instead of having cookies checked.
     var asksToSignIn = false
     var path = "/check"
@@ -66,6 +69,8 @@ struct LoadResult: Codable {
     /// Whether it was allowed to be urgent, as it should have been; nil where it should not, and in reports
     /// of before.
     var wasUrgent: Bool?
+    /// Of a load that was told news.
+    var live: LiveCounts?
     /// Whether the load never slept.
     var spun = false
     /// The longest that a load which never sleeps did not get to look at its connections: latencies of

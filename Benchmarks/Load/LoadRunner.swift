@@ -17,6 +17,13 @@ struct Cores: Equatable, Sendable {
         self.load = load ?? (hasTwo ? second : nil)
     }
 
+    /// None of its own for anybody.
+    static let shared = Cores(none: ())
+    private init(none: Void) {
+        server = nil
+        load = nil
+    }
+
     /// Whether the load has a core that the server doesn't use.
     var areApart: Bool { server != nil && load != nil && server != load }
 }
@@ -46,6 +53,9 @@ struct LoadRunner: Sendable {
             questions.map(\.line).joined(separator: "\n") + "\n", to: "\(name).requests")
     }
 
+    /// A file for ``News``, empty.
+    func newsFile(name: String) throws -> String { try directory.write("", to: "\(name).news") }
+
     /// Runs one load to its end, and again when it was disturbed. That says nothing about the server,
     /// so that it chooses no result.
     func run(_ plan: LoadPlan) throws -> LoadResult {
@@ -63,7 +73,8 @@ struct LoadRunner: Sendable {
         plan.core = cores.load
         plan.spins = plan.spins && cores.areApart
         let data = try JSONEncoder().encode(plan)
-        let name = plan.asksToSignIn ? "sign-ins.json" : "plan.json"
+        // Several may run at once.
+        let name = "plan-\(UInt32.random(in: 0 ... .max)).json"
         let file = try directory.write(String(decoding: data, as: UTF8.self), to: name)
         let text = try ChildProcess.output(of: ChildProcess.ownProgram(), ["load", file])
         let result = try JSONDecoder().decode(LoadResult.self, from: Data(text.utf8))

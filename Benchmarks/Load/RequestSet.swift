@@ -49,7 +49,7 @@ struct RequestSet {
         }
     }
 
-    private mutating func append(_ request: [UInt8], status: Int) {
+    mutating func append(_ request: [UInt8], status: Int) {
         bytes += request
         starts.append(bytes.count)
         statuses.append(status)
@@ -80,6 +80,13 @@ struct RequestSet {
 
     /// Where request `index` lies in ``bytes``.
     func range(_ index: Int) -> Range<Int> { starts[index]..<starts[index + 1] }
+
+    /// A program's own token, which is no cookie.
+    static func bearerRequest(token: String) -> [UInt8] {
+        Array(
+            "GET /check,bearer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \(token)\r\n\r\n"
+                .utf8)
+    }
 
     /// As small as a proxy's own question can be.
     static func request(path: String, token: String?) -> [UInt8] {

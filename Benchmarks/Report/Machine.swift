@@ -15,7 +15,8 @@ struct Machine: Codable, Equatable {
     /// Where server and load ran, or that they were not pinned.
     let placement: String
 
-    init(cores placement: Cores? = nil) {
+    /// - Parameter text: says where they ran, if it is not told by the cores.
+    init(cores placement: Cores? = nil, placed text: String = "one thread") {
         processor = Self.processorName() ?? "unknown"
         var count = 0
         var core = bench_next_core(-1)
@@ -37,7 +38,7 @@ struct Machine: Codable, Equatable {
                         : "server and load on the same core"
                 }
                 return "not pinned: one core for server and load"
-            } ?? "one thread"
+            } ?? text
     }
 
     private static func processorName() -> String? {

@@ -14,6 +14,7 @@ struct Report: Codable {
     var peers: PeersFigures?
     var login: LoginFigures?
     var flood: FloodFigures?
+    var rotate: RotateFigures?
 
     init(machine: Machine) { self.machine = machine }
 
@@ -39,6 +40,7 @@ struct Report: Codable {
         lines += peers?.lines ?? []
         lines += login?.lines ?? []
         lines += flood?.lines ?? []
+        lines += rotate?.lines ?? []
         return lines + disturbance + leftOut.map { "left out: \($0)" }
     }
 

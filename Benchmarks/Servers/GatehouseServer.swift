@@ -23,13 +23,15 @@ struct GatehouseOptions {
 final class GatehouseServer {
     private let options: GatehouseOptions
     private let directory: ScratchDirectory
+    /// Before the names of its files, of which several servers of one directory have different ones.
+    private let prefix: String
     private let configuration: String
     private let port: UInt16
     private let admin: UInt16
     private(set) var child: ChildProcess?
 
     /// Several, with names of one length: every answer then has the same size.
-    private static let userNames = (0..<10).map { "bench-user-\($0)" }
+    static let userNames = (0..<10).map { "bench-user-\($0)" }
     private static let revokedUserName = "bench-revoked"
     /// Cookies made at a time that are to have expired when the load begins.
     private static let expiredLifetimeSeconds = 1
@@ -39,6 +41,7 @@ final class GatehouseServer {
     init(_ options: GatehouseOptions) throws {
         self.options = options
         directory = try ScratchDirectory()
+        prefix = ""
         port = try freePort()
         admin = try freePort()
         configuration = directory.file("gatehouse.yaml")
@@ -52,10 +55,21 @@ final class GatehouseServer {
         }
     }
 
+    /// One more server of the same store, with the same settings.
+    init(beside first: GatehouseServer) throws {
+        options = first.options
+        directory = first.directory
+        prefix = "second-"
+        port = try freePort()
+        admin = try freePort()
+        configuration = directory.file(prefix + "gatehouse.yaml")
+        try writeConfiguration()
+    }
+
     deinit { child?.kill() }
 
     var tcp: Target { .tcp(host: "127.0.0.1", port: port) }
-    var unix: Target { .unix(path: directory.file("check.sock")) }
+    var unix: Target { .unix(path: unixPath) }
     var authorities: String { directory.file("certs/ca.pem") }
     private var store: String { directory.file("data/gatehouse.sqlite") }
 
@@ -82,13 +96,15 @@ final class GatehouseServer {
             ["\(group):"]
                 + members.map { "  \($0.key.dropFirst(group.count + 1)): \($0.value)" }
         }
-        _ = try directory.write(lines.joined(separator: "\n") + "\n", to: "gatehouse.yaml")
+        _ = try directory.write(
+            lines.joined(separator: "\n") + "\n", to: prefix + "gatehouse.yaml")
     }
 
-    private var frontPath: String { directory.file("front.sock") }
+    private var frontPath: String { directory.file(prefix + "front.sock") }
     /// The front door.
     var front: Target { .unix(path: frontPath) }
-    private var unixPath: String { directory.file("check.sock") }
+    private var unixPath: String { directory.file(prefix + "check.sock") }
+    private var log: String { directory.file(prefix + "server.log") }
     private func quoted(_ text: String) -> String { "\"\(text)\"" }
 
     private func makeCertificates() throws {
@@ -100,7 +116,7 @@ final class GatehouseServer {
     @discardableResult
     func start(core: Int? = nil) throws -> Double {
         let log = unsafe open(
-            directory.file("server.log"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+            self.log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         defer { close(log) }
         let began = monotonicNanoseconds()
         let child = try ChildProcess(
@@ -109,7 +125,7 @@ final class GatehouseServer {
         let question = Array("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8)
         try waitUntil("the server is ready", seconds: Self.readySeconds) {
             guard child.isRunning else {
-                let text = try String(contentsOfFile: directory.file("server.log"), encoding: .utf8)
+                let text = try String(contentsOfFile: self.log, encoding: .utf8)
                 throw BenchmarkFailure("the server ended:\n\(text)")
             }
             guard let wire = try? Wire(.tcp(host: "127.0.0.1", port: admin)) else { return false }
@@ -175,6 +191,11 @@ final class GatehouseServer {
             of: options.program, arguments + location, core: core)
     }
 
+    /// The same, of what it prints for programs.
+    func answer<Value: Decodable>(_ arguments: [String], as type: Value.Type) throws -> Value {
+        try JSONDecoder().decode(type, from: Data(try command(arguments + ["--json"]).utf8))
+    }
+
     /// The same without waiting for it.
     func startCommand(_ arguments: [String]) throws -> ChildProcess {
         try ChildProcess(options.program, arguments + location)
@@ -203,7 +224,7 @@ final class GatehouseServer {
         }
     }
 
-    private func issue(
+    func issue(
         _ count: Int, of name: String, lifetimeSeconds: Int? = nil
     ) throws -> [Issued] {
         guard count > 0 else { return [] }
