@@ -12,11 +12,12 @@ enum Schema {
         migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
         migrator.registerMigration("7", migrate: createSeries)
+        migrator.registerMigration("9", migrate: countKeyUse)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "9"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -282,6 +283,32 @@ enum Schema {
                 ALTER TABLE audit ADD COLUMN series_id BLOB CHECK (length(series_id) = 16);
                 ALTER TABLE audit ADD COLUMN detail TEXT
                     CHECK (length(CAST(detail AS BLOB)) BETWEEN 1 AND 256);
+                """)
+    }
+
+    /// When what keys sealed expires, and what they opened in the last hour (``KeyTally``).
+    private static func countKeyUse(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE key_deadlines (
+                    key_id INTEGER NOT NULL,
+                    -- No token of the row lives longer.
+                    ends INTEGER NOT NULL,
+                    sealed INTEGER NOT NULL CHECK (sealed > 0),
+                    PRIMARY KEY (key_id, ends)
+                ) STRICT, WITHOUT ROWID;
+                -- Of what was sealed before, only the last deadline is known.
+                INSERT INTO key_deadlines (key_id, ends, sealed)
+                    SELECT key_id, last_deadline, sealed FROM key_usage WHERE sealed > 0;
+
+                CREATE TABLE key_opens (
+                    -- Since 1970.
+                    minute INTEGER NOT NULL,
+                    key_id INTEGER NOT NULL,
+                    node_id BLOB NOT NULL CHECK (length(node_id) = 16),
+                    opened INTEGER NOT NULL CHECK (opened > 0),
+                    PRIMARY KEY (minute, key_id, node_id)
+                ) STRICT, WITHOUT ROWID;
                 """)
     }
 }

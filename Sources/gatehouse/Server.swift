@@ -49,8 +49,10 @@ struct Server {
             store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
             uses: uses)
 
+        let meter = KeyMeter(
+            checks: checks, sealer: sealer, node: node, store: store, logger: logger)
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks, hasher: hasher)
+            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
             source: status.report)
@@ -60,8 +62,8 @@ struct Server {
             front: front, lease: lease)
         let follower = Follower(node: node, store: store, checkTLS: tls, logger: logger)
         let activity = ActivityWriter(
-            checks: checks, uses: uses, store: store, idleSeconds: settings.sessionIdleSeconds,
-            logger: logger)
+            checks: checks, uses: uses, store: store, keys: meter,
+            idleSeconds: settings.sessionIdleSeconds, logger: logger)
 
         for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
             guard case .unix(let path) = address else { continue }
@@ -73,6 +75,7 @@ struct Server {
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
         }
+        await meter.writeIfDue(at: SystemClock.now())
         ProcessLimits.trimMemory()
         lease.enter(.serving)
         try await endpoints.check.listen()
@@ -104,6 +107,7 @@ struct Server {
             await node.leave(at: SystemClock.now().wall)
             throw CommandFailure.environment("the server ended: \(error)")
         }
+        await meter.write(at: SystemClock.now().wall)
         await node.leave(at: SystemClock.now().wall)
         await hasher.shutdown()
         await checks.shutdown()
@@ -341,6 +345,7 @@ struct ServerStatus: Sendable {
     let node: Node
     let checks: CheckServer
     let hasher: PasswordHasher
+    let meter: KeyMeter
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
@@ -391,7 +396,7 @@ struct ServerStatus: Sendable {
             Metric(
                 "gatehouse_event_loops", .gauge, "Threads that answer checks.",
                 [.init(value: Double(checks.loopCount))]),
-        ] + hashing
+        ] + hashing + (await meter.metrics)
     }
 
     private var hashing: [Metric] {
