@@ -98,15 +98,9 @@ package enum DataKeyUpkeep {
         case rows(Int)
     }
 
-    package struct Pruning: Sendable, Equatable {
+    package struct Pruning: Sendable {
         package var destroyed: [KeyID] = []
         package var kept: [(key: KeyID, reason: Reason)] = []
-
-        package static func == (left: Pruning, right: Pruning) -> Bool {
-            left.destroyed == right.destroyed
-                && left.kept.map(\.key) == right.kept.map(\.key)
-                && left.kept.map(\.reason) == right.kept.map(\.reason)
-        }
     }
 
     /// How many rows depend on a data key.

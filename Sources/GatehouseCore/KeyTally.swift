@@ -65,6 +65,9 @@ package struct KeyTally: Sendable, Equatable {
         return UnixTime(clamping: (deadline.seconds + unit - 1) / unit * unit)
     }
 
+    /// How long a key's last deadline is remembered after it has passed, in seconds: far longer than
+    /// destruction waits for after it.
+    package static let usageSeconds: Int64 = 30 * 86_400
     /// How long openings are remembered, in minutes.
     package static let openMinutes: Int64 = 60
     /// Rows of openings that the store keeps; past it the oldest go. A node has one for each key and minute,

@@ -53,6 +53,11 @@ extension SQLiteStore {
                     minute, Int64(key.rawValue), node.value.data, Int64(clamping: opened),
                 ])
             }
+            // If the key is in the ring still, nothing is lost but a total: nothing that it sealed is
+            // alive, and no lease is as long.
+            try db.execute(
+                sql: "DELETE FROM key_usage WHERE last_deadline < ?",
+                arguments: [now.advanced(bySeconds: -KeyTally.usageSeconds).seconds])
             // What is alive is told by clocks that may be behind this one.
             try db.execute(
                 sql: "DELETE FROM key_deadlines WHERE ends <= ?",

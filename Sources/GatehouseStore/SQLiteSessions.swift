@@ -250,7 +250,8 @@ extension SQLiteStore {
                 ])
             guard db.changesCount == 1 else { return .ended }
             try Self.notePresented(renewal.session, db)
-            try Self.noteSeals(1, by: renewal.seal.key, until: session.absoluteDeadline, db, at: now)
+            try Self.noteSeals(
+                1, by: renewal.seal.key, until: session.absoluteDeadline, db, at: now)
             return .renewed
         }
     }

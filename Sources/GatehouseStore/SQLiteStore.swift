@@ -728,9 +728,6 @@ package final class SQLiteStore: Store {
                 ("links", "hash", "expires", 0), ("attempts", "key", "expires", 0),
                 ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),
                 ("series", "id", "deadline", 0),
-                // Of a key that is in the ring nothing is lost but a total: nothing that it sealed is
-                // alive, and no lease is as long.
-                ("key_usage", "key_id", "last_deadline", 30 * 86_400),
                 ("warnings", "id", "time", RememberLimits.maximumAbsoluteSeconds),
             ] {
                 try db.execute(
