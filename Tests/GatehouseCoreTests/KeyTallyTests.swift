@@ -35,7 +35,9 @@ import Testing
 
     // MARK: Openings
 
-    @Test func `what opens is counted for its key until it is taken, whatever the verdict`() throws {
+    @Test func `what opens is counted for its key until it is taken, whatever the verdict`()
+        throws
+    {
         let judge = Judge(audience: audience(), lease: lease)
         _ = judge.adopt(snapshot(ring))
         let good = try token(ring)

@@ -111,7 +111,7 @@ import Testing
         try await store.noteKeyTally(tally, by: nodes[0], at: time(noon + 60))
         #expect(try await opens(store, at: noon + 60) == 12)
         #expect(try await opens(store, at: noon + 3599) == 12)
-        #expect(try await opens(store, at: noon + 3600) == 3, "the first minute is over an hour old")
+        #expect(try await opens(store, at: noon + 3600) == 3, "the first minute is an hour old")
         #expect(try await opens(store, at: noon + 3660) == 0)
         #expect(try await opens(store, at: noon + 59) == 12, "none went yet")
         try await store.noteKeyTally(KeyTally(), by: nodes[0], at: time(noon + 3600))

@@ -68,7 +68,9 @@ import Testing
         ) { try open(create: false) }
     }
 
-    @Test func `what an older release counted stays counted until its last deadline`() async throws {
+    @Test func `what an older release counted stays counted until its last deadline`()
+        async throws
+    {
         _ = try open()
         try tamper(
             """
