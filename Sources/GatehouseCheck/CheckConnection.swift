@@ -26,6 +26,9 @@ package final class CheckLoop {
     /// Gives the notes of which sessions were used in exchange for empty ones.
     package func exchangeActivity(_ notes: inout ActivityNotes) { swap(&notes, &activity) }
 
+    /// What keys opened and sealed on this loop since this was last asked.
+    package func takeTally() -> KeyTally { judge.takeTally() }
+
     fileprivate func note(_ claims: borrowing Claims, at now: Instant) {
         activity.note(claims.session, at: now.wall)
     }

@@ -121,6 +121,17 @@ package final class CheckServer: Sendable {
         return taken.withLock { $0 }
     }
 
+    /// Takes what keys opened and sealed on every loop.
+    package func takeTally() async -> KeyTally {
+        var tally = KeyTally()
+        for driver in drivers {
+            for taken in await driver.onEveryLoop({ $0.takeTally() }) {
+                if let taken { tally.add(taken) }
+            }
+        }
+        return tally
+    }
+
     /// The sum over all event loops.
     package func count(_ count: CheckCount) -> UInt64 {
         drivers.reduce(0) { sum, driver in

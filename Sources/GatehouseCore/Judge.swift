@@ -20,6 +20,7 @@ package final class Judge {
     private var keyringVersion: UInt64?
     private var revocations = RevocationSnapshot.empty
     private var latestWall = UnixTime.zero
+    private var tally = KeyTally()
 
     package init(audience: Audience, lease: Lease) {
         self.audience = audience
@@ -32,6 +33,7 @@ package final class Judge {
         let previous = revocations
         revocations = snapshot.revocations
         if keyringVersion != snapshot.keyring.version {
+            cipher?.takeOpened(into: &tally)
             // Without a cipher every answer is 503: better than keys that are out of date.
             cipher = try? TokenCipher(
                 keyring: snapshot.keyring, audience: audience, purposes: [.session])
@@ -98,7 +100,18 @@ package final class Judge {
     /// it is not due, or when nothing may be sealed at the moment, which the next check tries again.
     package func renewal(of claims: borrowing Claims, by rule: RenewalRule) -> [UInt8]? {
         guard let renewed = rule.renewed(claims, at: latestWall) else { return nil }
-        return try? cipher?.sealSession(renewed, transport: .cookie, entropy: .system)
+        guard let cipher, let key = cipher.sealingKey,
+            let text = try? cipher.sealSession(renewed, transport: .cookie, entropy: .system)
+        else { return nil }
+        tally.noteSealed(by: key, until: renewed.absoluteDeadline, at: latestWall)
+        return text
+    }
+
+    /// What keys opened here, and sealed, since this was last asked.
+    package func takeTally() -> KeyTally {
+        cipher?.takeOpened(into: &tally)
+        defer { tally = KeyTally() }
+        return tally
     }
 
     /// Whether connections are to end with their next answer.

@@ -117,13 +117,9 @@ package struct Keyring: Sendable {
     package func destroyingExpiredKeys(
         at now: UnixTime, leaseSeconds: Int64, lastDeadline: (KeyID) -> UnixTime?
     ) throws(KeyringDefect) -> (ring: Keyring, destroyed: [KeyID])? {
-        let margin = leaseSeconds + clockSkewSeconds
         let destroyed = keys.filter { key in
-            guard key.state == .retiring || key.state == .revoked, let ended = key.ended else {
-                return false
-            }
-            let last = max(ended, lastDeadline(key.id) ?? ended)
-            return last.advanced(bySeconds: margin) < now
+            key.keptUntil(leaseSeconds: leaseSeconds, lastDeadline: lastDeadline(key.id))
+                .map { $0 < now } ?? false
         }.map(\.id)
         guard !destroyed.isEmpty else { return nil }
         let rest = keys.filter { !destroyed.contains($0.id) }
@@ -165,6 +161,8 @@ package struct Keyring: Sendable {
 package enum KeyringDefect: Error, Equatable {
     case tooManyKeys, duplicateKeyID, severalActiveKeys, severalPendingKeys
     case secretDoesNotFitState, noPendingKey
+    /// A data key that is to be destroyed is the newest of its purpose, or there is no such key.
+    case dataKeyInUse
     /// The operating system gave no random bytes.
     case entropy
 }

@@ -32,7 +32,7 @@ package enum KeyringChange {
 
     /// The latest absolute deadline of anything that a key may have sealed: a check may renew a session
     /// under a later key than the one that it began with.
-    static func lastDeadline(
+    package static func lastDeadline(
         of id: KeyID, in ring: Keyring, _ usage: [KeyID: KeyUsage]
     ) -> UnixTime? {
         guard let activated = ring.keys.first(where: { $0.id == id })?.activated else {

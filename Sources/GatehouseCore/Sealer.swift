@@ -23,6 +23,7 @@ package actor Sealer {
     private let judge: Judge
     private var cipher: TokenCipher?
     private var keyringVersion: UInt64 = 0
+    private var tally = KeyTally()
 
     package init(audience: Audience, lease: Lease, entropy: Entropy) {
         self.audience = audience
@@ -35,11 +36,20 @@ package actor Sealer {
     package func adopt(_ snapshot: CheckSnapshot) -> Bool {
         guard judge.adopt(snapshot) != nil else { return false }
         guard keyringVersion != snapshot.keyring.version || cipher == nil else { return true }
+        cipher?.takeOpened(into: &tally)
         // Without a cipher nothing is sealed: better than a key that is out of date.
         cipher = try? TokenCipher(
             keyring: snapshot.keyring, audience: audience, purposes: TokenPurpose.allCases)
         keyringVersion = snapshot.keyring.version
         return cipher != nil
+    }
+
+    /// What keys opened here since this was last asked. What they sealed the store counts.
+    package func takeTally() -> KeyTally {
+        cipher?.takeOpened(into: &tally)
+        tally.add(judge.takeTally())
+        defer { tally = KeyTally() }
+        return tally
     }
 
     /// The verdict on a session token, as a check would give it.

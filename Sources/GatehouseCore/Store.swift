@@ -44,9 +44,11 @@ package struct User: Sendable, Equatable {
 package struct StoredPasswordHash: Sendable, Equatable {
     package let user: UserID
     package let text: String
-    package init(user: UserID, text: String) {
+    package let isEnabled: Bool
+    package init(user: UserID, text: String, isEnabled: Bool = true) {
         self.user = user
         self.text = text
+        self.isEnabled = isEnabled
     }
 }
 
@@ -435,6 +437,11 @@ package protocol Store: Sendable {
         with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement
     func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage]
+    /// Adds what a node did with keys since it last told, and removes what is too old to count.
+    func noteKeyTally(
+        _ tally: KeyTally, by node: NodeID, at now: UnixTime
+    ) async throws(StoreError)
+    func keyActivity(at now: UnixTime) async throws(StoreError) -> [KeyID: KeyActivity]
 
     // MARK: Nodes
 
@@ -466,6 +473,12 @@ package protocol Store: Sendable {
     func setUser(
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome
+
+    /// Disables those users who are enabled and whose password hash is still what was read, as
+    /// ``setUser(_:state:audit:at:)`` does; says how many, and the feed position that tells the others.
+    func disableUsers(
+        _ users: [(hash: StoredPasswordHash, audit: AuditEvent)], at now: UnixTime
+    ) async throws(StoreError) -> (disabled: Int, position: UInt64)
 
     /// Adds a user under a name that is not reserved, and uses up the invitation.
     func addUser(
@@ -546,6 +559,13 @@ package protocol Store: Sendable {
     func devices(of user: UserID) async throws(StoreError) -> [DeviceID]
     /// Nil when there was no failure since the counter was cleared.
     func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount?
+    /// How many counters there are whose next try is allowed at `time` or before; every one that was last
+    /// charged before `time`, less the longest wait, is among them.
+    func attemptCount(upTo time: UnixTime) async throws(StoreError) -> Int
+    /// Makes at most `limit` of those counters expire at `deadline` that would later; says how many.
+    func expireAttempts(
+        upTo time: UnixTime, by deadline: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int
     /// In the order of the users' ids.
     func passwordHashes(
         after user: UserID?, limit: Int
@@ -658,6 +678,8 @@ package protocol Store: Sendable {
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord]
     /// The latest entries of those that `query` asks for, the earliest of them first.
     func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord]
+    /// How many entries, and ends of what was removed, were made with each key.
+    func auditKeyUse() async throws(StoreError) -> [KeyID: Int]
     /// What retention has removed: the last number, and the end of each chain.
     func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase])
     /// Appends an entry that says how far every other chain has got since the last such entry, and

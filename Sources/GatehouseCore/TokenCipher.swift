@@ -45,6 +45,8 @@
     private let revoked: [UInt32]
     private let active: KeyID?
     private let scratch: UnsafeMutableBufferPointer<UInt8>
+    /// Tokens opened since they were last taken, for each entry.
+    private let opened: UnsafeMutableBufferPointer<UInt64>
 
     private static let plaintextOffset = TokenFormat.maximumBytes
     private static let scratchBytes = plaintextOffset + TokenFormat.maximumPlaintextBytes
@@ -69,11 +71,15 @@
         // SAFETY: owned by this object and freed in deinit.
         unsafe scratch = .allocate(capacity: Self.scratchBytes)
         unsafe scratch.initialize(repeating: 0)
+        // SAFETY: as large as `entries`, owned by this object and freed in deinit.
+        unsafe opened = .allocate(capacity: entries.count)
+        unsafe opened.initialize(repeating: 0)
     }
 
     deinit {
         unsafe wipe(UnsafeMutableRawBufferPointer(scratch))
         unsafe scratch.deallocate()
+        unsafe opened.deallocate()
     }
 
     /// Opens a token and lends its content to `body`, or says what is wrong with it.
@@ -117,6 +123,8 @@
         let span = unsafe Span(
             _unsafeElements: UnsafeBufferPointer(start: plaintext, count: plaintextCount))
         guard let content = body(span) else { return .refused(.content, keyID) }
+        // SAFETY: `opened` is as large as `entries`.
+        unsafe opened[index] &+= 1
         return .opened(content, keyID)
     }
 
@@ -125,6 +133,16 @@
         _ text: Span<UInt8>, transport: TokenTransport
     ) -> TokenOpening<Claims> {
         open(text, purpose: .session, transport: transport) { Claims($0) }
+    }
+
+    /// Moves the counts of what was opened to `tally`.
+    package func takeOpened(into tally: inout KeyTally) {
+        for index in entries.indices {
+            guard let key = KeyID(rawValue: entries[index].keyID) else { continue }
+            // SAFETY: `opened` is as large as `entries`.
+            tally.noteOpened(unsafe opened[index], by: key)
+            unsafe opened[index] = 0
+        }
     }
 
     /// The key that the next token is sealed under, nil when nothing may be sealed.

@@ -164,6 +164,24 @@ extension SQLiteStore {
         }
     }
 
+    package func auditKeyUse() async throws(StoreError) -> [KeyID: Int] {
+        try await read { db in
+            var use: [KeyID: Int] = [:]
+            for table in ["audit", "audit_bases"] {
+                for row in try Row.fetchAll(
+                    db,
+                    sql: """
+                        SELECT audit_key, count(*) AS count FROM \(table)
+                        WHERE audit_key IS NOT NULL GROUP BY audit_key
+                        """)
+                {
+                    use[try row.keyID("audit_key"), default: 0] += try row.number("count")
+                }
+            }
+            return use
+        }
+    }
+
     package func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {
         try await read { db in
             (

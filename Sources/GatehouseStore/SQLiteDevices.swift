@@ -79,7 +79,7 @@ extension SQLiteStore {
                         """,
                     arguments: [use.id.value.data, series.value.data, use.user.value.data])
             }
-            try Self.noteSeals(1, by: use.seal.key, until: use.seal.deadline, db)
+            try Self.noteSeals(1, by: use.seal.key, until: use.seal.deadline, db, at: now)
             return .done
         }
     }
@@ -125,7 +125,7 @@ extension SQLiteStore {
         try await write(at: now) { db in
             if let seal {
                 guard try Self.keyringVersion(db) == seal.keyringVersion else { return .outdated }
-                try Self.noteSeals(1, by: seal.key, until: seal.deadline, db)
+                try Self.noteSeals(1, by: seal.key, until: seal.deadline, db, at: now)
             }
             try db.execute(
                 sql: "DELETE FROM devices WHERE id = ? AND user_id = ?",

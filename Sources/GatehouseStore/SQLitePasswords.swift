@@ -85,6 +85,29 @@ extension SQLiteStore {
         try await read { db in try Self.attempts(key, db) }
     }
 
+    package func attemptCount(upTo time: UnixTime) async throws(StoreError) -> Int {
+        try await read { db in
+            try Int.fetchOne(
+                db, sql: "SELECT count(*) FROM attempts WHERE next <= ?",
+                arguments: [time.seconds]) ?? 0
+        }
+    }
+
+    package func expireAttempts(
+        upTo time: UnixTime, by deadline: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    UPDATE attempts SET expires = :deadline WHERE key IN
+                        (SELECT key FROM attempts
+                            WHERE expires > :deadline AND next <= :time LIMIT :limit)
+                    """,
+                arguments: ["deadline": deadline.seconds, "time": time.seconds, "limit": limit])
+            return db.changesCount
+        }
+    }
+
     private static func attempts(_ key: AttemptKey, _ db: Database) throws -> AttemptCount? {
         try Row.fetchOne(
             db, sql: "SELECT failures, next FROM attempts WHERE key = ?",
@@ -99,13 +122,14 @@ extension SQLiteStore {
             try Row.fetchAll(
                 db,
                 sql: """
-                    SELECT id, password_hash FROM users
+                    SELECT id, password_hash, state FROM users
                     WHERE password_hash IS NOT NULL AND id > ? ORDER BY id LIMIT ?
                     """,
                 arguments: [user?.value.data ?? Data(), limit]
             ).map { row in
                 StoredPasswordHash(
-                    user: UserID(try row.identifier("id")), text: try row.text("password_hash"))
+                    user: UserID(try row.identifier("id")), text: try row.text("password_hash"),
+                    isEnabled: try row.text("state") == User.State.enabled.rawValue)
             }
         }
     }

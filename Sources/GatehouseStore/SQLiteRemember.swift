@@ -94,12 +94,12 @@ extension SQLiteStore {
                     series, to: generation, presenting: presentation.presented, session, db,
                     at: current.time)
                 try Self.noteSeals(
-                    2, by: seal.key, until: max(series.deadline, session.absoluteDeadline), db)
+                    by: seal.key, of: series, session.absoluteDeadline, db, at: now)
             case .repeatCurrent(let seal):
                 guard try Self.isCurrent(seal, for: [], db) else { return .outdated }
                 // The session may have come of a step-up, and outlast the series.
                 let deadline = current.session?.absoluteDeadline ?? series.deadline
-                try Self.noteSeals(2, by: seal.key, until: max(series.deadline, deadline), db)
+                try Self.noteSeals(by: seal.key, of: series, deadline, db, at: now)
                 if presentation.presented == series.state.generation {
                     try db.execute(
                         sql: "UPDATE series SET presented = 1 WHERE id = ?",
@@ -119,6 +119,16 @@ extension SQLiteStore {
                         detail: presentation.evidence), to: db, at: now)
             }
             return .done(position: try Self.sequence(db))
+        }
+    }
+
+    /// A remember token and the session's beside it.
+    private static func noteSeals(
+        by key: KeyID, of series: RememberSeries, _ session: UnixTime, _ db: Database,
+        at now: UnixTime
+    ) throws {
+        for deadline in [series.deadline, session] {
+            try noteSeals(1, by: key, until: deadline, db, at: now)
         }
     }
 

@@ -27,14 +27,14 @@ extension SQLiteStore {
                 guard room else { return .limitReached }
             }
             for session in sessions { try Self.insert(session, db) }
-            var deadline = sessions.reduce(now) { max($0, $1.absoluteDeadline) }
+            try Self.noteSeals(
+                sessions.count, by: creation.seal.key,
+                until: sessions.reduce(now) { max($0, $1.absoluteDeadline) }, db, at: now)
             if let series = creation.series, let origin = sessions.first?.origin {
                 try Self.insert(series, origin: origin, db, at: now)
-                deadline = max(deadline, series.deadline)
+                try Self.noteSeals(
+                    1, by: creation.seal.key, until: series.deadline, db, at: now)
             }
-            try Self.noteSeals(
-                sessions.count + (creation.series == nil ? 0 : 1), by: creation.seal.key,
-                until: deadline, db)
             for event in audit { try Self.append(event, to: db, at: now) }
             if let key = creation.clearing { try Self.clearAttempts(key, db) }
             if let old = creation.superseding, let session = sessions.first {
@@ -137,19 +137,6 @@ extension SQLiteStore {
             arguments: [old.value.data, session.id.value.data])
         _ = try end(
             [old], audit: .sessionSuperseded, by: .server, sparingSeries: true, db, at: now)
-    }
-
-    /// The key is kept until the last deadline of what it sealed.
-    static func noteSeals(
-        _ count: Int, by key: KeyID, until deadline: UnixTime, _ db: Database
-    ) throws {
-        try db.execute(
-            sql: """
-                INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
-                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
-                    last_deadline = max(last_deadline, excluded.last_deadline)
-                """,
-            arguments: [Int64(key.rawValue), count, deadline.seconds])
     }
 
     /// Whoever ends `old` by its cookie, which a tab may still have, ends what took its place.
@@ -263,7 +250,8 @@ extension SQLiteStore {
                 ])
             guard db.changesCount == 1 else { return .ended }
             try Self.notePresented(renewal.session, db)
-            try Self.noteSeals(1, by: renewal.seal.key, until: session.absoluteDeadline, db)
+            try Self.noteSeals(
+                1, by: renewal.seal.key, until: session.absoluteDeadline, db, at: now)
             return .renewed
         }
     }
@@ -475,7 +463,7 @@ extension SQLiteStore {
             let position = try Self.raiseEpoch(of: user, db, at: now)
             try Self.insert(session, db)
             try Self.note(session.id, inPlaceOf: change.superseding, db)
-            try Self.noteSeals(1, by: change.seal.key, until: session.absoluteDeadline, db)
+            try Self.noteSeals(1, by: change.seal.key, until: session.absoluteDeadline, db, at: now)
             return .created(position: position)
         }
     }

@@ -627,18 +627,39 @@ package final class SQLiteStore: Store {
         try await write(at: now) { db in
             guard let user = try Self.user(id, db) else { return .notFound }
             guard user.state != state else { return .unchanged(user) }
-            try db.execute(
-                sql: "UPDATE users SET state = ? WHERE id = ?",
-                arguments: [state.rawValue, id.value.data])
-            var position = try Self.sequence(db)
-            if state == .disabled {
-                try Self.useUpLinks(of: id, db, at: now)
-                try Self.endDevices(of: id, db)
-                position = try Self.raiseEpoch(of: user, db, at: now)
-            }
-            try Self.append(audit, to: db, at: now)
+            let position = try Self.set(user, state, audit: audit, db, at: now)
             guard let changed = try Self.user(id, db) else { return .notFound }
             return .changed(changed, position: position)
+        }
+    }
+
+    private static func set(
+        _ user: User, _ state: User.State, audit: AuditEvent, _ db: Database, at now: UnixTime
+    ) throws -> UInt64 {
+        try db.execute(
+            sql: "UPDATE users SET state = ? WHERE id = ?",
+            arguments: [state.rawValue, user.id.value.data])
+        try append(audit, to: db, at: now)
+        guard state == .disabled else { return try sequence(db) }
+        try useUpLinks(of: user.id, db, at: now)
+        try endDevices(of: user.id, db)
+        return try raiseEpoch(of: user, db, at: now)
+    }
+
+    package func disableUsers(
+        _ users: [(hash: StoredPasswordHash, audit: AuditEvent)], at now: UnixTime
+    ) async throws(StoreError) -> (disabled: Int, position: UInt64) {
+        try await write(at: now) { db in
+            var disabled = 0
+            for (hash, audit) in users {
+                // Whoever signed in or changed the password in the meantime is left alone.
+                guard let user = try Self.user(hash.user, db), user.state == .enabled,
+                    user.passwordHash == hash.text
+                else { continue }
+                _ = try Self.set(user, .disabled, audit: audit, db, at: now)
+                disabled += 1
+            }
+            return (disabled, try Self.sequence(db))
         }
     }
 

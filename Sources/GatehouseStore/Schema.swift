@@ -12,12 +12,13 @@ enum Schema {
         migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
         migrator.registerMigration("7", migrate: createSeries)
+        migrator.registerMigration("9", migrate: countKeyUse)
         migrator.registerMigration("10", migrate: chainAudit)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "10"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "9", "10"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -331,6 +332,32 @@ enum Schema {
                 CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
                 WHEN OLD.sequence > (SELECT audit_floor FROM head)
                 BEGIN SELECT RAISE(ABORT, 'the audit trail is append only'); END;
+                """)
+    }
+
+    /// When what keys sealed expires, and what they opened in the last hour (``KeyTally``).
+    private static func countKeyUse(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE key_deadlines (
+                    key_id INTEGER NOT NULL,
+                    -- No token of the row lives longer.
+                    ends INTEGER NOT NULL,
+                    sealed INTEGER NOT NULL CHECK (sealed > 0),
+                    PRIMARY KEY (key_id, ends)
+                ) STRICT, WITHOUT ROWID;
+                -- Of what was sealed before, only the last deadline is known.
+                INSERT INTO key_deadlines (key_id, ends, sealed)
+                    SELECT key_id, last_deadline, sealed FROM key_usage WHERE sealed > 0;
+
+                CREATE TABLE key_opens (
+                    -- Since 1970.
+                    minute INTEGER NOT NULL,
+                    key_id INTEGER NOT NULL,
+                    node_id BLOB NOT NULL CHECK (length(node_id) = 16),
+                    opened INTEGER NOT NULL CHECK (opened > 0),
+                    PRIMARY KEY (minute, key_id, node_id)
+                ) STRICT, WITHOUT ROWID;
                 """)
     }
 }

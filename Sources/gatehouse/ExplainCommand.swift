@@ -25,6 +25,12 @@ struct ExplainCommand: AsyncParsableCommand {
         var reason: String?
         var key: String?
         var key_state: String?
+        var key_created: Int64?
+        var key_age_seconds: Int64?
+        var key_activated: Int64?
+        var key_ended: Int64?
+        /// The key goes after this; nil before it has been rotated.
+        var key_destroyed_after: Int64?
         var purpose: String?
         var transport: String?
         var session: String?
@@ -74,7 +80,8 @@ struct ExplainCommand: AsyncParsableCommand {
     func run() async throws {
         let workshop = try await options.openWorkshop()
         let text = try tokenText(cookieName: workshop.settings.sessionCookieName)
-        let explanation = try await explain(Array(text.utf8), workshop: workshop)
+        var explanation = try await explain(Array(text.utf8), workshop: workshop)
+        try await describeKey(&explanation, workshop: workshop)
         if options.json {
             try Output.json(explanation)
         } else {
@@ -130,6 +137,23 @@ struct ExplainCommand: AsyncParsableCommand {
         }
         let key = TokenText.keyID(text)
         return refused(first ?? .authentication, key: key.flatMap { ring.key($0) }, id: key)
+    }
+
+    /// What is known of the key that the token names.
+    private func describeKey(
+        _ explanation: inout Explanation, workshop: Workshop
+    ) async throws {
+        let ring = try await workshop.keyring()
+        guard let id = explanation.key.flatMap({ KeyID(text: $0) }), let key = ring.key(id) else {
+            return
+        }
+        explanation.key_created = key.created.seconds
+        explanation.key_age_seconds = Output.age(of: key.created, at: workshop.now())
+        explanation.key_activated = key.activated?.seconds
+        explanation.key_ended = key.ended?.seconds
+        explanation.key_destroyed_after =
+            KeyLife(key, in: ring, try await workshop.store.keyUsage(), workshop.settings).end?
+            .seconds
     }
 
     private func refused(_ defect: TokenDefect, key: TokenKey?, id: KeyID?) -> Explanation {
@@ -273,6 +297,15 @@ struct ExplainCommand: AsyncParsableCommand {
         line("reason", explanation.reason)
         line("key", explanation.key)
         line("key state", explanation.key_state)
+        line("key made", time(explanation.key_created))
+        line("key age", explanation.key_age_seconds.map { Output.duration($0) })
+        line("key active since", time(explanation.key_activated))
+        line("key ended", time(explanation.key_ended))
+        if explanation.key_created != nil {
+            line(
+                "key destroyed",
+                "after " + (time(explanation.key_destroyed_after) ?? "its rotation"))
+        }
         line("purpose", explanation.purpose)
         line("transport", explanation.transport)
         line("session", explanation.session)

@@ -126,7 +126,7 @@ struct Follower: Service {
     }
 }
 
-/// Writes which sessions were used, in the background.
+/// Writes which sessions were used, and what keys did, in the background.
 struct ActivityWriter: Service {
     /// How often the loops' notes are taken.
     static let seconds: Int64 = 10
@@ -140,6 +140,7 @@ struct ActivityWriter: Service {
     let checks: CheckServer
     let uses: SessionUses
     let store: any Store
+    let keys: KeyMeter
     let idleSeconds: Int64
     let logger: Logger
 
@@ -150,6 +151,7 @@ struct ActivityWriter: Service {
             while !Task.isCancelled {
                 do { try await Task.sleep(for: .seconds(Self.seconds)) } catch { return }
                 await write(&written)
+                await keys.writeIfDue(at: SystemClock.now())
             }
         }
     }

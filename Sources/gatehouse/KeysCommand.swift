@@ -1,4 +1,4 @@
-// `gatehouse keys`: init, list, rotate, revoke, prune.
+// `gatehouse keys`: init, rotate, revoke, prune.
 
 import ArgumentParser
 import GatehouseCheck
@@ -8,7 +8,9 @@ import GatehouseStore
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys", abstract: "Look at, rotate and revoke the keys that seal tokens.",
-        subcommands: [Init.self, List.self, Rotate.self, Revoke.self, Prune.self])
+        subcommands: [
+            Init.self, List.self, Rotate.self, Revoke.self, Prune.self, DataKeysCommand.self,
+        ])
 
     struct Init: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -26,40 +28,6 @@ struct KeysCommand: AsyncParsableCommand {
             } else {
                 print("made root key \(id) at \(settings.rootKeyPath)")
                 print("Back it up apart from the database: without it the store does not open.")
-            }
-        }
-    }
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the token keys.")
-        @OptionGroup var options: CommonOptions
-
-        private struct Ring: Encodable {
-            let version: UInt64
-            let keys: [KeyOutput]
-        }
-
-        func run() async throws {
-            let workshop = try await options.openWorkshop()
-            let ring = try await workshop.keyring()
-            let usage = try await workshop.store.keyUsage()
-            if options.json {
-                try Output.json(
-                    Ring(
-                        version: ring.version,
-                        keys: ring.keys.map { KeyOutput($0, usage: usage[$0.id]) }))
-            } else {
-                print("ring version \(ring.version)")
-                Output.table(
-                    ["key", "state", "created", "activated", "ended", "sealed", "last deadline"],
-                    ring.keys.map { key in
-                        [
-                            key.id.text, key.state.name, Output.text(key.created),
-                            Output.text(key.activated), Output.text(key.ended),
-                            "\(usage[key.id]?.sealed ?? 0)",
-                            Output.text(usage[key.id]?.lastDeadline),
-                        ]
-                    })
             }
         }
     }

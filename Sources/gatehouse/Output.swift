@@ -39,6 +39,33 @@ enum Output {
         return Date(timeIntervalSince1970: TimeInterval(time.seconds)).formatted(.iso8601)
     }
 
+    /// The same to the minute.
+    static func minute(_ time: UnixTime) -> String {
+        "\(text(time).prefix(16))".replacing("T", with: " ")
+    }
+
+    /// The day, or the time of day when that was less than a day ago, UTC.
+    static func day(_ time: UnixTime?, at now: UnixTime) -> String {
+        guard let time else { return "-" }
+        let text = minute(time)
+        return age(of: time, at: now) < 86_400 && time <= now
+            ? "\(text.suffix(5))" : "\(text.prefix(10))"
+    }
+
+    /// How long ago something was, in seconds; 0 where another clock was ahead.
+    static func age(of time: UnixTime, at now: UnixTime) -> Int64 {
+        max(0, now.seconds - time.seconds)
+    }
+
+    /// A duration for people, in its largest whole unit.
+    static func duration(_ seconds: Int64) -> String {
+        for (unit, size) in [("d", 86_400), ("h", 3600), ("m", 60)] as [(String, Int64)]
+        where seconds >= size {
+            return "\(seconds / size)\(unit)"
+        }
+        return "\(seconds)s"
+    }
+
     /// Reads Unix seconds or RFC 3339 in UTC.
     static func time(_ text: String) throws -> UnixTime {
         if let seconds = Int64(text), let time = UnixTime(seconds: seconds) { return time }
@@ -134,8 +161,16 @@ struct KeyOutput: Encodable {
     let ended: Int64?
     let sealed: UInt64
     let last_deadline: Int64?
+    let age_seconds: Int64
+    /// Tokens that have not expired, at most.
+    let alive: UInt64
+    let opened_last_hour: UInt64
+    /// The key goes after this; nil before it has been rotated.
+    let destroyed_after: Int64?
 
-    init(_ key: TokenKey, usage: KeyUsage?) {
+    init(
+        _ key: TokenKey, usage: KeyUsage?, activity: KeyActivity, life: KeyLife, at now: UnixTime
+    ) {
         id = key.id.text
         state = key.state.name
         created = key.created.seconds
@@ -143,6 +178,10 @@ struct KeyOutput: Encodable {
         ended = key.ended?.seconds
         sealed = usage?.sealed ?? 0
         last_deadline = usage?.lastDeadline.seconds
+        age_seconds = Output.age(of: key.created, at: now)
+        alive = activity.alive
+        opened_last_hour = activity.openedLastHour
+        destroyed_after = life.end?.seconds
     }
 }
 

@@ -8,7 +8,7 @@ struct PepperCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pepper",
         abstract: "Look at and rotate the peppers under which password hashes are sealed.",
-        subcommands: [List.self, Rotate.self])
+        subcommands: [List.self, Rotate.self, PepperDisableCommand.self])
 
     /// Hashes read, and written, in one transaction.
     private static let batch = 500
@@ -43,6 +43,10 @@ struct PepperCommand: AsyncParsableCommand {
             let created: Int64
             let activated: Int64?
             let users: Int
+            let innermost: Int
+            let only: Int
+            /// Nil while it is pending.
+            let not_signed_in_since: Int?
         }
 
         private struct Peppers: Encodable {
@@ -54,33 +58,38 @@ struct PepperCommand: AsyncParsableCommand {
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
-            var users: [KeyID: Int] = [:]
-            var without = 0
-            let foreign = try await PepperCommand.forEachBatch(in: workshop.store) { hashes in
-                for (_, hash) in hashes {
-                    if hash.layers.isEmpty { without += 1 }
-                    for layer in Set(hash.layers) { users[layer, default: 0] += 1 }
-                }
+            let use = try await PepperUse(of: workshop.store)
+            let ring = try await workshop.keyring()
+            let peppers = ring.dataKeys.filter { $0.purpose == .pepper }.map { key in
+                Pepper(
+                    key: key.id.text, created: key.created.seconds,
+                    activated: key.activated?.seconds, users: use.users[key.id] ?? 0,
+                    innermost: use.innermost[key.id] ?? 0, only: use.only[key.id] ?? 0,
+                    not_signed_in_since: key.activated.map { _ in
+                        use.notSignedIn(since: key.id, in: ring)
+                    })
             }
-            let keys = try await workshop.keyring().dataKeys.filter { $0.purpose == .pepper }
             if options.json {
                 return try Output.json(
-                    Peppers(
-                        peppers: keys.map {
-                            Pepper(
-                                key: $0.id.text, created: $0.created.seconds,
-                                activated: $0.activated?.seconds, users: users[$0.id] ?? 0)
-                        }, without: without, foreign: foreign))
+                    Peppers(peppers: peppers, without: use.without, foreign: use.foreign))
+            }
+            let now = workshop.now()
+            func day(_ seconds: Int64?) -> String {
+                Output.day(seconds.flatMap { UnixTime(seconds: $0) }, at: now)
             }
             Output.table(
-                ["pepper", "created", "activated", "users"],
-                keys.map {
+                [
+                    "pepper", "created", "activated", "users", "innermost", "only",
+                    "not signed in since",
+                ],
+                peppers.map {
                     [
-                        $0.id.text, Output.text($0.created), Output.text($0.activated),
-                        "\(users[$0.id] ?? 0)",
+                        $0.key, day($0.created), day($0.activated), "\($0.users)",
+                        "\($0.innermost)", "\($0.only)",
+                        $0.not_signed_in_since.map { "\($0)" } ?? "-",
                     ]
                 })
-            print("without a pepper: \(without); other systems' hashes: \(foreign)")
+            print("without a pepper: \(use.without); other systems' hashes: \(use.foreign)")
         }
     }
 
@@ -108,27 +117,9 @@ struct PepperCommand: AsyncParsableCommand {
         func run() async throws {
             let workshop = try await options.openWorkshop()
             let isNew = try await !isUnfinished(workshop)
-            if isNew {
-                _ = try await workshop.changeKeyring { ring in
-                    let next = try ring.addingDataKey(
-                        .pepper, at: workshop.now(), entropy: .system)
-                    let added = next.pendingDataKeys.map(\.id)
-                    return Workshop.RingChange(
-                        ring: next,
-                        audit: added.map { AuditEvent(.keyAdded, by: .command, key: $0) },
-                        keys: added)
-                }
-            }
-            // No server may meet a hash whose pepper it has not loaded.
-            while try await workshop.keyring().pendingDataKeys.contains(where: {
-                $0.purpose == .pepper
-            }) {
-                _ = try await workshop.activateWithoutServers()
-                try await Task.sleep(for: .milliseconds(NodeWait.pollMilliseconds))
-            }
-            // Nor hash a password under the one before once its row has been passed.
-            let version = try await workshop.keyring().version
-            _ = try await NodeWait(store: workshop.store).until { $0.keyringVersion >= version }
+            // No server may meet a hash whose pepper it has not loaded, nor hash a password under the one
+            // before once its row has been passed.
+            _ = try await workshop.takeUpDataKey(.pepper, adding: isNew)
             try await layer(workshop, isNew: isNew)
         }
 

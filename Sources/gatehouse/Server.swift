@@ -50,8 +50,10 @@ struct Server {
             store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
             uses: uses)
 
+        let meter = KeyMeter(
+            checks: checks, sealer: sealer, node: node, store: store, logger: logger)
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks, hasher: hasher)
+            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
             source: status.report)
@@ -63,8 +65,8 @@ struct Server {
             node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
             logger: logger)
         let activity = ActivityWriter(
-            checks: checks, uses: uses, store: store, idleSeconds: settings.sessionIdleSeconds,
-            logger: logger)
+            checks: checks, uses: uses, store: store, keys: meter,
+            idleSeconds: settings.sessionIdleSeconds, logger: logger)
 
         for address in [settings.adminAddress] + (front == nil ? [] : [settings.publicAddress]) {
             guard case .unix(let path) = address else { continue }
@@ -78,6 +80,7 @@ struct Server {
         }
         // A chain that begins says how far the others had got.
         try await store.checkpointAudit(at: SystemClock.now().wall)
+        await meter.writeIfDue(at: SystemClock.now())
         ProcessLimits.trimMemory()
         lease.enter(.serving)
         try await endpoints.check.listen()
@@ -109,6 +112,7 @@ struct Server {
             await node.leave(at: SystemClock.now().wall)
             throw CommandFailure.environment("the server ended: \(error)")
         }
+        await meter.write(at: SystemClock.now().wall)
         await node.leave(at: SystemClock.now().wall)
         await hasher.shutdown()
         await checks.shutdown()
@@ -221,7 +225,7 @@ struct Server {
                 }
                 _ = try await KeyringChange.replace(
                     with: complete, onlyWhenLoaded: false,
-                    audit: added.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
+                    audit: added.map { AuditEvent(dataKeyAdded: $0) },
                     store: store, rootKey: rootKey, at: now, entropy: .system)
             }
         } else {
@@ -234,7 +238,7 @@ struct Server {
                 audit: [
                     AuditEvent(.keyAdded, by: .server, key: key),
                     AuditEvent(.keyActivated, by: .server, key: key),
-                ] + first.dataKeys.map { AuditEvent(.keyAdded, by: .server, key: $0.id) },
+                ] + first.dataKeys.map { AuditEvent(dataKeyAdded: $0) },
                 store: store, rootKey: rootKey, at: now, entropy: .system)
         }
         // Whoever was faster, the trail goes on under the ring that is stored.
@@ -285,6 +289,12 @@ struct Server {
 
             """
         FileHandle.standardOutput.write(Data(help.utf8))
+    }
+}
+
+extension AuditEvent {
+    fileprivate init(dataKeyAdded key: DataKey) {
+        self.init(.keyAdded, by: .server, key: key.id, detail: "purpose=\(key.purpose.name)")
     }
 }
 
@@ -354,6 +364,7 @@ struct ServerStatus: Sendable {
     let node: Node
     let checks: CheckServer
     let hasher: PasswordHasher
+    let meter: KeyMeter
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
@@ -404,7 +415,7 @@ struct ServerStatus: Sendable {
             Metric(
                 "gatehouse_event_loops", .gauge, "Threads that answer checks.",
                 [.init(value: Double(checks.loopCount))]),
-        ] + hashing
+        ] + hashing + (await meter.metrics)
     }
 
     private var hashing: [Metric] {

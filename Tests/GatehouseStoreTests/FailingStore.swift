@@ -79,6 +79,32 @@ final class FailingStore: Store {
 
     func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] { try await store.keyUsage() }
 
+    func noteKeyTally(
+        _ tally: KeyTally, by node: NodeID, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.noteKeyTally(tally, by: node, at: now)
+    }
+
+    func keyActivity(at now: UnixTime) async throws(StoreError) -> [KeyID: KeyActivity] {
+        try await store.keyActivity(at: now)
+    }
+
+    func disableUsers(
+        _ users: [(hash: StoredPasswordHash, audit: AuditEvent)], at now: UnixTime
+    ) async throws(StoreError) -> (disabled: Int, position: UInt64) {
+        try await store.disableUsers(users, at: now)
+    }
+
+    func attemptCount(upTo time: UnixTime) async throws(StoreError) -> Int {
+        try await store.attemptCount(upTo: time)
+    }
+
+    func expireAttempts(
+        upTo time: UnixTime, by deadline: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await store.expireAttempts(upTo: time, by: deadline, limit: limit, at: now)
+    }
+
     func joinNode(_ id: NodeID, leaseSeconds: Int64, at now: UnixTime) async throws(StoreError) {
         try await store.joinNode(id, leaseSeconds: leaseSeconds, at: now)
     }
@@ -347,6 +373,10 @@ final class FailingStore: Store {
 
     func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
         try await store.audit(query)
+    }
+
+    func auditKeyUse() async throws(StoreError) -> [KeyID: Int] {
+        try await store.auditKeyUse()
     }
 
     func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {

@@ -68,6 +68,49 @@ import Testing
         ) { try open(create: false) }
     }
 
+    @Test func `what an older release counted stays counted until its last deadline`()
+        async throws
+    {
+        _ = try open()
+        try tamper(
+            """
+            DROP TABLE key_deadlines; DROP TABLE key_opens;
+            DELETE FROM grdb_migrations WHERE identifier = '9';
+            INSERT INTO key_usage VALUES (7, 5, \(noon + 100)), (8, 0, \(noon + 100));
+            """)
+        let store = try open()
+        let key = try #require(KeyID(rawValue: 7))
+        #expect(try await store.keyActivity(at: time(noon + 99)) == [key: KeyActivity(alive: 5)])
+        #expect(try await store.keyActivity(at: time(noon + 100)).isEmpty)
+        #expect(
+            try await store.keyUsage()[key] == KeyUsage(sealed: 5, lastDeadline: time(noon + 100)))
+    }
+
+    @Test func `the store keeps so many counts of openings and no more`() async throws {
+        let store = try open()
+        let rows = KeyTally.maximumOpenRows
+        // One row short of the limit, of two minutes.
+        try tamper(
+            """
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < \(rows - 1))
+            INSERT INTO key_opens
+                SELECT \(noon / 60 - 1) + (i > 10), i, randomblob(16), 1 FROM n
+            """)
+        func total() async throws -> UInt64 {
+            try await store.keyActivity(at: time(noon)).values.reduce(0) { $0 + $1.openedLastHour }
+        }
+        var tally = KeyTally()
+        tally.noteOpened(1, by: try #require(KeyID(rawValue: 7)))
+        func note() async throws {
+            let node = NodeID(try Identifier.random(from: .system))
+            try await store.noteKeyTally(tally, by: node, at: time(noon))
+        }
+        try await note()
+        #expect(try await total() == UInt64(rows))
+        try await note()
+        #expect(try await total() == UInt64(rows + 1 - 10), "the oldest minute went")
+    }
+
     @Test func `a file that is no database is refused as damaged`() throws {
         try Data("this is not a database, it only looks long enough to be one".utf8)
             .write(to: URL(fileURLWithPath: path))
