@@ -62,8 +62,12 @@ struct Doctor {
         findings.append(databaseMode(settings))
         let rootKey: RootKeyBox?
         do {
-            rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
-            findings.append(Finding(check: "root key", level: .ok, message: settings.rootKeyPath))
+            let read = RootKeyBox(try settings.rootKeySource.read())
+            rootKey = read
+            findings.append(
+                Finding(
+                    check: "root key", level: .ok,
+                    message: "\(read.key.id.text), \(settings.rootKeySource.name)"))
         } catch {
             rootKey = nil
             findings.append(failed("root key", error))
@@ -250,8 +254,15 @@ struct Doctor {
                 ]
             }
             let ring = try rootKey.key.unwrap(wrapped)
+            let isRewrapping = wrapped.wraps.count > 1
+            let wraps = Finding(
+                check: "keyring", level: isRewrapping ? .warning : .ok,
+                message: "it opens under \(KeysCommand.Rewrap.list(wrapped.rootKeys))",
+                hint: isRewrapping
+                    ? "`gatehouse keys rewrap --finish` once every server runs with the new one" : nil)
             guard let active = ring.active, let activated = active.activated else {
                 return [
+                    wraps,
                     Finding(
                         check: "keyring", level: .error, message: "no key is active",
                         hint: "`gatehouse keys rotate --wait` brings one")
@@ -260,6 +271,7 @@ struct Doctor {
             let days = (SystemClock.now().wall.seconds - activated.seconds) / 86_400
             let isOld = days > Self.maximumKeyDays
             return [
+                wraps,
                 Finding(
                     check: "keyring", level: isOld ? .warning : .ok,
                     message:

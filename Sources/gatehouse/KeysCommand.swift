@@ -1,4 +1,4 @@
-// `gatehouse keys`: init, list, rotate, revoke, prune.
+// `gatehouse keys`: init, list, rotate, revoke, rewrap, prune.
 
 import ArgumentParser
 import GatehouseCheck
@@ -8,7 +8,7 @@ import GatehouseStore
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys", abstract: "Look at, rotate and revoke the keys that seal tokens.",
-        subcommands: [Init.self, List.self, Rotate.self, Revoke.self, Prune.self])
+        subcommands: [Init.self, List.self, Rotate.self, Revoke.self, Rewrap.self, Prune.self])
 
     struct Init: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -17,14 +17,20 @@ struct KeysCommand: AsyncParsableCommand {
 
         func run() async throws {
             let settings = try options.settings()
+            guard case .file(let path) = settings.rootKeySource else {
+                throw CommandFailure.refused(
+                    "the root key comes from \(settings.rootKeySource.name), and nothing is made there",
+                    hint: "make a file, by `gatehouse keys init` with root_key.file, and hand it to "
+                        + "what keeps the root key (see OperatingKeys)")
+            }
             try DataDirectory.create(settings.dataDirectory)
             try DataDirectory.check(settings.dataDirectory)
-            try RootKeyFile.create(settings.rootKeyPath)
-            let id = try RootKeyFile.read(settings.rootKeyPath).id.text
+            try RootKeyFile.create(path)
+            let id = try RootKeyFile.read(path).id.text
             if options.json {
-                try Output.json(["root_key": id, "file": settings.rootKeyPath])
+                try Output.json(["root_key": id, "file": path])
             } else {
-                print("made root key \(id) at \(settings.rootKeyPath)")
+                print("made root key \(id) at \(path)")
                 print("Back it up apart from the database: without it the store does not open.")
             }
         }
@@ -36,20 +42,22 @@ struct KeysCommand: AsyncParsableCommand {
 
         private struct Ring: Encodable {
             let version: UInt64
+            let root_keys: [String]
             let keys: [KeyOutput]
         }
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
-            let ring = try await workshop.keyring()
+            let wrapped = try await workshop.wrapped()
+            let ring = try workshop.rootKey.key.unwrap(wrapped)
             let usage = try await workshop.store.keyUsage()
             if options.json {
                 try Output.json(
                     Ring(
-                        version: ring.version,
+                        version: ring.version, root_keys: wrapped.rootKeys.map(\.text),
                         keys: ring.keys.map { KeyOutput($0, usage: usage[$0.id]) }))
             } else {
-                print("ring version \(ring.version)")
+                print("ring version \(ring.version), under \(Rewrap.list(wrapped.rootKeys))")
                 Output.table(
                     ["key", "state", "created", "activated", "ended", "sealed", "last deadline"],
                     ring.keys.map { key in

@@ -27,8 +27,8 @@ struct Server {
 
     func run() async throws {
         try DataDirectory.check(settings.dataDirectory)
-        // Read twice: the node and the first keyring each own a copy.
-        let store = try await openStore()
+        let rootKey = try settings.rootKeySource.read()
+        let store = try await openStore(rootKey)
         try ProcessLimits.apply(
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
@@ -37,7 +37,7 @@ struct Server {
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
-            rootKey: try RootKeyFile.read(settings.rootKeyPath), lease: lease, entropy: .system
+            rootKey: rootKey, lease: lease, entropy: .system
         ) { snapshot in
             let isSealerReady = await sealer.adopt(snapshot)
             return await checks.publish(snapshot) && isSealerReady
@@ -200,8 +200,7 @@ struct Server {
     }
 
     /// Opens the store, and gives a new one its first ring.
-    private func openStore() async throws -> SQLiteStore {
-        let rootKey = try RootKeyFile.read(settings.rootKeyPath)
+    private func openStore(_ rootKey: borrowing RootKey) async throws -> SQLiteStore {
         let store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: true)
         let now = SystemClock.now().wall
         if let wrapped = try await store.keyring() {
