@@ -71,8 +71,9 @@ extension Store {
         at now: UnixTime
     ) async throws(RefreshFailure) -> RewrapOutcome {
         do {
-            return switch try await replaceKeyring(
-                with: wrapped, onlyWhenLoaded: false, audit: audit, at: now)
+            return
+                switch try await replaceKeyring(
+                    with: wrapped, onlyWhenLoaded: false, audit: audit, at: now)
             {
             case .replaced: .done(version: wrapped.version, keys)
             case .versionConflict: .conflict

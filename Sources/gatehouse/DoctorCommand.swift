@@ -259,13 +259,14 @@ struct Doctor {
                 check: "keyring", level: isRewrapping ? .warning : .ok,
                 message: "it opens under \(KeysCommand.Rewrap.list(wrapped.rootKeys))",
                 hint: isRewrapping
-                    ? "`gatehouse keys rewrap --finish` once every server runs with the new one" : nil)
+                    ? "`gatehouse keys rewrap --finish` once every server runs with the new one"
+                    : nil)
             guard let active = ring.active, let activated = active.activated else {
                 return [
                     wraps,
                     Finding(
                         check: "keyring", level: .error, message: "no key is active",
-                        hint: "`gatehouse keys rotate --wait` brings one")
+                        hint: "`gatehouse keys rotate --wait` brings one"),
                 ]
             }
             let days = (SystemClock.now().wall.seconds - activated.seconds) / 86_400
@@ -276,7 +277,7 @@ struct Doctor {
                     check: "keyring", level: isOld ? .warning : .ok,
                     message:
                         "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
-                    hint: isOld ? "`gatehouse keys rotate`" : nil)
+                    hint: isOld ? "`gatehouse keys rotate`" : nil),
             ]
         } catch { return [failed("keyring", error)] }
     }

@@ -20,7 +20,8 @@ struct KeysCommand: AsyncParsableCommand {
             guard case .file(let path) = settings.rootKeySource else {
                 throw CommandFailure.refused(
                     "the root key comes from \(settings.rootKeySource.name), and nothing is made there",
-                    hint: "make a file, by `gatehouse keys init` with root_key.file, and hand it to "
+                    hint:
+                        "make a file, by `gatehouse keys init` with root_key.file, and hand it to "
                         + "what keeps the root key (see OperatingKeys)")
             }
             try DataDirectory.create(settings.dataDirectory)

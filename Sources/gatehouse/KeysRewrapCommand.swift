@@ -30,7 +30,9 @@ extension KeysCommand {
                 throw ValidationError(
                     "name one of --new-file, --new-credential, --new-command and --finish")
             }
-            guard newFile != nil || !create else { throw ValidationError("--create takes --new-file") }
+            guard newFile != nil || !create else {
+                throw ValidationError("--create takes --new-file")
+            }
             guard finish || !wait else { throw ValidationError("--wait takes --finish") }
         }
 
@@ -48,7 +50,9 @@ extension KeysCommand {
 
         private func add(_ workshop: Workshop) async throws {
             let source = try source()
-            if create, let newFile { try RootKeyFile.createIfMissing(CommonOptions.absolute(newFile)) }
+            if create, let newFile {
+                try RootKeyFile.createIfMissing(CommonOptions.absolute(newFile))
+            }
             let new = try source.read()
             let id = new.id
             guard id != workshop.rootKey.key.id else {

@@ -133,7 +133,7 @@ enum RootKeyCommand {
             // SAFETY: null-terminated arrays of strings that are freed below, after the last use.
             var arguments = unsafe words.map { unsafe strdup($0) } + [nil]
             var variables = unsafe environment.map { unsafe strdup($0) } + [nil]
-            defer { for unsafe text in unsafe arguments + variables { unsafe free(text) } }
+            defer { unsafe (arguments + variables).forEach { unsafe free($0) } }
             var id: pid_t = 0
             let error = unsafe posix_spawn(
                 &id, words[0], &actions, &attributes, &arguments, &variables)

@@ -187,7 +187,8 @@ struct Setting: Sendable {
             "The systemd credential with that key, in the place of a file of ours: its name in `LoadCredential=` or `LoadCredentialEncrypted=`."
         ) { text, settings in
             guard text.isEmpty || RootKeySource.isCredentialName(text) else {
-                return "must be a credential's name: up to 255 visible ASCII characters without / and :"
+                return
+                    "must be a credential's name: up to 255 visible ASCII characters without / and :"
             }
             settings.rootKeyCredential = text.isEmpty ? nil : text
             return nil
@@ -197,7 +198,8 @@ struct Setting: Sendable {
             "A program that prints that key, by its absolute path, and its arguments: a list, or a line that is split at spaces. Run without a shell, within 15 s."
         ) { texts, settings in
             guard let words = RootKeySource.words(texts) else {
-                return "must be the absolute path of a program and at most \(RootKeySource.maximumWords - 1) arguments"
+                return
+                    "must be the absolute path of a program and at most \(RootKeySource.maximumWords - 1) arguments"
             }
             settings.rootKeyCommand = words
             return nil

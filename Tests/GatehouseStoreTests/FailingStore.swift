@@ -79,8 +79,10 @@ final class FailingStore: Store {
 
     func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] { try await store.keyUsage() }
 
-    func joinNode(_ id: NodeID, leaseSeconds: Int64, at now: UnixTime) async throws(StoreError) {
-        try await store.joinNode(id, leaseSeconds: leaseSeconds, at: now)
+    func joinNode(
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.joinNode(id, leaseSeconds: leaseSeconds, rootKey: rootKey, at: now)
     }
 
     func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {
