@@ -195,7 +195,7 @@ struct Setting: Sendable {
         },
         Setting(
             list: "root_key.command", default: "",
-            "A program that prints that key, by its absolute path, and its arguments: a list, or a line that is split at spaces. Run without a shell, within 15 s."
+            "A program that prints that key, by its absolute path, and its arguments: a list, or a line that is split at spaces. Run without a shell, within \(RootKeyCommand.maximumSeconds) s."
         ) { texts, settings in
             guard let words = RootKeySource.words(texts) else {
                 return

@@ -74,7 +74,9 @@ import Testing
         #expect(try await add(new, with: old) == .done(version: 2, [new.id]))
         #expect(try await add(new, with: old) == .already)
         #expect(try await openers() == [old.id, new.id])
+        let both = try #require(try await store.keyring())
         #expect(try await keepOnly(new) == .done(version: 3, [old.id]))
+        #expect(try await store.keyring()?.ringKey != both.ringKey, "a kept wrap is of no use")
         #expect(try await keepOnly(new) == .already)
         #expect(try await openers() == [new.id])
         #expect(
