@@ -126,6 +126,13 @@ package struct Keyring: Sendable {
         return (try Keyring(version: version + 1, keys: rest, dataKeys: dataKeys), destroyed)
     }
 
+    /// The same keys, as a change of what wraps them.
+    func asNextVersion() throws(KeyringWrapFailure) -> Keyring {
+        do {
+            return try Keyring(version: version + 1, keys: keys, dataKeys: dataKeys)
+        } catch { throw .damaged }
+    }
+
     private func changing(_ change: (inout TokenKey) -> Void) throws(KeyringDefect) -> Keyring {
         var keys = keys
         for index in keys.indices { change(&keys[index]) }

@@ -63,13 +63,24 @@ package enum KeyringChange {
         return outcome == .replaced ? destroyed : []
     }
 
-    /// Wraps `ring` and stores it if the version before it is current.
+    /// Stores `ring` in the place of the version before it, if that is current, under the same root keys.
     package static func replace(
         with ring: Keyring, onlyWhenLoaded: Bool, audit: [AuditEvent], store: any Store,
         rootKey: borrowing RootKey, at now: UnixTime, entropy: Entropy
     ) async throws(RefreshFailure) -> KeyringReplacement {
+        let current: WrappedKeyring?
+        do { current = try await store.keyring() } catch { throw .store(error) }
+        // Every change of the wraps is a version too: what was read here is what is replaced.
+        guard ring.version == (current?.version ?? 0) + 1 else {
+            return .versionConflict(current: current?.version ?? 0)
+        }
         let wrapped: WrappedKeyring
-        do { wrapped = try rootKey.wrap(ring, entropy: entropy) } catch { throw .keyring(error) }
+        do {
+            wrapped =
+                if let current {
+                    try rootKey.wrap(ring, replacing: current, entropy: entropy)
+                } else { try rootKey.wrap(ring, entropy: entropy) }
+        } catch { throw .keyring(error) }
         do {
             return try await store.replaceKeyring(
                 with: wrapped, onlyWhenLoaded: onlyWhenLoaded, audit: audit, at: now)

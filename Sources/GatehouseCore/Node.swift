@@ -77,9 +77,9 @@ package actor Node {
         await beginLoading()
         defer { endLoading() }
         if told == nil {
-            try await attempt { [store, id, lease] () throws(StoreError) in
+            try await attempt { [store, id, lease, root = rootKey.id] () throws(StoreError) in
                 try await store.joinNode(
-                    id, leaseSeconds: lease.maximumStalenessSeconds, at: now.wall)
+                    id, leaseSeconds: lease.maximumStalenessSeconds, rootKey: root, at: now.wall)
             }
         }
         var (report, head) = try await load(at: now.wall)

@@ -80,48 +80,11 @@ package struct RootKey: ~Copyable, Sendable {
         return try text.withSpan(body)
     }
 
-    /// Seals `ring` for the store.
-    package borrowing func wrap(
-        _ ring: Keyring, entropy: Entropy
-    ) throws(KeyringWrapFailure) -> WrappedKeyring {
-        do {
-            let plaintext = KeyringLayout.encode(ring)
-            let sealed = try plaintext.withSpan { span throws(any Error) in
-                try cipher().sealed(
-                    span,
-                    associatedData: KeyringLayout.associatedData(version: ring.version, root: id),
-                    entropy: entropy)
-            }
-            return WrappedKeyring(version: ring.version, rootKey: id, sealed: sealed)
-        } catch { throw .sealing }
-    }
-
-    /// Opens a ring from the store.
-    package borrowing func unwrap(
-        _ wrapped: WrappedKeyring
-    ) throws(KeyringWrapFailure) -> Keyring {
-        guard wrapped.rootKey == id else { throw .otherRootKey(wrapped.rootKey) }
-        let cipher: XAES256GCM
-        do { cipher = try self.cipher() } catch { throw .sealing }
-        guard
-            let plaintext = cipher.opened(
-                wrapped.sealed.span,
-                associatedData: KeyringLayout.associatedData(
-                    version: wrapped.version, root: wrapped.rootKey))
-        else { throw .damaged }
-        return try plaintext.withSpan { span throws(KeyringWrapFailure) in
-            guard let ring = KeyringLayout.decode(span, version: wrapped.version) else {
-                throw .damaged
-            }
-            return ring
-        }
-    }
-
-    private borrowing func cipher() throws(LibCryptoError) -> XAES256GCM {
+    /// The key that the root key derives for one use: HKDF-SHA-256 with that info.
+    borrowing func cipher(_ info: String) throws(LibCryptoError) -> XAES256GCM {
         let key = try secret.withSpan { span throws(LibCryptoError) in
             try hkdfSHA256(
-                secret: span, info: Array("gatehouse/v1/keyring".utf8),
-                byteCount: XAES256GCM.keyBytes)
+                secret: span, info: Array(info.utf8), byteCount: XAES256GCM.keyBytes)
         }
         return try XAES256GCM(key: key)
     }
@@ -149,27 +112,6 @@ package enum RootKeyDefect: Error, Equatable {
     }
 }
 
-/// The ring as the store holds it. The version stands in the associated data, and everything else
-/// of the ring, states included, is under the seal: a row that was edited does not open.
-package struct WrappedKeyring: Sendable {
-    package let version: UInt64
-    package let rootKey: RootKey.Identifier64
-    package let sealed: [UInt8]
-
-    package init(version: UInt64, rootKey: RootKey.Identifier64, sealed: [UInt8]) {
-        self.version = version
-        self.rootKey = rootKey
-        self.sealed = sealed
-    }
-}
-
-/// Why a ring could not be wrapped or unwrapped.
-package enum KeyringWrapFailure: Error, Equatable {
-    case otherRootKey(RootKey.Identifier64)
-    case damaged
-    case sealing
-}
-
 /// ```
 /// offset  size  field
 /// 0       1     layout version, 0x02
@@ -189,17 +131,12 @@ package enum KeyringWrapFailure: Error, Equatable {
 /// +13     8     activated, 0 when not yet
 /// +21     32    secret
 /// ```
-/// All big endian. Associated data: "gatehouse/v1/keyring" 0x00, ring version (8), root key id (8).
+/// All big endian. What it is sealed with: ``WrappedKeyring``.
 enum KeyringLayout {
     private static let version: UInt8 = 2
     private static let versionWithoutDataKeys: UInt8 = 1
     private static let tokenKeyBytes = 61
     private static let dataKeyBytes = 53
-
-    static func associatedData(version: UInt64, root: RootKey.Identifier64) -> [UInt8] {
-        Array("gatehouse/v1/keyring".utf8) + [0] + version.bigEndianBytes
-            + root.rawValue.bigEndianBytes
-    }
 
     static func encode(_ ring: Keyring) -> SecretBytes {
         let count =

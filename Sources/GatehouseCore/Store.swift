@@ -117,10 +117,12 @@ package struct NodeRecord: Sendable, Equatable {
     package let position: UInt64
     /// The ring that it has loaded; 0 before the first.
     package let keyringVersion: UInt64
+    /// The root key that it runs with; nil for a node of a release that did not say.
+    package let rootKey: RootKey.Identifier64?
 
     package init(
         id: NodeID, started: UnixTime, heartbeat: UnixTime, leaseSeconds: Int64, position: UInt64,
-        keyringVersion: UInt64
+        keyringVersion: UInt64, rootKey: RootKey.Identifier64? = nil
     ) {
         self.id = id
         self.started = started
@@ -128,6 +130,7 @@ package struct NodeRecord: Sendable, Equatable {
         self.leaseSeconds = leaseSeconds
         self.position = position
         self.keyringVersion = keyringVersion
+        self.rootKey = rootKey
     }
 
     /// When a silent node is given up: its lease, and 5 s for the beat that was under way.
@@ -201,6 +204,9 @@ package struct AuditEvent: Sendable, Equatable {
         /// Older entries were removed, as `audit.keep` says.
         case auditPruned = "audit_pruned"
         case auditExported = "audit_exported"
+        /// The keyring opens with one root key more or less.
+        case rootKeyAdded = "root_key_added"
+        case rootKeyRemoved = "root_key_removed"
     }
 
     /// Who did it.
@@ -407,7 +413,8 @@ package enum KeyringReplacement: Sendable, Equatable {
     case replaced
     /// Another writer was faster; read again.
     case versionConflict(current: UInt64)
-    /// These live nodes have not loaded the version that is to be replaced.
+    /// These live nodes have not loaded the version that is to be replaced, or run with a root key that
+    /// the new one can't be opened with.
     case waitingForNodes([NodeID])
 }
 
@@ -430,7 +437,8 @@ package protocol Store: Sendable {
     // MARK: The keyring
 
     func keyring() async throws(StoreError) -> WrappedKeyring?
-    /// Stores `ring` if the current version is one less (0 when there is none).
+    /// Stores `ring` if the current version is one less (0 when there is none), and no wrap is removed
+    /// while a live node runs with another root key than those that stay.
     ///
     /// - Parameter onlyWhenLoaded: whether every live node must have loaded the current version.
     func replaceKeyring(
@@ -446,8 +454,10 @@ package protocol Store: Sendable {
     // MARK: Nodes
 
     /// Adds the node's row before it reads the ring, under the lock that activation takes.
+    ///
+    /// - Parameter rootKey: the one that the node runs with.
     func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
     ) async throws(StoreError)
     /// False when the row is gone: the node was given up, and must join and load again.
     func beat(

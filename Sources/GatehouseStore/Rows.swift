@@ -117,7 +117,21 @@ extension Row {
         NodeRecord(
             id: NodeID(try identifier("id")), started: try time("started"),
             heartbeat: try time("heartbeat"), leaseSeconds: try integer("lease_seconds"),
-            position: try number("position"), keyringVersion: try number("keyring_version"))
+            position: try number("position"), keyringVersion: try number("keyring_version"),
+            rootKey: try rootKey())
+    }
+
+    /// 8 bytes, big endian.
+    func optionalWord(_ column: String) throws(StoreError) -> UInt64? {
+        let value: DatabaseValue = self[column]
+        guard !value.isNull else { return nil }
+        let bytes = try bytes(column)
+        guard bytes.count == 8 else { throw .damaged(column) }
+        return UInt64(bigEndianBytes: bytes.span, at: 0)
+    }
+
+    func rootKey() throws(StoreError) -> RootKey.Identifier64? {
+        try optionalWord("root_key_id").map { RootKey.Identifier64(rawValue: $0) }
     }
 
     func feedEntry() throws(StoreError) -> FeedEntry {

@@ -81,15 +81,19 @@ package final class SQLiteStore: Store {
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         let writing = signer.writing(AuditContext.current)
+        FaultPoint.pass()
         do {
-            return try await pool.write { [locks] db in
+            let value = try await pool.write { [locks] db in
                 try Self.checkClock(db, locks: locks, at: now)
                 let value = try AuditWriting.$current.withValue(writing) { try body(db) }
                 try db.execute(
                     sql: "UPDATE head SET latest_time = :now WHERE latest_time < :now",
                     arguments: ["now": now.seconds])
+                FaultPoint.pass()
                 return value
             }
+            FaultPoint.pass()
+            return value
         } catch { throw Self.storeError(error) }
     }
 
@@ -207,43 +211,56 @@ package final class SQLiteStore: Store {
     // MARK: The keyring
 
     package func keyring() async throws(StoreError) -> WrappedKeyring? {
-        try await read { db in
-            let row = try Row.fetchOne(
-                db,
-                sql: """
-                    SELECT root_key_id, version, sealed FROM keyring ORDER BY version DESC LIMIT 1
-                    """)
-            guard let row else { return nil }
-            let root = try row.bytes("root_key_id")
-            guard root.count == 8 else { throw StoreError.damaged("root_key_id") }
-            return WrappedKeyring(
-                version: try row.number("version"),
-                rootKey: RootKey.Identifier64(
-                    rawValue: UInt64(bigEndianBytes: root.span, at: 0)),
-                sealed: try row.bytes("sealed"))
-        }
+        try await read { try Self.keyring($0) }
+    }
+
+    private static func keyring(_ db: Database) throws -> WrappedKeyring? {
+        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM keyring") else { return nil }
+        let wraps = try Row.fetchAll(db, sql: "SELECT * FROM keyring_wraps ORDER BY root_key_id")
+        return WrappedKeyring(
+            version: try row.number("version"),
+            ringKey: try row.optionalWord("ring_key_id").map { RingKeyID(rawValue: $0) },
+            sealed: try row.bytes("sealed"),
+            wraps: try wraps.map { wrap in
+                guard let root = try wrap.rootKey() else {
+                    throw StoreError.damaged("root_key_id")
+                }
+                return WrappedKeyring.Wrap(rootKey: root, sealed: try wrap.bytes("sealed"))
+            })
     }
 
     package func replaceKeyring(
         with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement {
         try await write(at: now) { [locks] db in
-            let row = try Row.fetchOne(
-                db, sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
-            let current: UInt64 = try row?.number("version") ?? 0
+            let stored = try Self.keyring(db)
+            let current = stored?.version ?? 0
             guard ring.version == current + 1 else { return .versionConflict(current: current) }
-            if onlyWhenLoaded {
-                let waiting = try Self.liveNodes(db, locks: locks, at: now)
-                    .filter { $0.keyringVersion < current }.map(\.id)
-                guard waiting.isEmpty else { return .waitingForNodes(waiting) }
+            let stay = Set(ring.rootKeys)
+            let removes = !stay.isSuperset(of: stored?.rootKeys ?? [])
+            let waiting = try Self.liveNodes(db, locks: locks, at: now).filter { node in
+                onlyWhenLoaded && node.keyringVersion < current
+                    || removes && !(node.rootKey.map(stay.contains) ?? false)
             }
-            try db.execute(sql: "DELETE FROM keyring")
+            guard waiting.isEmpty else { return .waitingForNodes(waiting.map(\.id)) }
             try db.execute(
-                sql: "INSERT INTO keyring (root_key_id, version, sealed) VALUES (?, ?, ?)",
+                sql: """
+                    INSERT INTO keyring (id, version, ring_key_id, sealed) VALUES (1, ?, ?, ?)
+                    ON CONFLICT (id) DO UPDATE SET version = excluded.version,
+                        ring_key_id = excluded.ring_key_id, sealed = excluded.sealed
+                    """,
                 arguments: [
-                    Data(ring.rootKey.rawValue.bigEndianBytes), Int64(clamping: ring.version),
-                    Data(ring.sealed),
+                    Int64(clamping: ring.version),
+                    ring.ringKey.map { Data($0.rawValue.bigEndianBytes) }, Data(ring.sealed),
                 ])
+            try db.execute(sql: "DELETE FROM keyring_wraps")
+            for wrap in ring.wraps {
+                try db.execute(
+                    sql: "INSERT INTO keyring_wraps (root_key_id, sealed) VALUES (?, ?)",
+                    arguments: [
+                        Data(wrap.rootKey.rawValue.bigEndianBytes), Data(wrap.sealed),
+                    ])
+            }
             for event in audit { try Self.append(event, to: db, at: now) }
             return .replaced
         }
@@ -266,19 +283,23 @@ package final class SQLiteStore: Store {
     // MARK: Nodes
 
     package func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
     ) async throws(StoreError) {
         try locks.hold(id)
         try await write(at: now) { db in
             try db.execute(
                 sql: """
                     INSERT INTO nodes
-                        (id, started, heartbeat, lease_seconds, position, keyring_version)
-                    VALUES (?, ?, ?, ?, 0, 0)
+                        (id, started, heartbeat, lease_seconds, position, keyring_version,
+                            root_key_id)
+                    VALUES (?, ?, ?, ?, 0, 0, ?)
                     ON CONFLICT (id) DO UPDATE SET
                         heartbeat = excluded.heartbeat, position = 0, keyring_version = 0
                     """,
-                arguments: [id.value.data, now.seconds, now.seconds, leaseSeconds])
+                arguments: [
+                    id.value.data, now.seconds, now.seconds, leaseSeconds,
+                    rootKey.map { Data($0.rawValue.bigEndianBytes) },
+                ])
         }
     }
 

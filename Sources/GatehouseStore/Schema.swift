@@ -12,13 +12,14 @@ enum Schema {
         migrator.registerMigration("5", migrate: createDevices)
         migrator.registerMigration("6", migrate: createImports)
         migrator.registerMigration("7", migrate: createSeries)
+        migrator.registerMigration("8", migrate: addRingKey)
         migrator.registerMigration("9", migrate: countKeyUse)
         migrator.registerMigration("10", migrate: chainAudit)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "9", "10"]
+    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {
@@ -221,6 +222,32 @@ enum Schema {
                     value TEXT NOT NULL CHECK (length(CAST(value AS BLOB)) BETWEEN 1 AND 256),
                     PRIMARY KEY (device_id, key)
                 ) STRICT, WITHOUT ROWID;
+                """)
+    }
+
+    /// The ring under a ring key, and that one once for each root key. What an earlier release left has no
+    /// ring key, and its wrap is empty: the next change of the ring, which takes the root key, adds it.
+    private static func addRingKey(_ db: Database) throws {
+        try db.execute(
+            sql: """
+                CREATE TABLE new_keyring (
+                    id INTEGER PRIMARY KEY CHECK (id = 1),
+                    version INTEGER NOT NULL CHECK (version > 0),
+                    ring_key_id BLOB CHECK (length(ring_key_id) = 8),
+                    sealed BLOB NOT NULL
+                ) STRICT;
+                CREATE TABLE keyring_wraps (
+                    root_key_id BLOB PRIMARY KEY CHECK (length(root_key_id) = 8),
+                    sealed BLOB NOT NULL
+                ) STRICT, WITHOUT ROWID;
+                INSERT INTO new_keyring
+                    SELECT 1, version, NULL, sealed FROM keyring ORDER BY version DESC LIMIT 1;
+                INSERT INTO keyring_wraps
+                    SELECT root_key_id, x'' FROM keyring ORDER BY version DESC LIMIT 1;
+                DROP TABLE keyring;
+                ALTER TABLE new_keyring RENAME TO keyring;
+
+                ALTER TABLE nodes ADD COLUMN root_key_id BLOB CHECK (length(root_key_id) = 8);
                 """)
     }
 

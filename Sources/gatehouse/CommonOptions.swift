@@ -38,6 +38,8 @@ struct CommonOptions: ParsableArguments {
         var environment = ProcessInfo.processInfo.environment
         let path = config ?? environment["GATEHOUSE_CONFIG"]
         environment["GATEHOUSE_CONFIG"] = nil
+        // No setting: it is for tests of commands (see `Entry`).
+        environment["GATEHOUSE_FAULT"] = nil
         var flags = flags
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
         var loader = SettingsLoader(
@@ -76,7 +78,7 @@ struct CommonOptions: ParsableArguments {
     func openWorkshop() async throws -> Workshop {
         let settings = try settings()
         let store = try openStore(settings)
-        let rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
+        let rootKey = RootKeyBox(try settings.rootKeySource.read())
         let workshop = Workshop(settings: settings, store: store, rootKey: rootKey)
         var context = AuditContext()
         context.operatorName = ProcessAccount.name
@@ -141,12 +143,15 @@ struct Workshop: Sendable {
 
     func now() -> UnixTime { SystemClock.now().wall }
 
-    func keyring() async throws -> Keyring {
+    func keyring() async throws -> Keyring { try rootKey.key.unwrap(try await wrapped()) }
+
+    /// The ring as it is stored.
+    func wrapped() async throws -> WrappedKeyring {
         guard let wrapped = try await store.keyring() else {
             throw CommandFailure.environment(
                 "the store has no keyring", hint: "start the server once")
         }
-        return try rootKey.key.unwrap(wrapped)
+        return wrapped
     }
 
     /// Forgets the failed sign-ins of names, and on the devices of a user who has one of them.
@@ -189,9 +194,11 @@ struct Workshop: Sendable {
                 rootKey: rootKey.key, at: now(), entropy: .system)
             if outcome == .replaced { return change.keys }
         }
-        throw CommandFailure.environment(
-            "the keyring changed under every try", hint: "another process rotates; try again")
+        throw Self.changedUnderEveryTry
     }
+
+    static let changedUnderEveryTry = CommandFailure.environment(
+        "the keyring changed under every try", hint: "another process rotates; try again")
 
     /// Each lost race means that another writer succeeded; more than this many is no race.
     static let maximumTries = 20

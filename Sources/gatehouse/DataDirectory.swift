@@ -54,19 +54,25 @@ enum RootKeyFile {
     static let maximumBytes = 4096
 
     /// Reads the root key (REQUIREMENTS KEY-1): a regular file, ours, with no access for others.
-    static func read(_ path: String) throws(FileRefusal) -> RootKey {
+    ///
+    /// - Parameter isCredential: whether systemd made the file.
+    static func read(
+        _ path: String, isCredential: Bool = false
+    ) throws(FileRefusal) -> RootKey {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else {
             switch errno {
             case ENOENT:
                 throw FileRefusal(
                     message: "there is no root key at \(path)",
-                    hint: "restore it from your backup, or for a new store make one with "
-                        + "`gatehouse keys init`")
+                    hint: isCredential
+                        ? "name it in the unit with LoadCredential= or LoadCredentialEncrypted="
+                        : "restore it from your backup, or for a new store make one with "
+                            + "`gatehouse keys init`")
             case ELOOP:
                 throw FileRefusal(
                     message: "the root key \(path) is a symbolic link",
-                    hint: "name the file itself with root_key.file")
+                    hint: "name the file itself")
             default:
                 throw FileRefusal(
                     message: "cannot open the root key \(path): errno \(errno)",
@@ -79,12 +85,15 @@ enum RootKeyFile {
             throw FileRefusal(
                 message: "the root key \(path) is not a regular file", hint: "name another file")
         }
-        guard status.st_uid == geteuid() else {
+        guard status.st_uid == geteuid() || isCredential && status.st_uid == 0 else {
             throw FileRefusal(
                 message: "the root key \(path) belongs to user \(status.st_uid), and this is user "
                     + "\(geteuid())", hint: "chown it to the user that Gatehouse runs as")
         }
-        guard status.st_mode & 0o077 == 0 else {
+        guard
+            isPrivate(
+                status.st_mode, owner: status.st_uid, user: geteuid(), isCredential: isCredential)
+        else {
             throw FileRefusal(
                 message: "others have access to the root key \(path)",
                 hint: "chmod 600 \(path), and consider whether the key has leaked")
@@ -108,6 +117,19 @@ enum RootKeyFile {
                 message: "the root key \(path) is refused: \(error.message)",
                 hint: "restore it from your backup")
         }
+    }
+
+    /// No access for others. systemd lets a unit's user read a credential of root's by an access control
+    /// list, whose mask stands where the group's bits do.
+    static func isPrivate(
+        _ mode: mode_t, owner: uid_t, user: uid_t, isCredential: Bool
+    ) -> Bool {
+        mode & (isCredential && owner == 0 && user != 0 ? 0o037 : 0o077) == 0
+    }
+
+    /// Makes a new root key unless there is a file: what an interrupted run made is used.
+    static func createIfMissing(_ path: String) throws(FileRefusal) {
+        if unsafe access(path, F_OK) != 0 { try create(path) }
     }
 
     /// Makes a new root key, and never replaces one.

@@ -62,8 +62,12 @@ struct Doctor {
         findings.append(databaseMode(settings))
         let rootKey: RootKeyBox?
         do {
-            rootKey = RootKeyBox(try RootKeyFile.read(settings.rootKeyPath))
-            findings.append(Finding(check: "root key", level: .ok, message: settings.rootKeyPath))
+            let read = RootKeyBox(try settings.rootKeySource.read())
+            rootKey = read
+            findings.append(
+                Finding(
+                    check: "root key", level: .ok,
+                    message: "\(read.key.id.text), \(settings.rootKeySource.name)"))
         } catch {
             rootKey = nil
             findings.append(failed("root key", error))
@@ -253,21 +257,30 @@ struct Doctor {
                 ]
             }
             let ring = try rootKey.key.unwrap(wrapped)
+            let isRewrapping = wrapped.wraps.count > 1
+            let wraps = Finding(
+                check: "keyring", level: isRewrapping ? .warning : .ok,
+                message: "it opens under \(KeysCommand.Rewrap.list(wrapped.rootKeys))",
+                hint: isRewrapping
+                    ? "`gatehouse keys rewrap --finish` once every server runs with the new one"
+                    : nil)
             guard let active = ring.active, let activated = active.activated else {
                 return [
+                    wraps,
                     Finding(
                         check: "keyring", level: .error, message: "no key is active",
-                        hint: "`gatehouse keys rotate --wait` brings one")
+                        hint: "`gatehouse keys rotate --wait` brings one"),
                 ]
             }
             let days = (SystemClock.now().wall.seconds - activated.seconds) / 86_400
             let isOld = days > Self.maximumKeyDays
             return [
+                wraps,
                 Finding(
                     check: "keyring", level: isOld ? .warning : .ok,
                     message:
                         "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
-                    hint: isOld ? "`gatehouse keys rotate`" : nil)
+                    hint: isOld ? "`gatehouse keys rotate`" : nil),
             ]
         } catch { return [failed("keyring", error)] }
     }

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import GatehouseCore
+import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
 import Glibc
@@ -105,10 +106,11 @@ struct CommandFailure: Error, Equatable {
 
     private static func keyring(_ failure: KeyringWrapFailure) -> CommandFailure {
         switch failure {
-        case .otherRootKey(let id):
+        case .otherRootKey(let ids, let given):
             .environment(
-                "the keyring was wrapped under another root key, \(id.text)",
-                hint: "give the root key that belongs to this store")
+                "the keyring opens under \(KeysCommand.Rewrap.list(ids)), and this is "
+                    + "\(given.text)",
+                hint: "configure the root key that belongs to this store")
         case .damaged:
             .environment(
                 "the keyring does not open", hint: "its row was altered; restore a backup")
@@ -134,6 +136,7 @@ enum Entry {
         umask(0o077)
         do {
             var command = try Gatehouse.parseAsRoot()
+            if !(command is ServeCommand) { try armFaultPoint() }
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
             } else {
@@ -142,6 +145,15 @@ enum Entry {
         } catch {
             exit(report(error))
         }
+    }
+
+    /// `GATEHOUSE_FAULT=kill:N` in the environment of a command, and never of the server: a test has it
+    /// die at the N-th point of its writes.
+    private static func armFaultPoint() throws {
+        guard let text = ProcessInfo.processInfo.environment["GATEHOUSE_FAULT"] else { return }
+        guard text.hasPrefix("kill:"), let count = Setting.number(text.dropFirst(5)), count > 0
+        else { throw CommandFailure.usage("GATEHOUSE_FAULT takes kill:N, with N from 1") }
+        FaultPoint.arm(killAt: count)
     }
 
     /// Says what went wrong, and gives the exit code.

@@ -1,4 +1,4 @@
-// `gatehouse keys`: init, rotate, revoke, prune.
+// `gatehouse keys`: init, rotate, revoke, rewrap, prune.
 
 import ArgumentParser
 import GatehouseCheck
@@ -9,7 +9,8 @@ struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys", abstract: "Look at, rotate and revoke the keys that seal tokens.",
         subcommands: [
-            Init.self, List.self, Rotate.self, Revoke.self, Prune.self, DataKeysCommand.self,
+            Init.self, List.self, Rotate.self, Revoke.self, Rewrap.self, Prune.self,
+            DataKeysCommand.self,
         ])
 
     struct Init: AsyncParsableCommand {
@@ -19,14 +20,21 @@ struct KeysCommand: AsyncParsableCommand {
 
         func run() async throws {
             let settings = try options.settings()
+            guard case .file(let path) = settings.rootKeySource else {
+                throw CommandFailure.refused(
+                    "the root key comes from \(settings.rootKeySource.name), and nothing is made there",
+                    hint:
+                        "make a file, by `gatehouse keys init` with root_key.file, and hand it to "
+                        + "what keeps the root key (see OperatingKeys)")
+            }
             try DataDirectory.create(settings.dataDirectory)
             try DataDirectory.check(settings.dataDirectory)
-            try RootKeyFile.create(settings.rootKeyPath)
-            let id = try RootKeyFile.read(settings.rootKeyPath).id.text
+            try RootKeyFile.create(path)
+            let id = try RootKeyFile.read(path).id.text
             if options.json {
-                try Output.json(["root_key": id, "file": settings.rootKeyPath])
+                try Output.json(["root_key": id, "file": path])
             } else {
-                print("made root key \(id) at \(settings.rootKeyPath)")
+                print("made root key \(id) at \(path)")
                 print("Back it up apart from the database: without it the store does not open.")
             }
         }

@@ -17,12 +17,14 @@ extension KeysCommand {
 
         private struct Ring: Encodable {
             let version: UInt64
+            let root_keys: [String]
             let keys: [KeyOutput]
         }
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
-            let ring = try await workshop.keyring()
+            let wrapped = try await workshop.wrapped()
+            let ring = try workshop.rootKey.key.unwrap(wrapped)
             let now = workshop.now()
             let activity = try await workshop.store.keyActivity(at: now)
             let usage = try await workshop.store.keyUsage()
@@ -33,9 +35,12 @@ extension KeysCommand {
                         key, usage: usage[key.id], activity: activity[key.id] ?? KeyActivity(),
                         life: life, at: now)
                 }
-                return try Output.json(Ring(version: ring.version, keys: keys))
+                return try Output.json(
+                    Ring(
+                        version: ring.version, root_keys: wrapped.rootKeys.map(\.text), keys: keys)
+                )
             }
-            print("ring version \(ring.version)")
+            print("ring version \(ring.version), under \(Rewrap.list(wrapped.rootKeys))")
             Output.table(
                 [
                     "key", "state", "age", "created", "activated", "ended", "alive", "opens/h",

@@ -48,8 +48,9 @@ struct ServeCommand: AsyncParsableCommand {
         try DataDirectory.create(settings.dataDirectory)
         let database = settings.dataDirectory + "/" + SQLiteStore.fileName
         let hasDatabase = unsafe access(database, F_OK) == 0
-        let hasKey = unsafe access(settings.rootKeyPath, F_OK) == 0
-        if !hasDatabase && !hasKey { try RootKeyFile.create(settings.rootKeyPath) }
+        if !hasDatabase, case .file(let path) = settings.rootKeySource {
+            try RootKeyFile.createIfMissing(path)
+        }
         try makeCertificate(settings)
     }
 

@@ -27,9 +27,9 @@ struct Server {
 
     func run() async throws {
         try DataDirectory.check(settings.dataDirectory)
-        // Read twice: the node and the first keyring each own a copy.
         let id = NodeID(try Identifier.random(from: .system))
-        let store = try await openStore(for: id)
+        let rootKey = try settings.rootKeySource.read()
+        let store = try await openStore(for: id, rootKey)
         try ProcessLimits.apply(
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
@@ -37,8 +37,7 @@ struct Server {
         let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
-            id: id, store: store,
-            rootKey: try RootKeyFile.read(settings.rootKeyPath), lease: lease, entropy: .system
+            id: id, store: store, rootKey: rootKey, lease: lease, entropy: .system
         ) { snapshot in
             let isSealerReady = await sealer.adopt(snapshot)
             return await checks.publish(snapshot) && isSealerReady
@@ -210,8 +209,9 @@ struct Server {
     }
 
     /// Opens the store for a node, and gives a new one its first ring.
-    private func openStore(for id: NodeID) async throws -> SQLiteStore {
-        let rootKey = try RootKeyFile.read(settings.rootKeyPath)
+    private func openStore(
+        for id: NodeID, _ rootKey: borrowing RootKey
+    ) async throws -> SQLiteStore {
         let store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: true)
         let now = SystemClock.now().wall
         if let wrapped = try await store.keyring() {

@@ -12,6 +12,8 @@ struct Settings: Sendable {
     var dataDirectory = "/var/lib/gatehouse"
     var audience = Settings.audience("gatehouse")
     var rootKeyFile: String?
+    var rootKeyCredential: String?
+    var rootKeyCommand: [String] = []
     var checkAddresses = [ListenAddress.tcp(host: "127.0.0.1", port: 8444)]
     var checkSocketMode: UInt16 = 0o660
     var checkEventLoops = 0
@@ -60,8 +62,17 @@ struct Settings: Sendable {
     var auditAddresses = AuditAddresses.network
     var logLevel = Logger.Level.info
 
-    /// Where the root key lies.
-    var rootKeyPath: String { rootKeyFile ?? dataDirectory + "/root.key" }
+    /// Where the root key comes from.
+    var rootKeySource: RootKeySource {
+        if let rootKeyCredential { return .credential(rootKeyCredential) }
+        return rootKeyCommand.isEmpty
+            ? .file(rootKeyFile ?? dataDirectory + "/root.key") : .command(rootKeyCommand)
+    }
+
+    /// How many are set, of which one may be.
+    var rootKeySources: Int {
+        [rootKeyFile != nil, rootKeyCredential != nil, !rootKeyCommand.isEmpty].count { $0 }
+    }
 
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
     var sessionCookieName: String {
@@ -171,6 +182,28 @@ struct Setting: Sendable {
         ) { text, settings in
             guard text.hasPrefix("/") else { return "must be an absolute path" }
             settings.rootKeyFile = text
+            return nil
+        },
+        Setting(
+            "root_key.credential", default: "",
+            "The systemd credential with that key, in the place of a file of ours: its name in `LoadCredential=` or `LoadCredentialEncrypted=`."
+        ) { text, settings in
+            guard text.isEmpty || RootKeySource.isCredentialName(text) else {
+                return
+                    "must be a credential's name: up to 255 visible ASCII characters without / and :"
+            }
+            settings.rootKeyCredential = text.isEmpty ? nil : text
+            return nil
+        },
+        Setting(
+            list: "root_key.command", default: "",
+            "A program that prints that key, by its absolute path, and its arguments: a list, or a line that is split at spaces. Run without a shell, within \(RootKeyCommand.maximumSeconds) s."
+        ) { texts, settings in
+            guard let words = RootKeySource.words(texts) else {
+                return
+                    "must be the absolute path of a program and at most \(RootKeySource.maximumWords - 1) arguments"
+            }
+            settings.rootKeyCommand = words
             return nil
         },
         Setting(

@@ -86,6 +86,10 @@ struct SettingsLoader {
                 "password.argon2_memory is too little for password.argon2_iterations: "
                     + Argon2ParametersRefusal.memory.message)
         }
+        if settings.rootKeySources > 1 {
+            findings.append(
+                "set one of root_key.file, root_key.credential and root_key.command")
+        }
         let addresses = settings.checkAddresses + [settings.adminAddress]
         let plain = (settings.checkTLS ? [] : settings.checkAddresses) + [settings.adminAddress]
         for address in plain where !address.isLocal && !settings.allowsPlaintextNetwork {

@@ -105,8 +105,10 @@ final class FailingStore: Store {
         try await store.expireAttempts(upTo: time, by: deadline, limit: limit, at: now)
     }
 
-    func joinNode(_ id: NodeID, leaseSeconds: Int64, at now: UnixTime) async throws(StoreError) {
-        try await store.joinNode(id, leaseSeconds: leaseSeconds, at: now)
+    func joinNode(
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.joinNode(id, leaseSeconds: leaseSeconds, rootKey: rootKey, at: now)
     }
 
     func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {

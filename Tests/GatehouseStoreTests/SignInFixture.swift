@@ -151,3 +151,12 @@ extension Store {
         return (.advance(generation: generation, session, try seal(key: key), limit), session.id)
     }
 }
+
+extension Store {
+    /// A node of which no test asks what root key it has.
+    func joinNode(
+        _ id: NodeID, leaseSeconds: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await joinNode(id, leaseSeconds: leaseSeconds, rootKey: nil, at: now)
+    }
+}

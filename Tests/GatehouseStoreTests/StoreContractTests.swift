@@ -535,10 +535,16 @@ extension Store {
 
     // MARK: The keyring and the nodes
 
-    private static func wrapped(_ version: UInt64) -> WrappedKeyring {
+    private static let root = RootKey.Identifier64(rawValue: .max - 1)
+    private static let otherRoot = RootKey.Identifier64(rawValue: 1)
+
+    private static func wrapped(
+        _ version: UInt64, under roots: [RootKey.Identifier64] = [root]
+    ) -> WrappedKeyring {
         WrappedKeyring(
-            version: version, rootKey: RootKey.Identifier64(rawValue: .max - 1),
-            sealed: [UInt8(truncatingIfNeeded: version)])
+            version: version, ringKey: RingKeyID(rawValue: .max - version),
+            sealed: [UInt8(truncatingIfNeeded: version)],
+            wraps: roots.map { WrappedKeyring.Wrap(rootKey: $0, sealed: [7, UInt8(version)]) })
     }
 
     @Test(arguments: Backend.allCases)
@@ -555,10 +561,7 @@ extension Store {
         #expect(try await replace(1) == .versionConflict(current: 1))
         #expect(try await replace(3) == .versionConflict(current: 1))
         #expect(try await replace(2) == .replaced)
-        let ring = try #require(try await store.keyring())
-        #expect(ring.version == 2)
-        #expect(ring.rootKey.rawValue == UInt64.max - 1)
-        #expect(ring.sealed == [2])
+        #expect(try await store.keyring() == Self.wrapped(2))
         #expect(try await store.head().keyringVersion == 2)
         #expect(try await store.audit(after: 0, limit: 10).count == 2, "only what happened")
     }
@@ -576,6 +579,65 @@ extension Store {
             return try await group.reduce(into: []) { $0.append($1) }
         }
         #expect(outcomes.count { $0 == .replaced } == 1)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `the wraps change with the ring, and only then`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
+        func replace(_ version: UInt64, _ roots: [RootKey.Identifier64]) async throws
+            -> KeyringReplacement
+        {
+            try await store.replaceKeyring(
+                with: Self.wrapped(version, under: roots), onlyWhenLoaded: false, audit: [],
+                at: time(noon))
+        }
+        #expect(try await replace(1, [Self.root]) == .replaced)
+        #expect(try await replace(2, [Self.otherRoot, Self.root]) == .replaced)
+        let both = Self.wrapped(2, under: [Self.otherRoot, Self.root])
+        #expect(try await store.keyring() == both)
+        for version: UInt64 in [1, 2, 4] {
+            #expect(
+                try await replace(version, [Self.otherRoot]) == .versionConflict(current: 2))
+        }
+        #expect(try await store.keyring() == both)
+        #expect(try await replace(3, [Self.otherRoot]) == .replaced)
+        #expect(try await store.keyring() == Self.wrapped(3, under: [Self.otherRoot]))
+    }
+
+    /// Whoever joins later reads the ring after the change, and does not begin.
+    @Test(arguments: Backend.allCases)
+    func `a wrap stays while a live node may run with its root key`(_ backend: Backend) async throws
+    {
+        let store = try backend.open(directory)
+        let nodes = try (0..<3).map { _ in NodeID(try Identifier.random(from: .system)) }
+        func replace(_ version: UInt64, _ roots: [RootKey.Identifier64], at now: Int64 = noon)
+            async throws -> KeyringReplacement
+        {
+            try await store.replaceKeyring(
+                with: Self.wrapped(version, under: roots), onlyWhenLoaded: false,
+                audit: [AuditEvent(.rootKeyRemoved, by: .command)], at: time(now))
+        }
+        let both = [Self.otherRoot, Self.root]
+        #expect(try await replace(1, both) == .replaced)
+        // One with each root key, and one of a release that did not say.
+        for (node, root) in zip(nodes, [Self.root, Self.otherRoot, nil]) {
+            try await store.joinNode(node, leaseSeconds: 120, rootKey: root, at: time(noon))
+        }
+        func waiting(_ nodes: [NodeID]) -> KeyringReplacement {
+            .waitingForNodes(nodes.sorted { $0.text < $1.text })
+        }
+        #expect(try await replace(2, [Self.root]) == waiting([nodes[1], nodes[2]]))
+        #expect(try await replace(2, [Self.otherRoot]) == waiting([nodes[0], nodes[2]]))
+        #expect(try await store.keyring() == Self.wrapped(1, under: both))
+        #expect(try await replace(2, both) == .replaced, "nothing is removed")
+        try await store.leaveNode(nodes[2], at: time(noon))
+        #expect(try await replace(3, [Self.root]) == waiting([nodes[1]]))
+        #expect(
+            try await store.beat(nodes[0], position: 0, keyringVersion: 2, at: time(noon + 100)))
+        // The other is given up: it can say yes to nothing.
+        #expect(try await replace(3, [Self.root], at: noon + 125) == waiting([nodes[1]]))
+        #expect(try await replace(3, [Self.root], at: noon + 126) == .replaced)
+        #expect(try await store.audit(after: 0, limit: 9).count == 3, "only what happened")
     }
 
     @Test(arguments: Backend.allCases)
@@ -609,14 +671,15 @@ extension Store {
         let store = try backend.open(directory)
         let node = NodeID(try Identifier.random(from: .system))
         #expect(try await !store.beat(node, position: 0, keyringVersion: 0, at: time(noon)))
-        try await store.joinNode(node, leaseSeconds: 120, at: time(noon))
+        try await store.joinNode(
+            node, leaseSeconds: 120, rootKey: Self.root, at: time(noon))
         #expect(try await store.beat(node, position: 3, keyringVersion: 2, at: time(noon + 1)))
         let live = try await store.liveNodes(at: time(noon + 1))
         #expect(
             live == [
                 NodeRecord(
                     id: node, started: time(noon), heartbeat: time(noon + 1), leaseSeconds: 120,
-                    position: 3, keyringVersion: 2)
+                    position: 3, keyringVersion: 2, rootKey: Self.root)
             ])
         _ = try await store.prune(limit: 10, at: time(noon + 126))
         #expect(try await store.beat(node, position: 3, keyringVersion: 2, at: time(noon + 126)))

@@ -34,7 +34,7 @@ import Testing
     @Test func `without anything the defaults hold`() throws {
         let settings = try load()
         #expect(settings.dataDirectory == "/var/lib/gatehouse")
-        #expect(settings.rootKeyPath == "/var/lib/gatehouse/root.key")
+        #expect(settings.rootKeySource == .file("/var/lib/gatehouse/root.key"))
         #expect(settings.checkAddresses.map(\.description) == ["127.0.0.1:8444"])
         #expect(settings.adminAddress.description == "127.0.0.1:8445")
         #expect(settings.sessionCookieName == "__Host-gatehouse")
@@ -159,6 +159,21 @@ import Testing
             ),
             ("data_dir", ["/x"], ["x", ""]), ("root_key.file", ["/x"], ["x", ""]),
             (
+                "root_key.credential", ["", "root", String(repeating: "a", count: 255)],
+                ["a/b", "..", ".", "a:b", "a b", "é", String(repeating: "a", count: 256)]
+            ),
+            (
+                "root_key.command",
+                [
+                    "", "/x", "/x --key a", "/x" + String(repeating: " a", count: 31),
+                    "/" + String(repeating: "x", count: 4095),
+                ],
+                [
+                    "x", "-", "/x" + String(repeating: " a", count: 32), "/x a\u{0}b",
+                    "/" + String(repeating: "x", count: 4096),
+                ]
+            ),
+            (
                 "audience", ["a", String(repeating: "a", count: 128)],
                 ["", "a b", "é", String(repeating: "a", count: 129)]
             ),
@@ -241,7 +256,8 @@ import Testing
             "check.event_loops", "check.max_connections", "check.max_head", "check.max_headers",
             "check.head_timeout", "check.idle_timeout", "session.idle", "session.absolute",
             "revocation.max_staleness", "check.socket_mode", "check.allow_plaintext_network",
-            "log.level", "cookie.domain", "data_dir", "root_key.file", "audience", "admin.listen",
+            "log.level", "cookie.domain", "data_dir", "root_key.file",
+            "root_key.credential", "root_key.command", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
             "registration", "password.threads", "password.queue", "check.driver", "check.tls",
@@ -305,6 +321,29 @@ import Testing
             #expect(findings(file).count == 1)
         }
         #expect(try load().argon2Parameters == .standard)
+    }
+
+    @Test func `the root key has one source, which the environment may name`() throws {
+        #expect(try load("root_key.file: /k").rootKeySource == .file("/k"))
+        #expect(try load("root_key.credential: k").rootKeySource == .credential("k"))
+        let command = "root_key.command: [/bin/unwrap, 'a b']"
+        #expect(try load(command).rootKeySource == .command(["/bin/unwrap", "a b"]))
+        for (variable, value, source) in [
+            ("FILE", "/k", .file("/k")), ("CREDENTIAL", "k", .credential("k")),
+            ("COMMAND", "/bin/unwrap a b", .command(["/bin/unwrap", "a", "b"])),
+            ("COMMAND", "/bin/unwrap,a b", .command(["/bin/unwrap", "a b"])),
+        ] as [(String, String, RootKeySource)] {
+            let name = "GATEHOUSE_ROOT_KEY_" + variable
+            #expect(try load(environment: [name: value]).rootKeySource == source)
+            // Whatever else names one too is refused, and neither value is preferred.
+            for other in ["root_key.file: /o", "root_key.credential: o", command] {
+                let isSame = other.hasPrefix("root_key.\(variable.lowercased()):")
+                #expect(findings(other, environment: [name: value]).count == (isSame ? 0 : 1))
+            }
+        }
+        for variable in ["GATEHOUSE_ROOT_KEY", "GATEHOUSE_ROOT_KEY_VALUE"] {
+            #expect(findings(environment: [variable: "gatehouse-root-key-1:x"]).count == 1)
+        }
     }
 
     @Test func `an address that other machines reach needs to be allowed`() {
