@@ -67,14 +67,10 @@
         revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
         active = keyring.active?.id
         // SAFETY: owned by this object and freed in deinit.
-        unsafe scratch = .allocate(capacity: Self.scratchBytes)
-        unsafe scratch.initialize(repeating: 0)
+        unsafe scratch = SecretMemory.buffer(Self.scratchBytes)
     }
 
-    deinit {
-        unsafe wipe(UnsafeMutableRawBufferPointer(scratch))
-        unsafe scratch.deallocate()
-    }
+    deinit { unsafe SecretMemory.free(scratch.baseAddress) }
 
     /// Opens a token and lends its content to `body`, or says what is wrong with it.
     ///
