@@ -53,7 +53,8 @@ package struct SecretBytes: ~Copyable, Sendable {
 
     init(count: Int) {
         precondition(count > 0)
-        unsafe bytes = SecretMemory.buffer(count)
+        unsafe bytes = UnsafeMutableBufferPointer(
+            start: SecretMemory.bytes(count), count: count)
     }
 
     deinit { unsafe SecretMemory.free(bytes.baseAddress) }

@@ -48,7 +48,7 @@ package enum SecretMemory {
     }
 
     /// Wipes a block and takes it back; nothing for nil.
-    static func free(_ block: UnsafeMutableRawPointer?) {
+    package static func free(_ block: UnsafeMutableRawPointer?) {
         let address = UInt(bitPattern: block)
         if address != 0 { arena.withLock { $0.free(address) } }
     }
@@ -73,11 +73,10 @@ package enum SecretMemory {
 
     /// `count` zeros for one owner, who gives them to ``free(_:)``; stops where there is no memory, as
     /// every allocation of Swift does.
-    static func buffer(_ count: Int) -> UnsafeMutableBufferPointer<UInt8> {
+    package static func bytes(_ count: Int) -> UnsafeMutablePointer<UInt8> {
         guard let block = unsafe allocate(count) else { fatalError("no memory for a secret") }
         // SAFETY: the block has `count` bytes.
-        return unsafe UnsafeMutableBufferPointer(
-            start: block.bindMemory(to: UInt8.self, capacity: count), count: count)
+        return unsafe block.bindMemory(to: UInt8.self, capacity: count)
     }
 }
 

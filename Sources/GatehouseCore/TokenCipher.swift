@@ -67,7 +67,8 @@
         revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
         active = keyring.active?.id
         // SAFETY: owned by this object and freed in deinit.
-        unsafe scratch = SecretMemory.buffer(Self.scratchBytes)
+        unsafe scratch = UnsafeMutableBufferPointer(
+            start: SecretMemory.bytes(Self.scratchBytes), count: Self.scratchBytes)
     }
 
     deinit { unsafe SecretMemory.free(scratch.baseAddress) }

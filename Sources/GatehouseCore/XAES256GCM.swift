@@ -23,9 +23,8 @@
         precondition(key.count == Self.keyBytes)
         blocks = try key.withSpan { span throws(LibCryptoError) in try AES256Blocks(key: span) }
         gcm = try AES256GCM()
-        let memory = unsafe SecretMemory.buffer(Self.workOffset + Self.workBytes)
-        // SAFETY: not empty; owned by this object and freed in deinit.
-        unsafe subkey = memory.baseAddress.unsafelyUnwrapped
+        // SAFETY: owned by this object and freed in deinit.
+        unsafe subkey = SecretMemory.bytes(Self.workOffset + Self.workBytes)
         guard unsafe blocks.encrypt(subkey, into: subkey, count: 16) else {
             throw LibCryptoError(operation: "AES-256 block")
         }
