@@ -155,10 +155,17 @@ let package = Package(
         .target(
             name: "GatehouseTestSupport", dependencies: ["GatehouseCore"], path: "Tests/Support",
             swiftSettings: settings),
+        // Looks for secrets in its own memory; SecretMemoryTests run it. Reading memory is all it does, so
+        // that marking each step as unsafe would say nothing.
+        .executableTarget(
+            name: "SecretMemoryProbe", dependencies: ["GatehouseCore", "GatehouseSystem"],
+            path: "Tests/SecretMemoryProbe",
+            swiftSettings: [.swiftLanguageMode(.v5)]),
         .testTarget(
             name: "GatehouseCoreTests",
             dependencies: [
                 "GatehouseCore", "GatehouseTestSupport", "CAllocationCount", "COpenSSL",
+                "SecretMemoryProbe",
             ],
             swiftSettings: settings),
         .testTarget(

@@ -34,6 +34,11 @@ package enum ProcessLimits {
     /// libcrypto keep them in secret memory: before anything else, in the server and in every command.
     package static func protectSecrets() throws(Refusal) {
         guard gatehouse_forbid_dumps() == 0 else { throw .cannotForbidDumps(errno: errno) }
+        // Swift's runtime would have a program read this process and print registers and memory when it
+        // crashes, with keys in them. A crash ends the process, and says no more than what failed.
+        for crash in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] {
+            signal(crash, SIG_DFL)
+        }
         _ = gatehouse_raise_locked_memory()
         guard SecretMemory.serveLibCrypto() else { throw .libCryptoHasMemory }
     }
