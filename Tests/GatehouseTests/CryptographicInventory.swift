@@ -33,7 +33,8 @@ enum CryptographicInventory {
     private static let keyRows: [[String]] =
         [
             [
-                "root key", "\(8 * RootKey.byteCount)", "HKDF to the wrapping key and to its own id",
+                "root key", "\(8 * RootKey.byteCount)",
+                "HKDF to the wrapping key and to its own id",
                 "anything in the database, or a password", "until the operator replaces it",
                 "its file; secret memory",
             ],
@@ -70,24 +71,30 @@ enum CryptographicInventory {
         }
         + [
             [
-                "keys of TLS certificates", "the certificate's", "TLS of the front door and the check endpoint",
+                "keys of TLS certificates", "the certificate's",
+                "TLS of the front door and the check endpoint",
                 "tokens", "the certificate's", "files; the heap of swift-nio-ssl",
             ]
         ]
 
     private static let algorithmRows: [[String]] = [
         [
-            "XAES-256-GCM (C2SP)", "key \(8 * XAES256GCM.keyBytes), nonce \(8 * XAES256GCM.nonceBytes) random, "
+            "XAES-256-GCM (C2SP)",
+            "key \(8 * XAES256GCM.keyBytes), nonce \(8 * XAES256GCM.nonceBytes) random, "
                 + "tag \(8 * XAES256GCM.tagBytes) bits", "tokens, the ring",
         ],
         [
-            "AES-256-GCM (SP 800-38D)", "nonce \(8 * AES256GCM.nonceBytes), tag \(8 * AES256GCM.tagBytes) bits; "
+            "AES-256-GCM (SP 800-38D)",
+            "nonce \(8 * AES256GCM.nonceBytes), tag \(8 * AES256GCM.tagBytes) bits; "
                 + "one message a key", "inside XAES",
         ],
         ["AES-256-CMAC (SP 800-38B, SP 800-108r1)", "counter mode, label \"X\"", "inside XAES"],
         ["HKDF-SHA-256 (RFC 5869)", "empty salt; the labels below", "every derived key"],
         ["HMAC-SHA-256 (FIPS 198-1)", "key 256 bits", "data keys"],
-        ["SHA-256 (FIPS 180-4)", "", "links and codes as they are stored; the checksum of a password filter"],
+        [
+            "SHA-256 (FIPS 180-4)", "",
+            "links and codes as they are stored; the checksum of a password filter",
+        ],
         [
             "Argon2id (RFC 9106)",
             "m \(Argon2Parameters.standard.memoryKiB) KiB, t \(Argon2Parameters.standard.iterations), "
@@ -95,13 +102,15 @@ enum CryptographicInventory {
                 + "output \(8 * PasswordHash.outputBytes) bits", "passwords",
         ],
         [
-            "Argon2i, scrypt, PBKDF2, and crypt(3)'s bcrypt, sha512crypt and yescrypt", "as imported, within bounds",
+            "Argon2i, scrypt, PBKDF2, and crypt(3)'s bcrypt, sha512crypt and yescrypt",
+            "as imported, within bounds",
             "imported password hashes, until their owner's next sign-in; never made",
         ],
         ["SHA-1", "", "lists of leaked passwords, which are published so; protects nothing"],
         [
             "TLS 1.3 and 1.2 (BoringSSL in swift-nio-ssl)",
-            "1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305 only", "the front door and the check endpoint",
+            "1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305 only",
+            "the front door and the check endpoint",
         ],
         ["ECDSA with P-256", "", "certificates of `serve --dev`; refused in production"],
     ]
@@ -117,7 +126,8 @@ enum CryptographicInventory {
         "EVP_MD_fetch": "SHA-1, SHA-256", "EVP_MD_free": "SHA-1, SHA-256",
         "EVP_DigestInit_ex2": "SHA-1, SHA-256", "EVP_DigestUpdate": "SHA-1, SHA-256",
         "EVP_DigestFinal_ex": "SHA-1, SHA-256", "PKCS5_PBKDF2_HMAC": "PBKDF2 of imports",
-        "EVP_PBE_scrypt": "scrypt of imports", "argon2_ctx": "Argon2", "crypt_rn": "crypt(3) of imports",
+        "EVP_PBE_scrypt": "scrypt of imports", "argon2_ctx": "Argon2",
+        "crypt_rn": "crypt(3) of imports",
         "getentropy": "randomness", "CRYPTO_memcmp": "comparison in constant time",
         "CRYPTO_set_mem_functions": "secret memory", "OPENSSL_cleanse": "wiping",
         "EVP_EC_gen": "development certificates", "EVP_PKEY": "development certificates",
@@ -128,7 +138,8 @@ enum CryptographicInventory {
     /// What separates one use of a key from another.
     static let labels: [String: String] = [
         "gatehouse/v1/root-key-id": "HKDF of the root key to its id, which is no secret",
-        "gatehouse/v1/keyring": "HKDF of the root key to the wrapping key; associated data of the ring",
+        "gatehouse/v1/keyring":
+            "HKDF of the root key to the wrapping key; associated data of the ring",
         "gatehouse/v1/token/": "and the purpose: HKDF of a token key",
         "gatehouse/v1/data/": "and the purpose: HKDF of a data key",
         "gatehouse/v1/": "and audience, purpose and transport: associated data of a token",

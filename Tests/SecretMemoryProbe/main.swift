@@ -11,7 +11,8 @@ import Glibc
 /// 32 random bytes that this process holds inverted only: the search does not find itself.
 let inverted: [UInt8] = try Entropy.system.bytes(32)
 let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-let windowRange = Int(bitPattern: window.baseAddress)..<(Int(bitPattern: window.baseAddress) + window.count)
+let windowRange =
+    Int(bitPattern: window.baseAddress)..<(Int(bitPattern: window.baseAddress) + window.count)
 
 /// The secret's bytes, one at a time, at the end of `count`.
 func marked(_ count: Int) -> SecretBytes {
@@ -34,7 +35,8 @@ func regions() -> [Region] {
     var found: [Region] = []
     var line = [CChar](repeating: 0, count: 4096)
     while fgets(&line, Int32(line.count), file) != nil {
-        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let text = String(
+            decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let words = text.split(separator: " ").map { $0.filter { $0 != "\n" } }
         if text.hasPrefix("VmFlags:") {
             found[found.count - 1].isForSecrets = Set(["lo", "dd", "dc"]).isSubset(of: words)
@@ -43,7 +45,9 @@ func regions() -> [Region] {
             let end = Int(words[0][words[0].index(after: dash)...], radix: 16)
         {
             found.append(
-                Region(start: start, end: end, isReadable: words[1].hasPrefix("r") && !text.contains("[v")))
+                Region(
+                    start: start, end: end,
+                    isReadable: words[1].hasPrefix("r") && !text.contains("[v")))
         }
     }
     return found
@@ -147,6 +151,7 @@ case "cipher":
         precondition(cipher.sealingKey != nil)
         return found
     }
-    report(wanted, try use())
+    let found = try use()
+    report(wanted, found)
 default: fatalError("bytes, large, keyring or cipher")
 }
