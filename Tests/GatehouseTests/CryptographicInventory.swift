@@ -192,8 +192,7 @@ enum CryptographicInventory {
 
         Tokens, the ring and stored hashes rest on 256-bit symmetric keys, HMAC-SHA-256 and Argon2id: Grover's algorithm leaves 128 bits of
         them. At risk is what TLS exchanges: a recording could be opened later. Sessions have ended by then, passwords in it have not. TLS is
-        swift-nio-ssl's: hybrid key exchange (X25519MLKEM768) comes with its BoringSSL and needs no change here; certificates follow when
-        authorities issue them. A new token format gets a new version byte, which every node must open before one seals it.
+        swift-nio-ssl's, whose BoringSSL offers the hybrid key exchange X25519MLKEM768 first; certificates follow when authorities issue them. A new token format gets a new version byte, which every node must open before one seals it.
 
         """
 }

@@ -152,7 +152,8 @@ class Sweep(Scene):
         keep("after the sign-in")
         token = visitor.token
         self.assertEqual(self.gatehouse.check(token).status, 200)
-        self.assertEqual(self.gatehouse.check(token[:-1] + "A").status, 401)
+        changed = token[:20] + ("B" if token[20] == "A" else "A") + token[21:]
+        self.assertEqual(self.gatehouse.check(changed).status, 401)
         self.assertEqual(self.gatehouse.check(token[:60]).status, 401)
         # Past the grace, the browser is remembered under another generation.
         time.sleep(2.1)
