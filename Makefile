@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
-.PHONY: timing bench bench-full bench-counts bench-tools bench-release plots
+.PHONY: inventory timing bench bench-full bench-counts bench-tools bench-release plots
 .PHONY: packages tools counting browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
@@ -41,6 +41,9 @@ test: packages ## install what is missing, and run the unit tests
 # Alone: what runs beside it would be measured too. In CI with 300.
 timing: packages ## whether the time of a refused sign-in says anything (TIMING_SAMPLES of each kind)
 	TIMING_SAMPLES=$${TIMING_SAMPLES:-3000} swift test --disable-xctest --filter TimingTests
+
+inventory: packages ## write the page of keys and algorithms from the code's constants
+	WRITE_INVENTORY=1 swift test --disable-xctest --filter CryptographicInventoryTests
 
 check: packages ## formatting, size, dependency versions, nothing secret in git
 	.ci/check

@@ -29,6 +29,15 @@ static inline uint64_t gatehouse_raise_open_files(void) {
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : 0;
 }
 
+/// Raises the soft limit of locked memory to the hard one, for the same reason, and returns it in bytes,
+/// or 0.
+static inline uint64_t gatehouse_raise_locked_memory(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return 0;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_MEMLOCK, &limit) == 0 ? limit.rlim_max : 0;
+}
+
 /// Names the calling thread, for those who look with ps or perf; at most 15 bytes.
 static inline void gatehouse_name_this_thread(const char *name) {
     prctl(PR_SET_NAME, name, 0, 0, 0);

@@ -3,7 +3,8 @@
 import GatehouseCore
 
 /// Where connections' answers are written before they are sent. It grows for a long pipeline and keeps
-/// what it has, so that answering allocates nothing.
+/// what it has, so that answering allocates nothing. In secret memory: a renewed cookie stays in it until
+/// it is written again.
 @safe package final class AnswerBuffer {
     /// Room for some forty answers; a pipeline that fills a driver's read takes more.
     private static let initialCapacity = 16 * 1024
@@ -22,13 +23,13 @@ import GatehouseCore
     package init() {
         capacity = Self.initialCapacity
         // SAFETY: owned by this object and freed in deinit; bytes are read below `length` only.
-        unsafe base = .allocate(capacity: Self.initialCapacity)
+        unsafe base = SecretMemory.bytes(Self.initialCapacity)
         unsafe common = .allocate(capacity: Self.commonBytes)
         unsafe common.initialize(repeating: 0, count: Self.commonBytes)
     }
 
     deinit {
-        unsafe base.deallocate()
+        unsafe SecretMemory.free(base)
         unsafe common.deallocate()
     }
 
@@ -71,9 +72,9 @@ import GatehouseCore
     private func grow(to needed: Int) {
         let larger = max(capacity * 2, needed)
         // SAFETY: `length` bytes are moved to a larger block, which takes the place of the old one.
-        let block = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
+        let block = unsafe SecretMemory.bytes(larger)
         unsafe block.update(from: base, count: length)
-        unsafe base.deallocate()
+        unsafe SecretMemory.free(base)
         unsafe base = block
         capacity = larger
     }

@@ -93,8 +93,10 @@ import Glibc
         wheel = DeadlineWheel(at: now.boot)
         epoll = driver.inboxes[place].epoll
         timer = driver.inboxes[place].timer
-        // SAFETY: both owned by this object and freed in deinit.
-        unsafe input = .allocate(byteCount: Self.readBytes, alignment: 16)
+        // SAFETY: both owned by this object and freed in deinit. What was read last stays in the buffer, with
+        // its cookies, until the next request comes.
+        unsafe input = UnsafeMutableRawBufferPointer(
+            start: SecretMemory.bytes(Self.readBytes), count: Self.readBytes)
         unsafe events = .allocate(capacity: Self.eventsAtOnce)
         unsafe events.initialize(repeating: epoll_event())
         watch(driver.inboxes[place].wakeup, EPOLLIN.rawValue)
@@ -103,7 +105,7 @@ import Glibc
 
     deinit {
         for case .some(let peer) in peers { close(peer.descriptor) }
-        unsafe input.deallocate()
+        unsafe SecretMemory.free(input.baseAddress)
         unsafe events.deallocate()
     }
 

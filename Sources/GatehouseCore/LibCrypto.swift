@@ -15,6 +15,18 @@ package func wipe(_ memory: UnsafeMutableRawBufferPointer) {
     unsafe OPENSSL_cleanse(memory.baseAddress, memory.count)
 }
 
+extension SecretMemory {
+    /// Has libcrypto take all its memory from here, where the keys that it expands belong. False when it
+    /// has taken memory already: then it goes on with the heap.
+    package static func serveLibCrypto() -> Bool {
+        // SAFETY: the three behave as malloc, realloc and free do.
+        unsafe CRYPTO_set_mem_functions(
+            { count, _, _ in unsafe SecretMemory.allocate(count) },
+            { block, count, _, _ in unsafe SecretMemory.reallocate(block, to: count) },
+            { block, _, _ in unsafe SecretMemory.free(block) }) == 1
+    }
+}
+
 /// Whether two byte strings are equal, in a time that depends on their lengths only.
 package func constantTimeEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
     guard left.count == right.count else { return false }

@@ -1,10 +1,10 @@
-// Secret bytes: one owner, on the heap, wiped before the memory is given back.
+// Secret bytes: one owner, in secret memory, wiped before it is given back.
 
 /// A fixed number of secret bytes with a single owner.
 ///
 /// Not copyable, without a description, equality or coding, so that a secret cannot be printed,
-/// compared in variable time or duplicated by accident. The bytes are overwritten when the value
-/// ends (REQUIREMENTS SW-7).
+/// compared in variable time or duplicated by accident. The bytes live in ``SecretMemory``, and are
+/// overwritten when the value ends (REQUIREMENTS SW-7).
 package struct SecretBytes: ~Copyable, Sendable {
     private let storage: WipedBuffer
 
@@ -44,7 +44,7 @@ package struct SecretBytes: ~Copyable, Sendable {
     package borrowing func copy() -> SecretBytes { withSpan { SecretBytes(copying: $0) } }
 }
 
-/// Heap memory that is overwritten before it is freed.
+/// A block of secret memory, which is overwritten when it is freed.
 ///
 /// `@unchecked Sendable`: the bytes are written only while `SecretBytes.init` is the one that
 /// knows the buffer, and only read afterwards.
@@ -53,12 +53,9 @@ package struct SecretBytes: ~Copyable, Sendable {
 
     init(count: Int) {
         precondition(count > 0)
-        unsafe bytes = .allocate(capacity: count)
-        unsafe bytes.initialize(repeating: 0)
+        unsafe bytes = UnsafeMutableBufferPointer(
+            start: SecretMemory.bytes(count), count: count)
     }
 
-    deinit {
-        unsafe wipe(UnsafeMutableRawBufferPointer(bytes))
-        unsafe bytes.deallocate()
-    }
+    deinit { unsafe SecretMemory.free(bytes.baseAddress) }
 }

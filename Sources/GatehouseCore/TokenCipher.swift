@@ -69,16 +69,15 @@
         revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
         active = keyring.active?.id
         // SAFETY: owned by this object and freed in deinit.
-        unsafe scratch = .allocate(capacity: Self.scratchBytes)
-        unsafe scratch.initialize(repeating: 0)
+        unsafe scratch = UnsafeMutableBufferPointer(
+            start: SecretMemory.bytes(Self.scratchBytes), count: Self.scratchBytes)
         // SAFETY: as large as `entries`, owned by this object and freed in deinit.
         unsafe opened = .allocate(capacity: entries.count)
         unsafe opened.initialize(repeating: 0)
     }
 
     deinit {
-        unsafe wipe(UnsafeMutableRawBufferPointer(scratch))
-        unsafe scratch.deallocate()
+        unsafe SecretMemory.free(scratch.baseAddress)
         unsafe opened.deallocate()
     }
 

@@ -12,17 +12,19 @@
 
     private let blocks: AES256Blocks
     private let gcm: AES256GCM
-    /// CMAC's first subkey (NIST SP 800-38B section 6.1): AES(K, 0) doubled in GF(2^128).
+    /// CMAC's first subkey (NIST SP 800-38B section 6.1): AES(K, 0) doubled in GF(2^128). Then room for
+    /// one message: the CMAC inputs and the key, two halves of 32 bytes.
     private let subkey: UnsafeMutablePointer<UInt8>
+    private static let workOffset = 16
+    private static let workBytes = 64
 
     /// - Throws: `LibCryptoError` when libcrypto has no memory or no AES.
     package init(key: borrowing SecretBytes) throws(LibCryptoError) {
         precondition(key.count == Self.keyBytes)
         blocks = try key.withSpan { span throws(LibCryptoError) in try AES256Blocks(key: span) }
         gcm = try AES256GCM()
-        // SAFETY: 16 bytes, owned by this object and freed in deinit.
-        unsafe subkey = .allocate(capacity: 16)
-        unsafe subkey.initialize(repeating: 0, count: 16)
+        // SAFETY: owned by this object and freed in deinit.
+        unsafe subkey = SecretMemory.bytes(Self.workOffset + Self.workBytes)
         guard unsafe blocks.encrypt(subkey, into: subkey, count: 16) else {
             throw LibCryptoError(operation: "AES-256 block")
         }
@@ -37,10 +39,7 @@
         unsafe subkey[15] ^= 0x87 & (0 &- carry)
     }
 
-    deinit {
-        unsafe wipe(UnsafeMutableRawBufferPointer(start: subkey, count: 16))
-        unsafe subkey.deallocate()
-    }
+    deinit { unsafe SecretMemory.free(subkey) }
 
     /// Encrypts `plaintext` into `ciphertext`, which has the same size, followed by the tag.
     ///
@@ -84,26 +83,24 @@
     private func withMessageKey(
         nonce: UnsafePointer<UInt8>, _ body: (UnsafePointer<UInt8>) -> Bool
     ) -> Bool {
-        unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
-            // SAFETY: 64 bytes of stack, two halves of 32: the CMAC inputs and the key.
-            guard let inputs = buffer.baseAddress else { return false }
-            let key = unsafe inputs + 32
-            defer { unsafe wipe(UnsafeMutableRawBufferPointer(buffer)) }
-            // Each CMAC input is one whole block, counter || "X" || 0 || nonce, so that CMAC is one
-            // block encryption of the input XOR the subkey.
-            for half in 0..<2 {
-                let input = unsafe inputs + 16 * half
-                unsafe input[0] = 0 ^ subkey[0]
-                unsafe input[1] = UInt8(half + 1) ^ subkey[1]
-                unsafe input[2] = 0x58 ^ subkey[2]
-                unsafe input[3] = 0 ^ subkey[3]
-                for index in 0..<12 {
-                    unsafe input[4 + index] = nonce[index] ^ subkey[4 + index]
-                }
+        // SAFETY: the 64 bytes after the subkey.
+        let inputs = unsafe subkey + Self.workOffset
+        let key = unsafe inputs + 32
+        defer { unsafe wipe(UnsafeMutableRawBufferPointer(start: inputs, count: Self.workBytes)) }
+        // Each CMAC input is one whole block, counter || "X" || 0 || nonce, so that CMAC is one
+        // block encryption of the input XOR the subkey.
+        for half in 0..<2 {
+            let input = unsafe inputs + 16 * half
+            unsafe input[0] = 0 ^ subkey[0]
+            unsafe input[1] = UInt8(half + 1) ^ subkey[1]
+            unsafe input[2] = 0x58 ^ subkey[2]
+            unsafe input[3] = 0 ^ subkey[3]
+            for index in 0..<12 {
+                unsafe input[4 + index] = nonce[index] ^ subkey[4 + index]
             }
-            guard unsafe blocks.encrypt(inputs, into: key, count: 32) else { return false }
-            return unsafe body(key)
         }
+        guard unsafe blocks.encrypt(inputs, into: key, count: 32) else { return false }
+        return unsafe body(key)
     }
 }
 

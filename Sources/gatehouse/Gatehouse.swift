@@ -68,6 +68,12 @@ struct CommandFailure: Error, Equatable {
                     + "configuration allows need \(needed)",
                 hint: "raise the limit (LimitNOFILE= in a systemd unit), or lower "
                     + "check.max_connections")
+        case ProcessLimits.Refusal.cannotLockMemory(let allowed):
+            self = .environment(
+                "the system lets this process lock \(allowed >> 10) KiB of memory, and keys need "
+                    + "\(SecretMemory.chunkBytes >> 10) KiB that are never written to swap",
+                hint: "raise the limit to 8 MiB (LimitMEMLOCK=8M in a systemd unit, --ulimit "
+                    + "memlock=8388608 for a container)")
         case let error as StoreError: self = .store(error)
         case let failure as RefreshFailure: self = .refresh(failure)
         case let failure as KeyringWrapFailure: self = .keyring(failure)
@@ -135,6 +141,7 @@ enum Entry {
         // What we make is for its owner only; what others may use is widened where it is made.
         umask(0o077)
         do {
+            try ProcessLimits.protectSecrets()
             var command = try Gatehouse.parseAsRoot()
             if !(command is ServeCommand) { try armFaultPoint() }
             if var asynchronous = command as? any AsyncParsableCommand {

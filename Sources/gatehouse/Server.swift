@@ -27,6 +27,7 @@ struct Server {
 
     func run() async throws {
         try DataDirectory.check(settings.dataDirectory)
+        try ProcessLimits.requireLockedMemory()
         let id = NodeID(try Identifier.random(from: .system))
         let rootKey = try settings.rootKeySource.read()
         let store = try await openStore(for: id, rootKey)
@@ -91,6 +92,11 @@ struct Server {
                 "admin": "\(settings.adminAddress)",
                 "public": front == nil ? "none" : "\(settings.publicAddress)",
             ])
+        if SecretMemory.usage.unlocked > 0 {
+            logger.warning(
+                "some keys are not locked in memory: raise the limit (LimitMEMLOCK=)",
+                metadata: ["unlocked": "\(SecretMemory.usage.unlocked)"])
+        }
         if front == nil {
             logger.notice("no front door: public.origin is not set")
         }
@@ -412,6 +418,15 @@ struct ServerStatus: Sendable {
                 "gatehouse_refresh_age_seconds", .gauge,
                 "How long ago the last complete refresh from the store started.",
                 lease.ageSeconds(at: now.boot).map { [.init(value: $0)] } ?? []),
+            Metric(
+                "gatehouse_secret_memory_bytes", .gauge,
+                "Memory for keys and passwords: locked, and what could not be.",
+                [
+                    .init(
+                        labels: [("locked", "true")], value: Double(SecretMemory.usage.locked)),
+                    .init(
+                        labels: [("locked", "false")], value: Double(SecretMemory.usage.unlocked)),
+                ]),
             Metric(
                 "gatehouse_event_loops", .gauge, "Threads that answer checks.",
                 [.init(value: Double(checks.loopCount))]),
