@@ -15,7 +15,8 @@ package enum RefreshFailure: Error, Equatable {
 }
 
 /// Follows the store for this process: loads, publishes to every event loop, renews the lease,
-/// tells the other nodes what it has, and activates a pending key when all have it.
+/// tells the other nodes what it has, activates a pending key when all have it, and, if it is the one
+/// that rotates, adds the next when the active one is old enough.
 package actor Node {
     /// Feed rows read in one go; a million at start are read in a hundred steps.
     static let feedPageRows = 10_000
@@ -40,10 +41,17 @@ package actor Node {
     private var hasUnpublished = false
     private var isLoading = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
-    private var told: (position: UInt64, keyringVersion: UInt64, at: BootTime)?
+    private var told: (position: UInt64, keyringVersion: UInt64, at: Instant)?
+    /// The ring that every event loop has.
+    private var publishedVersion: UInt64 = 0
+    private var rotation: RotationRule
+    private var nextRotationTry: BootTime?
 
+    /// - Parameter rotateEverySeconds: how old the active key gets; nil for keys that are rotated by
+    ///   command only.
     package init(
         id: NodeID, store: any Store, rootKey: consuming RootKey, lease: Lease, entropy: Entropy,
+        rotateEverySeconds: Int64? = nil,
         publish: @escaping @Sendable (CheckSnapshot) async -> Bool
     ) {
         self.id = id
@@ -51,6 +59,7 @@ package actor Node {
         self.rootKey = rootKey
         self.lease = lease
         self.entropy = entropy
+        rotation = RotationRule(everySeconds: rotateEverySeconds)
         self.publish = publish
     }
 
@@ -63,6 +72,9 @@ package actor Node {
     package var loadedKeys: [(id: KeyID, state: KeyState)] {
         keyring?.keys.map { ($0.id, $0.state) } ?? []
     }
+
+    /// The age of the active key, by clocks that don't step.
+    package func keyAgeSeconds(at now: BootTime) -> Int64? { rotation.ageSeconds(at: now) }
 
     /// The ring that is loaded.
     package var loadedKeyring: Keyring? { keyring }
@@ -85,10 +97,13 @@ package actor Node {
         var (report, head) = try await load(at: now.wall)
         guard let keyring else { throw .noKeyring }
         try await tell(keyringVersion: keyring.version, at: now)
-        lease.renew(started: now.boot, storeLatest: head.latestTime)
+        lease.renew(started: now.boot, wall: now.wall, storeLatest: head.latestTime)
+        rotation.watch(keyring, at: now)
         if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
-            report.activated = try await activatePendingKey(of: keyring, at: now.wall)
+            report.activated = try await activatePendingKey(
+                of: keyring, notBefore: head.latestTime, at: now.wall)
         }
+        try await rotateIfDue(keyring, at: now, &report)
         return report
     }
 
@@ -128,6 +143,21 @@ package actor Node {
         guard head.sequence >= position, head.keyringVersion >= keyring?.version ?? 0 else {
             throw .storeWentBack
         }
+        do throws(RefreshFailure) {
+            let report = try await take(head, at: now)
+            lease.allowSealing()
+            return (report, head)
+        } catch {
+            // The older ring's key may have been revoked or retired: nothing more is sealed under it.
+            if publishedVersion < head.keyringVersion { lease.stopSealing() }
+            throw error
+        }
+    }
+
+    /// Reads what is new up to `head`, and publishes it.
+    private func take(
+        _ head: StoreHead, at now: UnixTime
+    ) async throws(RefreshFailure) -> RefreshReport {
         var report = RefreshReport()
         if keyring?.version != head.keyringVersion {
             keyring = try await loadKeyring()
@@ -144,8 +174,9 @@ package actor Node {
                 throw .notPublished
             }
             hasUnpublished = false
+            publishedVersion = keyring.version
         }
-        return (report, head)
+        return report
     }
 
     /// Frees what no unexpired token can need.
@@ -216,7 +247,10 @@ package actor Node {
 
     private func tell(keyringVersion: UInt64, at now: Instant) async throws(RefreshFailure) {
         if let told, told.position == position, told.keyringVersion == keyringVersion,
-            now.boot < told.at.advanced(bySeconds: Self.heartbeatSeconds)
+            now.boot < told.at.boot.advanced(bySeconds: Self.heartbeatSeconds),
+            // A wall clock that has stepped makes the last heartbeat look older or newer than it is.
+            now.wall >= told.at.wall,
+            now.wall <= told.at.wall.advanced(bySeconds: Self.heartbeatSeconds)
         {
             return
         }
@@ -230,17 +264,44 @@ package actor Node {
             keyring = nil
             throw .store(.unavailable("this node was given up by the others"))
         }
-        told = (position, keyringVersion, now.boot)
+        told = (position, keyringVersion, now)
     }
 
     private func activatePendingKey(
-        of keyring: Keyring, at now: UnixTime
+        of keyring: Keyring, notBefore latest: UnixTime, at now: UnixTime
     ) async throws(RefreshFailure) -> KeyID? {
         guard
             case .activated(let key) = try await KeyringChange.activatePending(
-                in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
+                in: keyring, notBefore: latest, store: store, rootKey: rootKey, by: .server,
+                at: now, entropy: entropy)
         else { return nil }
         return key
+    }
+
+    /// Adds the next key if the active one is old enough and this is the node that rotates. What comes of
+    /// it is loaded and activated like any other.
+    private func rotateIfDue(
+        _ keyring: Keyring, at now: Instant, _ report: inout RefreshReport
+    ) async throws(RefreshFailure) {
+        guard rotation.isDue(in: keyring, at: now.boot),
+            nextRotationTry.map({ $0 <= now.boot }) ?? true
+        else { return }
+        nextRotationTry = now.boot.advanced(bySeconds: Self.heartbeatSeconds)
+        let nodes = try await attempt { [store] () throws(StoreError) in
+            try await store.liveNodes(at: now.wall)
+        }
+        // The transaction decides; the others need not wrap a ring to hear it.
+        guard Barrier.leader(of: nodes) == id else { return }
+        let next: Keyring
+        do { next = try keyring.addingPendingKey(at: now.wall, entropy: entropy) } catch {
+            report.rotationFailure = error
+            return
+        }
+        let outcome = try await KeyringChange.replace(
+            with: next, onlyWhenLoaded: false, onlyAsLeader: id,
+            audit: [AuditEvent(.keyAdded, by: .server, key: next.pending?.id)], store: store,
+            rootKey: rootKey, at: now.wall, entropy: entropy)
+        if outcome == .replaced { report.rotated = next.pending?.id }
     }
 
     private func attempt<Value>(
@@ -256,5 +317,9 @@ package struct RefreshReport: Sendable, Equatable {
     package var feedRows = 0
     /// The key that this refresh made active.
     package var activated: KeyID?
+    /// The key that this refresh added because the active one was old enough.
+    package var rotated: KeyID?
+    /// Why it could not: the ring is full, or there is no randomness. The key in use goes on.
+    package var rotationFailure: KeyringDefect?
     package init() {}
 }

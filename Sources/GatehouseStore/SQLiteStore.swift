@@ -219,18 +219,18 @@ package final class SQLiteStore: Store {
     }
 
     package func replaceKeyring(
-        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID?,
+        audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement {
         try await write(at: now) { [locks] db in
             let row = try Row.fetchOne(
                 db, sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
             let current: UInt64 = try row?.number("version") ?? 0
-            guard ring.version == current + 1 else { return .versionConflict(current: current) }
-            if onlyWhenLoaded {
-                let waiting = try Self.liveNodes(db, locks: locks, at: now)
-                    .filter { $0.keyringVersion < current }.map(\.id)
-                guard waiting.isEmpty else { return .waitingForNodes(waiting) }
-            }
+            let verdict = Barrier.verdict(
+                replacing: current, with: ring.version,
+                live: try Self.liveNodes(db, locks: locks, at: now),
+                onlyWhenLoaded: onlyWhenLoaded, onlyAsLeader: node)
+            guard verdict == .replaced else { return verdict }
             try db.execute(sql: "DELETE FROM keyring")
             try db.execute(
                 sql: "INSERT INTO keyring (root_key_id, version, sealed) VALUES (?, ?, ?)",
@@ -306,8 +306,9 @@ package final class SQLiteStore: Store {
     private static func liveNodes(
         _ db: Database, locks: NodeLocks, at now: UnixTime
     ) throws -> [NodeRecord] {
-        try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id").map { try $0.node() }
-            .filter { $0.givenUp >= now && !locks.isGone($0.id) }
+        let nodes = try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id")
+            .map { try $0.node() }
+        return Barrier.live(nodes, at: now).filter { !locks.isGone($0.id) }
     }
 
     // MARK: Users
