@@ -15,13 +15,16 @@ package enum KeyringChange {
     /// - Parameter latest: the store's latest time when `ring` was read: a key is not active since before
     ///   it was added, however long ago the caller looked at its clock.
     package static func activatePending(
-        in ring: Keyring, notBefore latest: UnixTime = .zero, store: any Store, rootKey: borrowing RootKey,
+        in ring: Keyring, notBefore latest: UnixTime = .zero, store: any Store,
+        rootKey: borrowing RootKey,
         by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
     ) async throws(RefreshFailure) -> Activation {
         let pending = (ring.pending.map { [$0.id] } ?? []) + ring.pendingDataKeys.map(\.id)
         guard let first = pending.first else { return .noPendingKey }
         let next: Keyring
-        do { next = try ring.activatingPendingKeys(at: max(now, latest)) } catch { return .noPendingKey }
+        do { next = try ring.activatingPendingKeys(at: max(now, latest)) } catch {
+            return .noPendingKey
+        }
         let outcome = try await replace(
             with: next, onlyWhenLoaded: true,
             audit: pending.map { AuditEvent(.keyActivated, by: actor, key: $0) }, store: store,
@@ -39,7 +42,9 @@ package enum KeyringChange {
     package static func lastDeadline(
         of id: KeyID, in ring: Keyring, _ usage: [KeyID: KeyUsage]
     ) -> UnixTime? {
-        let index = ring.keys.firstIndex { $0.id == id } ?? ring.keys.startIndex
+        guard let index = ring.keys.firstIndex(where: { $0.id == id && $0.activated != nil }) else {
+            return usage[id]?.lastDeadline
+        }
         return ring.keys.prefix(through: index).compactMap { usage[$0.id]?.lastDeadline }.max()
     }
 
@@ -65,7 +70,8 @@ package enum KeyringChange {
     /// Wraps `ring` and stores it if the version before it is current.
     package static func replace(
         with ring: Keyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID? = nil,
-        audit: [AuditEvent], store: any Store, rootKey: borrowing RootKey, at now: UnixTime, entropy: Entropy
+        audit: [AuditEvent], store: any Store, rootKey: borrowing RootKey, at now: UnixTime,
+        entropy: Entropy
     ) async throws(RefreshFailure) -> KeyringReplacement {
         let wrapped: WrappedKeyring
         do { wrapped = try rootKey.wrap(ring, entropy: entropy) } catch { throw .keyring(error) }

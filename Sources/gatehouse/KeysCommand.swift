@@ -82,13 +82,16 @@ struct KeysCommand: AsyncParsableCommand {
                 (keys.rotate_every).
                 """)
         @OptionGroup var options: CommonOptions
-        @Flag(help: "Return when the new key is active and every server has loaded it; say each step.")
+        @Flag(
+            help: "Return when the new key is active and every server has loaded it; say each step."
+        )
         var wait = false
 
         func run() async throws {
             let steps = Steps(
                 isJSON: options.json, isTold: wait,
-                interruption: "Ctrl-C ends the waiting, not the rotation: the servers finish it. While "
+                interruption:
+                    "Ctrl-C ends the waiting, not the rotation: the servers finish it. While "
                     + "the key is pending, the same command goes on with it.")
             let workshop = try await options.openWorkshop()
             let added = try await workshop.changeKeyring { ring in
@@ -132,7 +135,8 @@ struct KeysCommand: AsyncParsableCommand {
         if wait {
             let state = ring.key(key)?.state
             if state == .active {
-                steps.tell("activated", "key \(key.text) is active", key: key, version: ring.version)
+                steps.tell(
+                    "activated", "key \(key.text) is active", key: key, version: ring.version)
             }
             // Active for everybody: each server has loaded the ring in which it is.
             _ = try await steps.wait(for: .ring(ring.version), in: workshop.store)

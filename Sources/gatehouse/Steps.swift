@@ -28,7 +28,9 @@ final class Steps {
             }
         }
         var needed: UInt64 {
-            switch self { case .ring(let version), .feed(let version): version }
+            switch self {
+            case .ring(let version), .feed(let version): version
+            }
         }
         func reached(by node: NodeRecord) -> UInt64 {
             switch self {
