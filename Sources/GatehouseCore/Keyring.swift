@@ -81,7 +81,8 @@ package struct Keyring: Sendable {
         let changed = changing { key in
             if key.id == pending {
                 key.state = .active
-                key.activated = now
+                // Not since before it was added, though the clock went back: it would seem older than it is.
+                key.activated = max(now, key.created)
             } else if pending != nil, key.state == .active {
                 key.state = .retiring
                 key.ended = now

@@ -11,18 +11,15 @@ package enum KeyringChange {
     }
 
     /// Makes the pending keys of `ring` active if every live node has loaded `ring`.
-    ///
-    /// - Parameter latest: the store's latest time when `ring` was read: a key is not active since before
-    ///   it was added, however long ago the caller looked at its clock.
     package static func activatePending(
-        in ring: Keyring, notBefore latest: UnixTime = .zero, store: any Store,
+        in ring: Keyring, store: any Store,
         rootKey: borrowing RootKey,
         by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
     ) async throws(RefreshFailure) -> Activation {
         let pending = (ring.pending.map { [$0.id] } ?? []) + ring.pendingDataKeys.map(\.id)
         guard let first = pending.first else { return .noPendingKey }
         let next: Keyring
-        do { next = try ring.activatingPendingKeys(at: max(now, latest)) } catch {
+        do { next = try ring.activatingPendingKeys(at: now) } catch {
             return .noPendingKey
         }
         let outcome = try await replace(

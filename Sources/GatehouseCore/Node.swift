@@ -100,8 +100,7 @@ package actor Node {
         lease.renew(started: now.boot, wall: now.wall, storeLatest: head.latestTime)
         rotation.watch(keyring, at: now)
         if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
-            report.activated = try await activatePendingKey(
-                of: keyring, notBefore: head.latestTime, at: now.wall)
+            report.activated = try await activatePendingKey(of: keyring, at: now.wall)
         }
         try await rotateIfDue(keyring, at: now, &report)
         return report
@@ -268,12 +267,11 @@ package actor Node {
     }
 
     private func activatePendingKey(
-        of keyring: Keyring, notBefore latest: UnixTime, at now: UnixTime
+        of keyring: Keyring, at now: UnixTime
     ) async throws(RefreshFailure) -> KeyID? {
         guard
             case .activated(let key) = try await KeyringChange.activatePending(
-                in: keyring, notBefore: latest, store: store, rootKey: rootKey, by: .server,
-                at: now, entropy: entropy)
+                in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
         else { return nil }
         return key
     }

@@ -37,7 +37,7 @@ struct KeyringSimulation {
         case joined(Instant)
         case read(Instant, Keyring, latest: UnixTime)
         case published(Instant, Keyring, latest: UnixTime)
-        case told(Instant, Keyring, latest: UnixTime)
+        case told(Instant, Keyring)
     }
 
     private struct Node {
@@ -83,7 +83,9 @@ struct KeyringSimulation {
     // What a witness knows who sees everything.
     private var revoked: Set<KeyID> = []
     private var revokedForAll: Set<KeyID> = []
-    private var lastAutomatic: (at: Int64, offset: Int64)?
+    private var lastAutomatic: Int64?
+    /// How far ahead the wall clock was when a key was added.
+    private var offsetWhenAdded: [KeyID: Int64] = [:]
 
     init(seed: UInt64, flaw: Flaw? = nil) throws {
         self.flaw = flaw
@@ -142,6 +144,9 @@ struct KeyringSimulation {
         }
         if ring.active?.id != store.ring.active?.id, ring.active != nil { tally.activated += 1 }
         revoked.formUnion(ring.keys.filter { $0.state == .revoked }.map(\.id))
+        for key in ring.keys where store.ring.key(key.id) == nil {
+            offsetWhenAdded[key.id] = offset
+        }
         store.ring = ring
         store.latest = max(store.latest, now)
         return .replaced
@@ -214,10 +219,10 @@ struct KeyringSimulation {
                 node.watched = ring.active?.id
                 node.offsetAtLoad = offset(at: started)
             }
-            node.stage = .told(started, ring, latest: latest)
-        case .told(let started, let ring, let latest):
+            node.stage = .told(started, ring)
+        case .told(let started, let ring):
             if ring.pending != nil {
-                let next = try ring.activatingPendingKeys(at: max(started.wall, latest))
+                let next = try ring.activatingPendingKeys(at: started.wall)
                 _ = replace(with: next, onlyWhenLoaded: true, at: started.wall)
             } else if isDue(node, ring, at: started) {
                 try rotate(node, ring, at: started)
@@ -274,11 +279,13 @@ struct KeyringSimulation {
         let at = started.boot.nanoseconds / 1_000_000_000
         if let last = lastAutomatic {
             // A clock that was ahead when this process first saw the key is all that may hurry it.
-            let ahead = max(0, node.offsetAtLoad - last.offset)
+            let added = ring.active.flatMap { offsetWhenAdded[$0.id] } ?? 0
+            let ahead = max(0, node.offsetAtLoad - added)
             require(
-                at - last.at >= Self.rotateEverySeconds - ahead, "two rotations come too soon")
+                at - last >= Self.rotateEverySeconds - ahead, "two rotations come too soon")
         }
-        lastAutomatic = (at, offset(at: started))
+        lastAutomatic = at
+        if let key = next.pending { offsetWhenAdded[key.id] = offset(at: started) }
         tally.rotated += 1
     }
 

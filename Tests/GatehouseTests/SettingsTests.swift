@@ -41,7 +41,7 @@ import Testing
         #expect(settings.sessionIdleSeconds == 3600)
         #expect(settings.sessionAbsoluteSeconds == 86_400)
         #expect(settings.maximumStalenessSeconds == 120)
-        #expect(settings.rotateEverySeconds == 30 * 86_400)
+        #expect(settings.rotateEverySeconds == RotationRule.defaultSeconds)
         #expect(settings.checkLimits.head.maximumBytes == 16_384)
         #expect(settings.checkLimits.head.maximumFields == 64)
         #expect(settings.checkLimits.headSeconds == 5)
