@@ -83,7 +83,7 @@ struct KeyringSimulation {
     // What a witness knows who sees everything.
     private var revoked: Set<KeyID> = []
     private var revokedForAll: Set<KeyID> = []
-    private var lastAutomatic: Int64?
+    private var lastAutomatic: (at: Int64, key: KeyID?)?
     /// How far ahead the wall clock was when a key was added.
     private var offsetWhenAdded: [KeyID: Int64] = [:]
 
@@ -277,14 +277,15 @@ struct KeyringSimulation {
             nodes.contains { $0.id == node.id && $0.started == first },
             "another than the node that joined first rotates")
         let at = started.boot.nanoseconds / 1_000_000_000
-        if let last = lastAutomatic {
+        // Where an operator revoked what was added, the key before it is still due.
+        if let last = lastAutomatic, last.key.map({ !revoked.contains($0) }) ?? true {
             // A clock that was ahead when this process first saw the key is all that may hurry it.
             let added = ring.active.flatMap { offsetWhenAdded[$0.id] } ?? 0
             let ahead = max(0, node.offsetAtLoad - added)
             require(
-                at - last >= Self.rotateEverySeconds - ahead, "two rotations come too soon")
+                at - last.at >= Self.rotateEverySeconds - ahead, "two rotations come too soon")
         }
-        lastAutomatic = at
+        lastAutomatic = (at, next.pending?.id)
         if let key = next.pending { offsetWhenAdded[key.id] = offset(at: started) }
         tally.rotated += 1
     }

@@ -239,12 +239,33 @@ class Silence(unittest.TestCase):
         arguments = ["sessions", "revoke", self.session["session"], "--wait"]
         command, _ = self.start_waiting(*arguments)
         self.interrupt(command, signal.SIGINT)
-        self.assertEqual(self.first.check(self.session["token"]).status, 401)
+        eventually(lambda: self.first.check(self.session["token"]).status == 401,
+                   REVOCATION_SECONDS)
         command, _ = self.start_waiting(*arguments)
         self.wake()
         _, errors = command.communicate(timeout=self.LEASE)
         self.assertEqual((command.returncode, errors), (0, ""))
         self.assertEqual(self.second.check(self.session["token"]).status, 401)
+
+
+class Unusable(unittest.TestCase):
+    def test_a_server_that_cant_load_a_newer_ring_says_so_and_answers_for_its_lease_only(self):
+        gatehouse = Gatehouse(self, settings=Silence.SETTINGS).start()
+        gatehouse.add_user("ada")
+        token = gatehouse.issue("ada")["token"]
+        database = sqlite3.connect(gatehouse.data / "gatehouse.sqlite", isolation_level=None)
+        self.addCleanup(database.close)
+        # Its number stands under the seal: such a ring doesn't open.
+        database.execute("UPDATE keyring SET version = version + 1")
+        eventually(lambda: gatehouse.ask_admin("/readyz").status == 503, REVOCATION_SECONDS)
+        self.assertIn(b"keyring_unusable", gatehouse.ask_admin("/readyz").body)
+        self.assertEqual(gatehouse.metric("gatehouse_keyring_usable"), 0)
+        self.assertEqual(gatehouse.check(token).status, 200)
+        eventually(lambda: gatehouse.check(token).status == 503, within=Silence.LEASE + 3)
+        database.execute("UPDATE keyring SET version = version - 1")
+        eventually(gatehouse.is_ready, REVOCATION_SECONDS)
+        self.assertEqual(gatehouse.metric("gatehouse_keyring_usable"), 1)
+        self.assertEqual(gatehouse.check(token).status, 200)
 
 
 class Automatic(unittest.TestCase):
@@ -271,6 +292,7 @@ class Automatic(unittest.TestCase):
             # In whole seconds, a little later than the key was added.
             self.assertIn(later - earlier, range(self.EVERY, self.EVERY + 4))
         self.assertLess(first.metric("gatehouse_active_key_age_seconds"), self.EVERY + 2)
-        # One of the two did it, the one that started first.
-        [added, other] = [server.logged().count("key added") for server in [first, second]]
-        self.assertEqual((added >= 2, other), (True, 0))
+        # One of the two did it: which, is for the store to say when both start in one second.
+        [other, leader] = sorted(server.logged().count("key added") for server in [first, second])
+        self.assertEqual(other, 0)
+        self.assertGreaterEqual(leader, 2)
