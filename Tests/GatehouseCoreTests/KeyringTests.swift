@@ -36,7 +36,8 @@ import Testing
         #expect(third.keys[0].ended == time(noon + 2))
     }
 
-    @Test func `a key is not active since before it was added, though the clock went back`() throws {
+    @Test func `a key is not active since before it was added, though the clock went back`() throws
+    {
         let pending = try Keyring.first(at: time(noon), entropy: .system)
             .addingPendingKey(at: time(noon + 100), entropy: .system)
         for (now, activated) in [(noon + 101, noon + 101), (noon + 99, noon + 100)] {

@@ -316,7 +316,9 @@ private final class Published: Sendable {
         _ = try await seal(at: noon + 2)
     }
 
-    @Test func `a lease ends by the wall clock too, by which the others give a node up`() async throws {
+    @Test func `a lease ends by the wall clock too, by which the others give a node up`()
+        async throws
+    {
         let lease = lease()
         let node = try node(lease: lease, published: Published())
         func at(_ wall: Int64, boot: Int64) -> Instant {

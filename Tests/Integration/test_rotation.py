@@ -268,6 +268,28 @@ class Unusable(unittest.TestCase):
         self.assertEqual(gatehouse.check(token).status, 200)
 
 
+class Doctor(unittest.TestCase):
+    def findings(self, every):
+        gatehouse = Gatehouse(self, settings={"keys.rotate_every": every}).make_store()
+
+        def look():
+            rows = gatehouse.json("doctor")["findings"]
+            return {row["check"]: row["level"] for row in rows
+                    if row["check"] in ("keyring", "rotation")}
+        return look
+
+    def test_rotation_that_is_off_is_warned_of(self):
+        self.assertEqual(self.findings("0")(), {"keyring": "ok", "rotation": "warning"})
+        self.assertEqual(self.findings("30d")(), {"keyring": "ok"})
+
+    def test_a_key_twice_as_old_as_it_may_get_is_warned_of(self):
+        began = time.monotonic()
+        look = self.findings("10s")
+        self.assertEqual(look(), {"keyring": "ok"})
+        eventually(lambda: look() == {"keyring": "warning"}, within=30)
+        self.assertGreater(time.monotonic() - began, 19)
+
+
 class Automatic(unittest.TestCase):
     EVERY = 10  # the least that can be set
 
