@@ -45,6 +45,7 @@ package actor Node {
     /// The ring that every event loop has.
     private var publishedVersion: UInt64 = 0
     private var rotation: RotationRule
+    private var settledVersion: UInt64?
     private var nextRotationTry: BootTime?
 
     /// - Parameter rotateEverySeconds: how old the active key gets; nil for keys that are rotated by
@@ -88,6 +89,8 @@ package actor Node {
     package func refresh(at now: Instant) async throws(RefreshFailure) -> RefreshReport {
         await beginLoading()
         defer { endLoading() }
+        // The ring that a refresh before this one ended with: the clocks were read later.
+        if let keyring, keyring.version == settledVersion { rotation.watch(keyring, at: now) }
         if told == nil {
             try await attempt { [store, id, lease] () throws(StoreError) in
                 try await store.joinNode(
@@ -98,11 +101,11 @@ package actor Node {
         guard let keyring else { throw .noKeyring }
         try await tell(keyringVersion: keyring.version, at: now)
         lease.renew(started: now.boot, wall: now.wall, storeLatest: head.latestTime)
-        rotation.watch(keyring, at: now)
         if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
             report.activated = try await activatePendingKey(of: keyring, at: now.wall)
         }
         try await rotateIfDue(keyring, at: now, &report)
+        settledVersion = keyring.version
         return report
     }
 

@@ -20,6 +20,9 @@ package struct RotationRule: Sendable {
     package init(everySeconds: Int64?) { self.everySeconds = everySeconds }
 
     /// Notes the ring that is loaded.
+    ///
+    /// - Parameter now: read after it was: a clock that was read before the key became active would make it
+    ///   older than it is by whatever came between.
     package mutating func watch(_ ring: Keyring, at now: Instant) {
         guard let active = ring.active, let activated = active.activated else {
             watched = nil
@@ -35,10 +38,12 @@ package struct RotationRule: Sendable {
         watched.map { $0.ageSeconds + (now.nanoseconds - $0.since.nanoseconds) / 1_000_000_000 }
     }
 
-    /// Whether a key is to be added to `ring`, which was watched: the active one is old enough and none
-    /// is under way, or a revocation found no room or no randomness for the next.
+    /// Whether a key is to be added to `ring`: the active one is watched and old enough and none is under
+    /// way, or a revocation found no room or no randomness for the next.
     package func isDue(in ring: Keyring, at now: BootTime) -> Bool {
         guard let everySeconds, ring.pending == nil else { return false }
-        return ageSeconds(at: now).map { $0 >= everySeconds } ?? true
+        guard let active = ring.active else { return true }
+        guard watched?.key == active.id, let age = ageSeconds(at: now) else { return false }
+        return age >= everySeconds
     }
 }

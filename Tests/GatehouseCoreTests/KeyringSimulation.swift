@@ -184,6 +184,11 @@ struct KeyringSimulation {
         switch node.stage {
         case .idle:
             if !node.isJoined, flaw != .joinsAfterReading { join(&node, at: wall) }
+            if let ring = node.ring {
+                node.rotation.watch(ring, at: instant)
+                if node.watched != ring.active?.id { node.offsetAtLoad = offset }
+                node.watched = ring.active?.id
+            }
             node.stage = .joined(instant)
         case .joined(let started):
             let ring = store.ring
@@ -214,11 +219,6 @@ struct KeyringSimulation {
             node.lease.renew(
                 started: end.boot, wall: flaw == .leaseByBootClockOnly ? nil : end.wall,
                 storeLatest: latest)
-            node.rotation.watch(ring, at: started)
-            if node.watched != ring.active?.id {
-                node.watched = ring.active?.id
-                node.offsetAtLoad = offset(at: started)
-            }
             node.stage = .told(started, ring)
         case .told(let started, let ring):
             if ring.pending != nil {

@@ -66,6 +66,17 @@ import Testing
         #expect(rule.isDue(in: next, at: Self.boot(601)))
     }
 
+    @Test func `a key that is not watched yet is not due, however old the one before it was`()
+        throws
+    {
+        var rule = RotationRule(everySeconds: 300)
+        rule.watch(ring, at: Self.at(noon, boot: 0))
+        let next = try ring.addingPendingKey(at: time(noon + 300), entropy: .system)
+            .activatingPendingKeys(at: time(noon + 301))
+        #expect(rule.isDue(in: ring, at: Self.boot(301)))
+        #expect(!rule.isDue(in: next, at: Self.boot(301)))
+    }
+
     @Test func `a key is added at once where a revocation found no randomness for one`() throws {
         let (revoked, _) = try #require(
             try ring.revoking(at: time(noon), entropy: .broken) { _ in true })
