@@ -79,6 +79,7 @@ struct KeyringSimulation {
     /// True time in seconds, and how far ahead of it the machine's wall clock is.
     private var now: Int64 = 0
     private var offset: Int64 = 0
+    private var lastStep: Int64 = 0
 
     // What a witness knows who sees everything.
     private var revoked: Set<KeyID> = []
@@ -317,8 +318,8 @@ struct KeyringSimulation {
         require(
             !revokedForAll.contains(key.id), "a token is accepted under a key revoked for all")
         tally.accepted += 1
-        guard chance(3), node.lease.maySeal || flaw == .sealsWhileUnusable else { return }
         if key.state == .pending { tally.ahead += 1 }
+        guard chance(3), node.lease.maySeal || flaw == .sealsWhileUnusable else { return }
         guard key.state != .pending || flaw == .renewsUnderOlderKey else { return }
         if let sealing = sealingKey(of: node, ring) { keep(sealing, token.deadline) }
     }
@@ -451,7 +452,9 @@ struct KeyringSimulation {
             nodes.remove(at: index)
             start()
         default:
-            if chance(6) {
+            // Not there and back within a lease: who slept through both can't know of either.
+            if now - lastStep > Self.leaseSeconds + 5, chance(6) {
+                lastStep = now
                 // Wall clocks are set right in the end, or nobody would be signed in any more.
                 offset = chance(2) ? 0 : .random(in: -400...400, using: &random)
                 tally.clockSteps += 1
