@@ -91,6 +91,7 @@ package actor Node {
         defer { endLoading() }
         // The ring that a refresh before this one ended with: the clocks were read later.
         if let keyring, keyring.version == settledVersion { rotation.watch(keyring, at: now) }
+        let wasHeard = told.map { isRecent($0.at, at: now) } ?? true
         if told == nil {
             try await attempt { [store, id, lease] () throws(StoreError) in
                 try await store.joinNode(
@@ -100,6 +101,15 @@ package actor Node {
         var (report, head) = try await load(at: now.wall)
         guard let keyring else { throw .noKeyring }
         try await tell(keyringVersion: keyring.version, at: now)
+        if !wasHeard {
+            // Others may have given it up before this heartbeat, and not waited for what they changed then.
+            let (later, end) = try await load(at: now.wall)
+            try await tell(keyringVersion: self.keyring?.version ?? 0, at: now)
+            report.keyringChanged = report.keyringChanged || later.keyringChanged
+            report.feedRows += later.feedRows
+            head = end
+        }
+        guard let keyring = self.keyring else { throw .noKeyring }
         lease.renew(started: now.boot, wall: now.wall, storeLatest: head.latestTime)
         if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
             report.activated = try await activatePendingKey(of: keyring, at: now.wall)
@@ -247,12 +257,17 @@ package actor Node {
         return rows
     }
 
+    /// Whether no heartbeat is due. A wall clock that has stepped makes the last one look older or newer than
+    /// it is.
+    private func isRecent(_ heartbeat: Instant, at now: Instant) -> Bool {
+        now.boot < heartbeat.boot.advanced(bySeconds: Self.heartbeatSeconds)
+            && now.wall >= heartbeat.wall
+            && now.wall <= heartbeat.wall.advanced(bySeconds: Self.heartbeatSeconds)
+    }
+
     private func tell(keyringVersion: UInt64, at now: Instant) async throws(RefreshFailure) {
         if let told, told.position == position, told.keyringVersion == keyringVersion,
-            now.boot < told.at.boot.advanced(bySeconds: Self.heartbeatSeconds),
-            // A wall clock that has stepped makes the last heartbeat look older or newer than it is.
-            now.wall >= told.at.wall,
-            now.wall <= told.at.wall.advanced(bySeconds: Self.heartbeatSeconds)
+            isRecent(told.at, at: now)
         {
             return
         }

@@ -9,9 +9,9 @@ struct KeyringSimulation {
     /// What is done wrongly; nil is how it is done.
     enum Flaw: CaseIterable {
         case noBarrier, givesUpEarly, destroysEarly, destroysByOwnUseOnly, pendingSeals
-        case ageByWallClock, everyoneLeads, renewsUnderOlderKey, leaseByBootClockOnly, noLease
+        case ageByWallClock, everyoneLeads, renewsUnderOlderKey, noLease
         case sealsWhileUnusable, overwritesBlindly, tellsBeforeItPublishes, leaseFromItsEnd
-        case revocationIsNotWaitedFor, goesOnWhenGivenUp, joinsAfterReading
+        case readsBeforeItIsHeard, revocationIsNotWaitedFor
     }
 
     static let leaseSeconds: Int64 = 20
@@ -184,7 +184,7 @@ struct KeyringSimulation {
         defer { nodes[index] = node }
         switch node.stage {
         case .idle:
-            if !node.isJoined, flaw != .joinsAfterReading { join(&node, at: wall) }
+            if !node.isJoined { join(&node, at: wall) }
             if let ring = node.ring {
                 node.rotation.watch(ring, at: instant)
                 if node.watched != ring.active?.id { node.offsetAtLoad = offset }
@@ -209,16 +209,20 @@ struct KeyringSimulation {
             node.lease.allowSealing()
             node.stage = .published(started, ring, latest: latest)
         case .published(let started, let ring, let latest):
-            if !node.isJoined { join(&node, at: started.wall) }
-            guard tell(&node, ring.version, at: started) || flaw == .goesOnWhenGivenUp else {
+            let wasHeard = node.told.map { isRecent($0.at, at: started) } ?? true
+            guard tell(&node, ring.version, at: started) else {
                 node.isJoined = false
                 node.told = nil
                 node.stage = .idle
                 return
             }
+            guard wasHeard || flaw == .readsBeforeItIsHeard else {
+                node.stage = .joined(started)
+                return
+            }
             let end = flaw == .leaseFromItsEnd ? instant : started
             node.lease.renew(
-                started: end.boot, wall: flaw == .leaseByBootClockOnly ? nil : end.wall,
+                started: end.boot, wall: end.wall,
                 storeLatest: latest)
             node.stage = .told(started, ring)
         case .told(let started, let ring):
@@ -245,8 +249,7 @@ struct KeyringSimulation {
     @discardableResult
     private mutating func tell(_ node: inout Node, _ version: UInt64, at now: Instant) -> Bool {
         if let told = node.told, told.version == version,
-            now.boot < told.at.boot.advanced(bySeconds: 5),
-            now.wall >= told.at.wall, now.wall <= told.at.wall.advanced(bySeconds: 5)
+            isRecent(told.at, at: now)
         {
             return true
         }
@@ -257,6 +260,11 @@ struct KeyringSimulation {
         store.latest = max(store.latest, now.wall)
         node.told = (version, now)
         return true
+    }
+
+    private func isRecent(_ heartbeat: Instant, at now: Instant) -> Bool {
+        now.boot < heartbeat.boot.advanced(bySeconds: 5) && now.wall >= heartbeat.wall
+            && now.wall <= heartbeat.wall.advanced(bySeconds: 5)
     }
 
     private func isDue(_ node: Node, _ ring: Keyring, at now: Instant) -> Bool {
