@@ -98,7 +98,11 @@ package final class Judge {
 
     /// The token of a session that was judged good just now and is due to be renewed, as text; nil when
     /// it is not due, or when nothing may be sealed at the moment, which the next check tries again.
+    ///
+    /// Nor is it renewed when it came under a key that is pending here: another node seals under it already,
+    /// and the older key that this one has could be destroyed before the renewed token expires.
     package func renewal(of claims: borrowing Claims, by rule: RenewalRule) -> [UInt8]? {
+        guard lease.maySeal, cipher?.openedUnderPendingKey == false else { return nil }
         guard let renewed = rule.renewed(claims, at: latestWall) else { return nil }
         guard let cipher, let key = cipher.sealingKey,
             let text = try? cipher.sealSession(renewed, transport: .cookie, entropy: .system)

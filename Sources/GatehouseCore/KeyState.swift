@@ -19,6 +19,27 @@ package enum KeyState: UInt8, CaseIterable, Sendable {
         case .revoked: "revoked"
         }
     }
+
+    /// Whether a key may go from here to `next`, nil for destroyed. There is no way back:
+    /// `pending` → `active` → `retiring` → destroyed, and `revoked` from any of them → destroyed.
+    package func mayBecome(_ next: KeyState?) -> Bool {
+        switch (self, next) {
+        case (.pending, .active), (.active, .retiring), (.retiring, nil), (.revoked, nil),
+            (.pending, .revoked), (.active, .revoked), (.retiring, .revoked):
+            true
+        default: false
+        }
+    }
+
+    /// Whether a key in this state has begun to seal, and has ended; nil where it may have or not.
+    fileprivate var times: (activated: Bool?, ended: Bool) {
+        switch self {
+        case .pending: (false, false)
+        case .active: (true, false)
+        case .retiring: (true, true)
+        case .revoked: (nil, true)
+        }
+    }
 }
 
 /// The secret of a token key; shared by the ring's copies, wiped with the last of them.
@@ -66,6 +87,13 @@ package struct TokenKey: Sendable {
     package internal(set) var ended: UnixTime?
     /// Nil exactly when revoked.
     package internal(set) var secret: KeySecret?
+
+    /// Whether the times are those of a key in this state.
+    var timesFitState: Bool {
+        let times = state.times
+        return (ended != nil) == times.ended
+            && times.activated.map { $0 == (activated != nil) } ?? true
+    }
 
     package init(
         id: KeyID, state: KeyState, created: UnixTime, activated: UnixTime?, ended: UnixTime?,

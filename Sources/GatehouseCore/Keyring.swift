@@ -1,7 +1,9 @@
 // The keyring: which token keys there are, what each may do, and the only ways that changes.
 
-/// All keys at one version. A value that exists keeps the rules: ids differ, at most one token key
-/// is active, at most one is pending, and a token key has a secret unless it is revoked.
+/// All keys at one version. A value that exists keeps the rules: ids differ; at most one token key is
+/// active and at most one pending; one of them there is, unless a revocation found no room or no
+/// randomness for it; a token key has a secret unless it is revoked, and the times of its state.
+/// Each change makes a ring of the next version, by steps that ``KeyState/mayBecome(_:)`` allows.
 package struct Keyring: Sendable {
     /// With 30 days between rotations and a day's tokens a ring holds three; enough for a burst of
     /// rotations, few enough that finding a key by id stays a short scan. It limits rotation only:
@@ -29,9 +31,17 @@ package struct Keyring: Sendable {
         guard Set(ids).count == ids.count else { throw .duplicateKeyID }
         guard keys.count(where: { $0.state == .active }) <= 1 else { throw .severalActiveKeys }
         guard keys.count(where: { $0.state == .pending }) <= 1 else { throw .severalPendingKeys }
-        for key in keys where (key.secret == nil) != (key.state == .revoked) {
-            throw .secretDoesNotFitState
+        for key in keys {
+            guard (key.secret == nil) == (key.state == .revoked) else {
+                throw .secretDoesNotFitState
+            }
+            guard key.timesFitState else { throw .timesDoNotFitState }
         }
+        // Only a revocation leaves nothing to seal with.
+        guard
+            keys.isEmpty
+                || keys.contains(where: { $0.state != .retiring })
+        else { throw .noKeyToSealWith }
         self.version = version
         self.keys = keys
         self.dataKeys = dataKeys
@@ -60,7 +70,7 @@ package struct Keyring: Sendable {
     ) throws(KeyringDefect) -> Keyring {
         guard keys.count < Self.maximumKeys else { throw .tooManyKeys }
         let key = try newKey(at: now, entropy: entropy)
-        return try Keyring(version: version + 1, keys: keys + [key], dataKeys: dataKeys)
+        return try followed(by: keys + [key])
     }
 
     /// Makes the pending token key the active one and retires the one before, and activates data keys.
@@ -68,10 +78,11 @@ package struct Keyring: Sendable {
     package func activatingPendingKeys(at now: UnixTime) throws(KeyringDefect) -> Keyring {
         guard pending != nil || !pendingDataKeys.isEmpty else { throw .noPendingKey }
         let pending = pending?.id
-        let changed = try changing { key in
+        let changed = changing { key in
             if key.id == pending {
                 key.state = .active
-                key.activated = now
+                // Not since before it was added, though the clock went back: it would seem older than it is.
+                key.activated = max(now, key.created)
             } else if pending != nil, key.state == .active {
                 key.state = .retiring
                 key.ended = now
@@ -81,7 +92,7 @@ package struct Keyring: Sendable {
         for index in dataKeys.indices where dataKeys[index].activated == nil {
             dataKeys[index].activated = now
         }
-        return try Keyring(version: changed.version, keys: changed.keys, dataKeys: dataKeys)
+        return try followed(by: changed, dataKeys: dataKeys)
     }
 
     /// Revokes the keys that `selects`, and adds a pending one if that leaves none to seal with and
@@ -93,23 +104,23 @@ package struct Keyring: Sendable {
     ) throws(KeyringDefect) -> (ring: Keyring, revoked: [KeyID])? {
         let revoked = keys.filter { $0.state != .revoked && selects($0) }.map(\.id)
         guard !revoked.isEmpty else { return nil }
-        var changed = try changing { key in
+        var changed = changing { key in
             guard revoked.contains(key.id) else { return }
             key.state = .revoked
             key.ended = now
             key.secret = nil
         }
-        if changed.active == nil && changed.pending == nil,
-            keys.count < Self.maximumStoredKeys,
+        let canSeal = changed.contains { $0.state == .active || $0.state == .pending }
+        if !canSeal, keys.count < Self.maximumStoredKeys,
             let key = try? newKey(at: now, entropy: entropy)
         {
-            changed = try Keyring(
-                version: changed.version, keys: changed.keys + [key], dataKeys: dataKeys)
+            changed.append(key)
         }
-        return (changed, revoked)
+        return (try followed(by: changed), revoked)
     }
 
-    /// Removes retiring and revoked keys whose last token has expired; nil when there are none.
+    /// Removes retiring and revoked keys whose last token has expired; nil when there are none, or while
+    /// no key is active or pending: what was revoked says why.
     ///
     /// - Parameter lastDeadline: the latest absolute deadline of anything a key sealed. A key that
     ///   ended is kept for at least `leaseSeconds` after that and after it ended, for a node that
@@ -117,26 +128,45 @@ package struct Keyring: Sendable {
     package func destroyingExpiredKeys(
         at now: UnixTime, leaseSeconds: Int64, lastDeadline: (KeyID) -> UnixTime?
     ) throws(KeyringDefect) -> (ring: Keyring, destroyed: [KeyID])? {
+        guard active != nil || pending != nil else { return nil }
         let destroyed = keys.filter { key in
             key.keptUntil(leaseSeconds: leaseSeconds, lastDeadline: lastDeadline(key.id))
                 .map { $0 < now } ?? false
         }.map(\.id)
         guard !destroyed.isEmpty else { return nil }
         let rest = keys.filter { !destroyed.contains($0.id) }
-        return (try Keyring(version: version + 1, keys: rest, dataKeys: dataKeys), destroyed)
+        return (try followed(by: rest), destroyed)
     }
 
     /// The same keys, as a change of what wraps them.
     func asNextVersion() throws(KeyringWrapFailure) -> Keyring {
-        do {
-            return try Keyring(version: version + 1, keys: keys, dataKeys: dataKeys)
-        } catch { throw .damaged }
+        do { return try followed(by: keys) } catch { throw .damaged }
     }
 
-    private func changing(_ change: (inout TokenKey) -> Void) throws(KeyringDefect) -> Keyring {
+    /// Whether `next` is one change away: the next version, and only steps that the states allow.
+    package func mayBecome(_ next: Keyring) -> Bool {
+        guard next.version == version + 1 else { return false }
+        let stays = keys.allSatisfy { key in
+            let after = next.key(key.id)
+            return key.state == after?.state || key.state.mayBecome(after?.state)
+        }
+        return stays && next.keys.allSatisfy { key($0.id) != nil || $0.state == .pending }
+    }
+
+    /// The ring of the next version, if it is one change away.
+    private func followed(
+        by keys: [TokenKey], dataKeys: [DataKey]? = nil
+    ) throws(KeyringDefect) -> Keyring {
+        let next = try Keyring(
+            version: version + 1, keys: keys, dataKeys: dataKeys ?? self.dataKeys)
+        guard mayBecome(next) else { throw .forbiddenTransition }
+        return next
+    }
+
+    private func changing(_ change: (inout TokenKey) -> Void) -> [TokenKey] {
         var keys = keys
         for index in keys.indices { change(&keys[index]) }
-        return try Keyring(version: version + 1, keys: keys, dataKeys: dataKeys)
+        return keys
     }
 
     private func newKey(
@@ -167,9 +197,13 @@ package struct Keyring: Sendable {
 /// Why a ring is none, or a change is refused.
 package enum KeyringDefect: Error, Equatable {
     case tooManyKeys, duplicateKeyID, severalActiveKeys, severalPendingKeys
-    case secretDoesNotFitState, noPendingKey
+    case secretDoesNotFitState, timesDoNotFitState, noPendingKey
     /// A data key that is to be destroyed is the newest of its purpose, or there is no such key.
     case dataKeyInUse
+    /// Nothing seals or is to, and nothing was revoked.
+    case noKeyToSealWith
+    /// A key would go back, skip a state, or appear in another than pending.
+    case forbiddenTransition
     /// The operating system gave no random bytes.
     case entropy
 }

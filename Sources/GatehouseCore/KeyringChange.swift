@@ -12,36 +12,37 @@ package enum KeyringChange {
 
     /// Makes the pending keys of `ring` active if every live node has loaded `ring`.
     package static func activatePending(
-        in ring: Keyring, store: any Store, rootKey: borrowing RootKey,
+        in ring: Keyring, store: any Store,
+        rootKey: borrowing RootKey,
         by actor: AuditEvent.Actor, at now: UnixTime, entropy: Entropy
     ) async throws(RefreshFailure) -> Activation {
         let pending = (ring.pending.map { [$0.id] } ?? []) + ring.pendingDataKeys.map(\.id)
         guard let first = pending.first else { return .noPendingKey }
         let next: Keyring
-        do { next = try ring.activatingPendingKeys(at: now) } catch { return .noPendingKey }
+        do { next = try ring.activatingPendingKeys(at: now) } catch {
+            return .noPendingKey
+        }
         let outcome = try await replace(
             with: next, onlyWhenLoaded: true,
             audit: pending.map { AuditEvent(.keyActivated, by: actor, key: $0) }, store: store,
             rootKey: rootKey, at: now, entropy: entropy)
         switch outcome {
         case .replaced: return .activated(first)
-        case .versionConflict: return .conflict
+        case .versionConflict, .notLeader: return .conflict
         case .waitingForNodes(let nodes): return .waitingForNodes(nodes)
         }
     }
 
     /// The latest absolute deadline of anything that a key may have sealed: a check may renew a session
-    /// under a later key than the one that it began with.
+    /// under a later key than the one that it began with. Keys stand in the order in which they became
+    /// active, whatever the clocks said.
     package static func lastDeadline(
         of id: KeyID, in ring: Keyring, _ usage: [KeyID: KeyUsage]
     ) -> UnixTime? {
-        guard let activated = ring.keys.first(where: { $0.id == id })?.activated else {
+        guard let index = ring.keys.firstIndex(where: { $0.id == id && $0.activated != nil }) else {
             return usage[id]?.lastDeadline
         }
-        let earlier = ring.keys.filter {
-            $0.id == id || $0.activated.map { $0 <= activated } ?? false
-        }
-        return earlier.compactMap { usage[$0.id]?.lastDeadline }.max()
+        return ring.keys.prefix(through: index).compactMap { usage[$0.id]?.lastDeadline }.max()
     }
 
     /// Removes ended keys whose last token has expired.
@@ -65,8 +66,9 @@ package enum KeyringChange {
 
     /// Stores `ring` in the place of the version before it, if that is current, under the same root keys.
     package static func replace(
-        with ring: Keyring, onlyWhenLoaded: Bool, audit: [AuditEvent], store: any Store,
-        rootKey: borrowing RootKey, at now: UnixTime, entropy: Entropy
+        with ring: Keyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID? = nil,
+        audit: [AuditEvent], store: any Store, rootKey: borrowing RootKey, at now: UnixTime,
+        entropy: Entropy
     ) async throws(RefreshFailure) -> KeyringReplacement {
         let current: WrappedKeyring?
         do { current = try await store.keyring() } catch { throw .store(error) }
@@ -83,7 +85,8 @@ package enum KeyringChange {
         } catch { throw .keyring(error) }
         do {
             return try await store.replaceKeyring(
-                with: wrapped, onlyWhenLoaded: onlyWhenLoaded, audit: audit, at: now)
+                with: wrapped, onlyWhenLoaded: onlyWhenLoaded, onlyAsLeader: node, audit: audit,
+                at: now)
         } catch { throw .store(error) }
     }
 }

@@ -76,7 +76,8 @@ extension Store {
                     with: wrapped, onlyWhenLoaded: false, audit: audit, at: now)
             {
             case .replaced: .done(version: wrapped.version, keys)
-            case .versionConflict: .conflict
+            // Nobody asks for a leader here.
+            case .versionConflict, .notLeader: .conflict
             case .waitingForNodes(let nodes): .waitingForNodes(nodes)
             }
         } catch { throw .store(error) }

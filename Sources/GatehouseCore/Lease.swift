@@ -17,7 +17,9 @@ package final class Lease: Sendable {
     package let maximumStalenessSeconds: Int64
     private let phase = Atomic<UInt8>(Phase.starting.rawValue)
     private let refreshStarted = Atomic<Int64>(.min)
+    private let refreshWall = Atomic<Int64>(.min)
     private let storeLatest = Atomic<Int64>(0)
+    private let sealingStopped = Atomic<Bool>(false)
 
     package init(maximumStalenessSeconds: Int64) {
         precondition(maximumStalenessSeconds > 0)
@@ -31,8 +33,11 @@ package final class Lease: Sendable {
     ///
     /// - Parameters:
     ///   - started: when the refresh began, before its first read.
+    ///   - wall: the wall clock at that time, by which the others judge this node's silence: a lease that
+    ///     has run out by either clock has run out. Nil where no others wait for this one.
     ///   - storeLatest: the latest wall-clock time that the store has recorded.
-    package func renew(started: BootTime, storeLatest: UnixTime) {
+    package func renew(started: BootTime, wall: UnixTime? = nil, storeLatest: UnixTime) {
+        refreshWall.store(wall?.seconds ?? .min, ordering: .releasing)
         self.storeLatest.store(storeLatest.seconds, ordering: .releasing)
         refreshStarted.store(started.nanoseconds, ordering: .releasing)
     }
@@ -48,10 +53,20 @@ package final class Lease: Sendable {
         guard started != .min else { return .starting }
         let age = now.boot.nanoseconds - started
         guard age < maximumStalenessSeconds * 1_000_000_000 else { return .leaseExpired }
+        let wall = refreshWall.load(ordering: .acquiring)
+        guard wall == .min || now.wall.seconds - wall <= maximumStalenessSeconds else {
+            return .leaseExpired
+        }
         let latest = storeLatest.load(ordering: .acquiring)
         guard now.wall.seconds >= latest - clockSkewSeconds else { return .clockBehind }
         return nil
     }
+
+    /// Whether this node may seal: not while it has seen a newer ring that it can't take up. What it has
+    /// still opens, as long as the lease lasts.
+    package var maySeal: Bool { !sealingStopped.load(ordering: .acquiring) }
+    package func stopSealing() { sealingStopped.store(true, ordering: .releasing) }
+    package func allowSealing() { sealingStopped.store(false, ordering: .releasing) }
 
     /// How long ago the last complete refresh started, in seconds; nil before the first.
     package func ageSeconds(at now: BootTime) -> Double? {

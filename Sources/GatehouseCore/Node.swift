@@ -15,7 +15,8 @@ package enum RefreshFailure: Error, Equatable {
 }
 
 /// Follows the store for this process: loads, publishes to every event loop, renews the lease,
-/// tells the other nodes what it has, and activates a pending key when all have it.
+/// tells the other nodes what it has, activates a pending key when all have it, and, if it is the one
+/// that rotates, adds the next when the active one is old enough.
 package actor Node {
     /// Feed rows read in one go; a million at start are read in a hundred steps.
     static let feedPageRows = 10_000
@@ -40,10 +41,18 @@ package actor Node {
     private var hasUnpublished = false
     private var isLoading = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
-    private var told: (position: UInt64, keyringVersion: UInt64, at: BootTime)?
+    private var told: (position: UInt64, keyringVersion: UInt64, at: Instant)?
+    /// The ring that every event loop has.
+    private var publishedVersion: UInt64 = 0
+    private var rotation: RotationRule
+    private var settledVersion: UInt64?
+    private var nextRotationTry: BootTime?
 
+    /// - Parameter rotateEverySeconds: how old the active key gets; nil for keys that are rotated by
+    ///   command only.
     package init(
         id: NodeID, store: any Store, rootKey: consuming RootKey, lease: Lease, entropy: Entropy,
+        rotateEverySeconds: Int64? = nil,
         publish: @escaping @Sendable (CheckSnapshot) async -> Bool
     ) {
         self.id = id
@@ -51,6 +60,7 @@ package actor Node {
         self.rootKey = rootKey
         self.lease = lease
         self.entropy = entropy
+        rotation = RotationRule(everySeconds: rotateEverySeconds)
         self.publish = publish
     }
 
@@ -64,6 +74,9 @@ package actor Node {
         keyring?.keys.map { ($0.id, $0.state) } ?? []
     }
 
+    /// The age of the active key, by clocks that don't step.
+    package func keyAgeSeconds(at now: BootTime) -> Int64? { rotation.ageSeconds(at: now) }
+
     /// The ring that is loaded.
     package var loadedKeyring: Keyring? { keyring }
 
@@ -76,6 +89,9 @@ package actor Node {
     package func refresh(at now: Instant) async throws(RefreshFailure) -> RefreshReport {
         await beginLoading()
         defer { endLoading() }
+        // The ring that a refresh before this one ended with: the clocks were read later.
+        if let keyring, keyring.version == settledVersion { rotation.watch(keyring, at: now) }
+        let wasHeard = told.map { isRecent($0.at, at: now) } ?? true
         if told == nil {
             try await attempt { [store, id, lease, root = rootKey.id] () throws(StoreError) in
                 try await store.joinNode(
@@ -85,10 +101,21 @@ package actor Node {
         var (report, head) = try await load(at: now.wall)
         guard let keyring else { throw .noKeyring }
         try await tell(keyringVersion: keyring.version, at: now)
-        lease.renew(started: now.boot, storeLatest: head.latestTime)
+        if !wasHeard {
+            // Others may have given it up before this heartbeat, and not waited for what they changed then.
+            let (later, end) = try await load(at: now.wall)
+            try await tell(keyringVersion: self.keyring?.version ?? 0, at: now)
+            report.keyringChanged = report.keyringChanged || later.keyringChanged
+            report.feedRows += later.feedRows
+            head = end
+        }
+        guard let keyring = self.keyring else { throw .noKeyring }
+        lease.renew(started: now.boot, wall: now.wall, storeLatest: head.latestTime)
         if keyring.pending != nil || !keyring.pendingDataKeys.isEmpty {
             report.activated = try await activatePendingKey(of: keyring, at: now.wall)
         }
+        try await rotateIfDue(keyring, at: now, &report)
+        settledVersion = keyring.version
         return report
     }
 
@@ -128,6 +155,21 @@ package actor Node {
         guard head.sequence >= position, head.keyringVersion >= keyring?.version ?? 0 else {
             throw .storeWentBack
         }
+        do throws(RefreshFailure) {
+            let report = try await take(head, at: now)
+            lease.allowSealing()
+            return (report, head)
+        } catch {
+            // The older ring's key may have been revoked or retired: nothing more is sealed under it.
+            if publishedVersion < head.keyringVersion { lease.stopSealing() }
+            throw error
+        }
+    }
+
+    /// Reads what is new up to `head`, and publishes it.
+    private func take(
+        _ head: StoreHead, at now: UnixTime
+    ) async throws(RefreshFailure) -> RefreshReport {
         var report = RefreshReport()
         if keyring?.version != head.keyringVersion {
             keyring = try await loadKeyring()
@@ -144,8 +186,9 @@ package actor Node {
                 throw .notPublished
             }
             hasUnpublished = false
+            publishedVersion = keyring.version
         }
-        return (report, head)
+        return report
     }
 
     /// Frees what no unexpired token can need.
@@ -221,9 +264,17 @@ package actor Node {
         return rows
     }
 
+    /// Whether no heartbeat is due. A wall clock that has stepped makes the last one look older or newer than
+    /// it is.
+    private func isRecent(_ heartbeat: Instant, at now: Instant) -> Bool {
+        now.boot < heartbeat.boot.advanced(bySeconds: Self.heartbeatSeconds)
+            && now.wall >= heartbeat.wall
+            && now.wall <= heartbeat.wall.advanced(bySeconds: Self.heartbeatSeconds)
+    }
+
     private func tell(keyringVersion: UInt64, at now: Instant) async throws(RefreshFailure) {
         if let told, told.position == position, told.keyringVersion == keyringVersion,
-            now.boot < told.at.advanced(bySeconds: Self.heartbeatSeconds)
+            isRecent(told.at, at: now)
         {
             return
         }
@@ -237,7 +288,7 @@ package actor Node {
             keyring = nil
             throw .store(.unavailable("this node was given up by the others"))
         }
-        told = (position, keyringVersion, now.boot)
+        told = (position, keyringVersion, now)
     }
 
     private func activatePendingKey(
@@ -248,6 +299,32 @@ package actor Node {
                 in: keyring, store: store, rootKey: rootKey, by: .server, at: now, entropy: entropy)
         else { return nil }
         return key
+    }
+
+    /// Adds the next key if the active one is old enough and this is the node that rotates. What comes of
+    /// it is loaded and activated like any other.
+    private func rotateIfDue(
+        _ keyring: Keyring, at now: Instant, _ report: inout RefreshReport
+    ) async throws(RefreshFailure) {
+        guard rotation.isDue(in: keyring, at: now.boot),
+            nextRotationTry.map({ $0 <= now.boot }) ?? true
+        else { return }
+        nextRotationTry = now.boot.advanced(bySeconds: Self.heartbeatSeconds)
+        let nodes = try await attempt { [store] () throws(StoreError) in
+            try await store.liveNodes(at: now.wall)
+        }
+        // The transaction decides; the others need not wrap a ring to hear it.
+        guard Barrier.leader(of: nodes) == id else { return }
+        let next: Keyring
+        do { next = try keyring.addingPendingKey(at: now.wall, entropy: entropy) } catch {
+            report.rotationFailure = error
+            return
+        }
+        let outcome = try await KeyringChange.replace(
+            with: next, onlyWhenLoaded: false, onlyAsLeader: id,
+            audit: [AuditEvent(.keyAdded, by: .server, key: next.pending?.id)], store: store,
+            rootKey: rootKey, at: now.wall, entropy: entropy)
+        if outcome == .replaced { report.rotated = next.pending?.id }
     }
 
     private func attempt<Value>(
@@ -263,5 +340,9 @@ package struct RefreshReport: Sendable, Equatable {
     package var feedRows = 0
     /// The key that this refresh made active.
     package var activated: KeyID?
+    /// The key that this refresh added because the active one was old enough.
+    package var rotated: KeyID?
+    /// Why it could not: the ring is full, or there is no randomness. The key in use goes on.
+    package var rotationFailure: KeyringDefect?
     package init() {}
 }

@@ -97,7 +97,7 @@ package actor Sealer {
         _ content: [UInt8], purpose: TokenPurpose, transport: TokenTransport, at now: Instant
     ) throws(Failure) -> Sealed {
         if let reason = lease.unavailability(at: now) { throw .unavailable(reason) }
-        guard let cipher else { throw .unavailable(.keyringUnusable) }
+        guard lease.maySeal, let cipher else { throw .unavailable(.keyringUnusable) }
         guard let key = cipher.sealingKey else { throw .sealing(.noActiveKey) }
         do throws(SealingFailure) {
             let text = try cipher.seal(

@@ -416,6 +416,8 @@ package enum KeyringReplacement: Sendable, Equatable {
     /// These live nodes have not loaded the version that is to be replaced, or run with a root key that
     /// the new one can't be opened with.
     case waitingForNodes([NodeID])
+    /// Another live node is the one that rotates.
+    case notLeader
 }
 
 /// Durable state. What a call has returned survives the process's death (DESIGN section 12).
@@ -440,9 +442,13 @@ package protocol Store: Sendable {
     /// Stores `ring` if the current version is one less (0 when there is none), and no wrap is removed
     /// while a live node runs with another root key than those that stay.
     ///
-    /// - Parameter onlyWhenLoaded: whether every live node must have loaded the current version.
+    /// - Parameters:
+    ///   - onlyWhenLoaded: whether every live node must have loaded the current version.
+    ///   - node: the node that must be the one that rotates (``Barrier/leader(of:)``); nil for any
+    ///     writer.
     func replaceKeyring(
-        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID?,
+        audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement
     func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage]
     /// Adds what a node did with keys since it last told, and removes what is too old to count.
@@ -712,6 +718,14 @@ package protocol Store: Sendable {
 }
 
 extension Store {
+    /// Stores `ring`, whichever node or command it comes from.
+    package func replaceKeyring(
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+    ) async throws(StoreError) -> KeyringReplacement {
+        try await replaceKeyring(
+            with: ring, onlyWhenLoaded: onlyWhenLoaded, onlyAsLeader: nil, audit: audit, at: now)
+    }
+
     /// Adds a user under a name that is not reserved.
     package func addUser(
         _ username: Username, id: UserID, passwordHash: String?, audit: AuditEvent,

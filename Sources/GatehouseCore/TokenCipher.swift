@@ -44,6 +44,10 @@
     private let entries: [Entry]
     private let revoked: [UInt32]
     private let active: KeyID?
+    private let pending: UInt32?
+    /// Whether the key of the token that was opened last, or is being opened, is pending in this ring:
+    /// another node is ahead of this one.
+    package private(set) var openedUnderPendingKey = false
     private let scratch: UnsafeMutableBufferPointer<UInt8>
     /// Tokens opened since they were last taken, for each entry.
     private let opened: UnsafeMutableBufferPointer<UInt64>
@@ -68,6 +72,7 @@
         self.entries = entries
         revoked = keyring.keys.filter { $0.state == .revoked }.map(\.id.rawValue)
         active = keyring.active?.id
+        pending = keyring.pending?.id.rawValue
         // SAFETY: owned by this object and freed in deinit.
         unsafe scratch = UnsafeMutableBufferPointer(
             start: SecretMemory.bytes(Self.scratchBytes), count: Self.scratchBytes)
@@ -119,6 +124,7 @@
                 associatedData: associatedData, into: plaintext)
         }
         guard authentic else { return .refused(.authentication, keyID) }
+        openedUnderPendingKey = number == pending
         let span = unsafe Span(
             _unsafeElements: UnsafeBufferPointer(start: plaintext, count: plaintextCount))
         guard let content = body(span) else { return .refused(.content, keyID) }

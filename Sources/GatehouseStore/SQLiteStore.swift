@@ -230,19 +230,22 @@ package final class SQLiteStore: Store {
     }
 
     package func replaceKeyring(
-        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID?,
+        audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement {
         try await write(at: now) { [locks] db in
             let stored = try Self.keyring(db)
             let current = stored?.version ?? 0
-            guard ring.version == current + 1 else { return .versionConflict(current: current) }
+            let live = try Self.liveNodes(db, locks: locks, at: now)
+            let verdict = Barrier.verdict(
+                replacing: current, with: ring.version, live: live, onlyWhenLoaded: onlyWhenLoaded,
+                onlyAsLeader: node)
+            guard verdict == .replaced else { return verdict }
             let stay = Set(ring.rootKeys)
-            let removes = !stay.isSuperset(of: stored?.rootKeys ?? [])
-            let waiting = try Self.liveNodes(db, locks: locks, at: now).filter { node in
-                onlyWhenLoaded && node.keyringVersion < current
-                    || removes && !(node.rootKey.map(stay.contains) ?? false)
+            if !stay.isSuperset(of: stored?.rootKeys ?? []) {
+                let waiting = live.filter { !($0.rootKey.map(stay.contains) ?? false) }
+                guard waiting.isEmpty else { return .waitingForNodes(waiting.map(\.id)) }
             }
-            guard waiting.isEmpty else { return .waitingForNodes(waiting.map(\.id)) }
             try db.execute(
                 sql: """
                     INSERT INTO keyring (id, version, ring_key_id, sealed) VALUES (1, ?, ?, ?)
@@ -333,8 +336,9 @@ package final class SQLiteStore: Store {
     private static func liveNodes(
         _ db: Database, locks: NodeLocks, at now: UnixTime
     ) throws -> [NodeRecord] {
-        try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id").map { try $0.node() }
-            .filter { $0.givenUp >= now && !locks.isGone($0.id) }
+        let nodes = try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id")
+            .map { try $0.node() }
+        return Barrier.live(nodes, at: now).filter { !locks.isGone($0.id) }
     }
 
     // MARK: Users

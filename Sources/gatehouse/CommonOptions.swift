@@ -222,14 +222,17 @@ struct NodeWait {
 
     /// Returns how long it took for each node that was live, in milliseconds. Ends when each has
     /// done it, has left, or was given up, so that it can no longer say yes to anything.
+    ///
+    /// - Parameter look: is lent the live nodes at every look.
     func until(
-        _ isDone: (NodeRecord) -> Bool
+        _ isDone: (NodeRecord) -> Bool, look: ([NodeRecord]) -> Void = { _ in }
     ) async throws -> [(node: NodeID, milliseconds: Int)] {
         let clock = ContinuousClock()
         let start = clock.now
         var done: [NodeID: Int] = [:]
         while true {
             let nodes = try await store.liveNodes(at: SystemClock.now().wall)
+            look(nodes)
             let elapsed = Int(start.duration(to: clock.now) / .milliseconds(1))
             for node in nodes where done[node.id] == nil && isDone(node) { done[node.id] = elapsed }
             guard nodes.contains(where: { done[$0.id] == nil }) else { break }

@@ -80,7 +80,7 @@ struct Doctor {
         findings.append(await clock(store))
         findings += await usernames(store)
         if let rootKey {
-            findings += await keys(store, rootKey: rootKey)
+            findings += await keys(store, rootKey: rootKey, settings)
             findings.append(await trail(store, rootKey: rootKey))
         }
         findings.append(await nodes(store))
@@ -247,7 +247,9 @@ struct Doctor {
         } catch { return [failed("usernames", error)] }
     }
 
-    private func keys(_ store: SQLiteStore, rootKey: RootKeyBox) async -> [Finding] {
+    private func keys(
+        _ store: SQLiteStore, rootKey: RootKeyBox, _ settings: Settings
+    ) async -> [Finding] {
         do {
             guard let wrapped = try await store.keyring() else {
                 return [
@@ -272,9 +274,18 @@ struct Doctor {
                         hint: "`gatehouse keys rotate --wait` brings one"),
                 ]
             }
-            let days = (SystemClock.now().wall.seconds - activated.seconds) / 86_400
-            let isOld = days > Self.maximumKeyDays
-            return [
+            let age = max(0, SystemClock.now().wall.seconds - activated.seconds)
+            let days = age / 86_400
+            // A server may be stopped when it is time; longer than that, none rotates.
+            let isOld = age > 2 * (settings.rotateEverySeconds ?? RotationRule.defaultSeconds)
+            let rotation =
+                settings.rotateEverySeconds == nil
+                ? [
+                    Finding(
+                        check: "rotation", level: .warning, message: "the servers rotate no keys",
+                        hint: "set keys.rotate_every, or run `gatehouse keys rotate` in time")
+                ] : []
+            return rotation + [
                 wraps,
                 Finding(
                     check: "keyring", level: isOld ? .warning : .ok,
@@ -284,9 +295,6 @@ struct Doctor {
             ]
         } catch { return [failed("keyring", error)] }
     }
-
-    /// The age at which a key ought to have been rotated (DESIGN section 7), in days.
-    static let maximumKeyDays: Int64 = 30
 
     private func trail(_ store: SQLiteStore, rootKey: RootKeyBox) async -> Finding {
         let check = "audit trail"

@@ -26,6 +26,7 @@ struct Follower: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var failure: RefreshFailure?
+            var rotationFailure: KeyringDefect?
             var certificateFailure: String?
             var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
             var nextCertificates = SystemClock.now().boot.advanced(
@@ -37,8 +38,19 @@ struct Follower: Service {
                 } catch { return }
                 let now = SystemClock.now()
                 do throws(RefreshFailure) {
-                    log(try await node.refresh(at: now), recoveredFrom: failure)
+                    let report = try await node.refresh(at: now)
+                    log(report, recoveredFrom: failure)
                     failure = nil
+                    // Tried again every few seconds, and said once for each reason.
+                    if let defect = report.rotationFailure, defect != rotationFailure {
+                        logger.error(
+                            "no key could be added to the ring",
+                            metadata: [
+                                "failure": "\(defect)", "hint": "see keys.rotate_every",
+                            ])
+                        rotationFailure = defect
+                    }
+                    if report.rotated != nil { rotationFailure = nil }
                 } catch {
                     // Said once, not ten times a second; /readyz and metrics go on saying it.
                     if failure != error {
@@ -72,6 +84,10 @@ struct Follower: Service {
         if report.keyringChanged { logger.info("keyring loaded") }
         if report.feedRows > 0 {
             logger.info("revocations applied", metadata: ["rows": "\(report.feedRows)"])
+        }
+        if let key = report.rotated {
+            logger.notice(
+                "key added: the active one is old enough", metadata: ["key": "\(key.text)"])
         }
         if let key = report.activated {
             logger.notice("key activated", metadata: ["key": "\(key.text)"])

@@ -45,6 +45,8 @@ struct KeysCommand: AsyncParsableCommand {
         let state: String?
         let revoked: [String]?
         let version: UInt64
+        /// With `--wait`.
+        let steps: [Steps.Step]?
     }
 
     struct Rotate: AsyncParsableCommand {
@@ -52,12 +54,21 @@ struct KeysCommand: AsyncParsableCommand {
             abstract: "Add a key that takes over once every live server has loaded it.",
             discussion: """
                 A key that is pending already is not added to: the command goes on with it, so that \
-                it may be run again after an interruption.
+                it may be run again after an interruption. The servers rotate by themselves too \
+                (keys.rotate_every).
                 """)
         @OptionGroup var options: CommonOptions
-        @Flag(help: "Return when the new key is active.") var wait = false
+        @Flag(
+            help: "Return when the new key is active and every server has loaded it; say each step."
+        )
+        var wait = false
 
         func run() async throws {
+            let steps = Steps(
+                isJSON: options.json, isTold: wait,
+                interruption:
+                    "Ctrl-C ends the waiting, not the rotation: the servers finish it. While "
+                    + "the key is pending, the same command goes on with it.")
             let workshop = try await options.openWorkshop()
             let added = try await workshop.changeKeyring { ring in
                 guard ring.pending == nil else { return nil }
@@ -67,38 +78,53 @@ struct KeysCommand: AsyncParsableCommand {
                     audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
                     keys: next.keys.filter { $0.state == .pending }.map(\.id))
             }
-            let pending = try await workshop.keyring().pending?.id
-            guard let key = added?.first ?? pending else {
+            let ring = try await workshop.keyring()
+            guard let key = added?.first ?? ring.pending?.id else {
                 throw CommandFailure.environment("the key was activated by another process")
             }
-            try await KeysCommand.finish(key, wait: wait, workshop: workshop, options: options)
+            if added != nil {
+                steps.tell("added", "key \(key.text) added", key: key, version: ring.version)
+            } else {
+                steps.tell(
+                    "resumed", "key \(key.text) is pending already: going on with it", key: key,
+                    version: ring.version)
+            }
+            try await KeysCommand.finish(key, steps, wait: wait, workshop, options)
         }
     }
 
     /// Activates without servers, or waits for them, and says how it stands.
     private static func finish(
-        _ key: KeyID, revoked: [KeyID]? = nil, wait: Bool, workshop: Workshop,
-        options: CommonOptions
+        _ key: KeyID, _ steps: Steps, revoked: [KeyID]? = nil, wait: Bool, _ workshop: Workshop,
+        _ options: CommonOptions
     ) async throws {
         _ = try await workshop.activateWithoutServers()
         var ring = try await workshop.keyring()
         while wait, ring.key(key)?.state == .pending {
+            let nodes = try await workshop.store.liveNodes(at: workshop.now())
+            steps.look(at: nodes, for: .ring(ring.version))
             try await Task.sleep(for: .milliseconds(NodeWait.pollMilliseconds))
             // A server may have ended meanwhile, and with the last one the waiting for it.
             _ = try await workshop.activateWithoutServers()
             ring = try await workshop.keyring()
         }
         if wait {
+            let state = ring.key(key)?.state
+            if state == .active {
+                steps.tell(
+                    "activated", "key \(key.text) is active", key: key, version: ring.version)
+            }
             // Active for everybody: each server has loaded the ring in which it is.
-            _ = try await NodeWait(store: workshop.store)
-                .until { $0.keyringVersion >= ring.version }
+            _ = try await steps.wait(for: .ring(ring.version), in: workshop.store)
+            steps.tell(
+                "loaded", "every server has ring version \(ring.version)", version: ring.version)
         }
         let state = ring.key(key)?.state
         if options.json {
             try Output.json(
                 Change(
                     key: key.text, state: state?.name, revoked: revoked?.map(\.text),
-                    version: ring.version))
+                    version: ring.version, steps: wait ? steps.all : nil))
         } else {
             print("key \(key.text) is \(state?.name ?? "gone")")
         }
@@ -129,6 +155,10 @@ struct KeysCommand: AsyncParsableCommand {
 
         func run() async throws {
             let selects = try selection()
+            let steps = Steps(
+                isJSON: options.json, isTold: wait,
+                interruption: "Ctrl-C ends the waiting, not the revocation: it is stored. The same "
+                    + "command waits again.")
             let workshop = try await options.openWorkshop()
             if let id, try await workshop.keyring().keys.allSatisfy({ $0.id.text != id }) {
                 throw CommandFailure.refused("there is no key \(id)")
@@ -149,19 +179,24 @@ struct KeysCommand: AsyncParsableCommand {
             let ring = try await workshop.keyring()
             let revoked = changed ?? ring.keys.filter(selects).map(\.id)
             guard !revoked.isEmpty else { throw CommandFailure.refused("there is no such key") }
+            for id in revoked {
+                steps.tell("revoked", "key \(id.text) is revoked", key: id, version: ring.version)
+            }
             if wait {
-                _ = try await NodeWait(store: workshop.store)
-                    .until { $0.keyringVersion >= ring.version }
+                _ = try await steps.wait(for: .ring(ring.version), in: workshop.store)
+                steps.tell(
+                    "refused", "every server refuses what it sealed", version: ring.version)
             }
             if !options.json { for id in revoked { print("key \(id.text) is revoked") } }
             if let pending = ring.pending {
                 try await KeysCommand.finish(
-                    pending.id, revoked: revoked, wait: wait, workshop: workshop, options: options)
+                    pending.id, steps, revoked: revoked, wait: wait, workshop, options)
             } else if options.json {
                 try Output.json(
                     Change(
                         key: ring.active?.id.text, state: ring.active?.state.name,
-                        revoked: revoked.map(\.text), version: ring.version))
+                        revoked: revoked.map(\.text), version: ring.version,
+                        steps: wait ? steps.all : nil))
             }
         }
 

@@ -38,7 +38,8 @@ struct Server {
         let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
-            id: id, store: store, rootKey: rootKey, lease: lease, entropy: .system
+            id: id, store: store, rootKey: rootKey, lease: lease, entropy: .system,
+            rotateEverySeconds: settings.rotateEverySeconds
         ) { snapshot in
             let isSealerReady = await sealer.adopt(snapshot)
             return await checks.publish(snapshot) && isSealerReady
@@ -381,6 +382,7 @@ struct ServerStatus: Sendable {
         } else if lease.isEnding {
             reasons.append(Unavailability.stopping.rawValue)
         }
+        if !lease.maySeal { reasons.append(Unavailability.keyringUnusable.rawValue) }
         if !keys.contains(where: { $0.state == .active }) { reasons.append("no_active_key") }
         return AdminReport(unreadyReasons: reasons, metrics: await metrics(keys, at: now))
     }
@@ -404,6 +406,14 @@ struct ServerStatus: Sendable {
             Metric(
                 "gatehouse_keyring_version", .gauge, "The version of the ring in use.",
                 [.init(value: Double(applied.keyringVersion))]),
+            Metric(
+                "gatehouse_keyring_usable", .gauge,
+                "Whether the newest ring that was seen is in use; if not, nothing is sealed.",
+                [.init(value: lease.maySeal ? 1 : 0)]),
+            Metric(
+                "gatehouse_active_key_age_seconds", .gauge,
+                "How long ago the key that seals tokens became active; none while there is none.",
+                await node.keyAgeSeconds(at: now.boot).map { [.init(value: Double($0))] } ?? []),
             Metric(
                 "gatehouse_feed_position", .gauge,
                 "The revocation feed's position that is applied.",

@@ -205,8 +205,11 @@ struct SessionsCommand: AsyncParsableCommand {
         func run() async throws {
             let store = try await options.openWorkshop().store
             let (position, ended) = try await revoke(in: store)
-            let delays =
-                wait ? try await NodeWait(store: store).until { $0.position >= position } : []
+            let steps = Steps(
+                isJSON: options.json, isTold: wait,
+                interruption: "Ctrl-C ends the waiting, not the revocation: it is stored. The same "
+                    + "command waits again.")
+            let delays = wait ? try await steps.wait(for: .feed(position), in: store) : []
             if options.json {
                 try Output.json(
                     Revoked(

@@ -58,6 +58,8 @@ struct Settings: Sendable {
     var rememberAbsoluteSeconds = RememberLimits.defaultAbsoluteSeconds
     var rememberGraceSeconds = RememberLimits.defaultGraceSeconds
     var maximumStalenessSeconds: Int64 = 120
+    /// Nil when keys are rotated by command only.
+    var rotateEverySeconds: Int64? = RotationRule.defaultSeconds
     var auditKeepSeconds: Int64 = 400 * 86_400
     var auditAddresses = AuditAddresses.network
     var logLevel = Logger.Level.info
@@ -633,6 +635,18 @@ struct Setting: Sendable {
             "How long a node goes on answering when it can't read the store, 10s to 1h; then 503."
         ) { text, settings in
             read(text, seconds: 10...3600) { settings.maximumStalenessSeconds = $0 }
+        },
+        Setting(
+            "keys.rotate_every", default: "30d",
+            "How old the key that seals tokens gets before the servers replace it, 10s to 365d; `0` leaves it to `gatehouse keys rotate`. A ring holds 64 keys, each until its last token has expired."
+        ) { text, settings in
+            guard text != "0" else {
+                settings.rotateEverySeconds = nil
+                return nil
+            }
+            return read(text, seconds: RotationRule.minimumSeconds...RotationRule.maximumSeconds) {
+                settings.rotateEverySeconds = $0
+            }
         },
         Setting(
             "audit.keep", default: "400d",

@@ -221,10 +221,52 @@ import Testing
         let retiring = TokenKey(
             id: key.id, state: .retiring, created: key.created, activated: key.activated,
             ended: time(noon), secret: key.secret)
+        // What an emergency leaves.
+        let next = try #require(
+            try fixture.ring.addingPendingKey(at: time(noon), entropy: .system).pending)
         fixture.snapshot = CheckSnapshot(
-            keyring: try Keyring(version: 2, keys: [retiring]), revocations: .empty)
+            keyring: try Keyring(version: 2, keys: [retiring, next]), revocations: .empty)
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in
             #expect(try await !setsCookie(harness))
+        }
+    }
+
+    /// Another node has activated a key that this one holds as pending: it opens, and is left to the
+    /// nodes that have the newer ring.
+    @Test(arguments: HarnessKind.allCases)
+    func `a token under a key that is pending here is good, and not renewed under the older one`(
+        _ kind: HarnessKind
+    ) async throws {
+        var fixture = fixture
+        let behind = try fixture.ring.addingPendingKey(at: time(noon), entropy: .system)
+        let ahead = try behind.activatingPendingKeys(at: time(noon))
+        fixture.snapshot = CheckSnapshot(keyring: behind, revocations: .empty)
+        let cipher = try TokenCipher(keyring: ahead, audience: audience(), purposes: [.session])
+        let token = String(
+            decoding: try cipher.sealSession(Self.due, transport: .cookie, entropy: .system),
+            as: UTF8.self)
+        try await kind.run(fixture) { [fixture] (harness: any CheckHarness) async throws in
+            for (cookie, isRenewed) in [
+                (fixture.cookie(token), false), (try fixture.cookie(Self.due), true),
+                (fixture.cookie(token), false),
+            ] {
+                let answer = try await harness.answer(
+                    fixture.request("GET /check,renew HTTP/1.1", cookie: cookie))
+                #expect(answer.status == 200)
+                #expect((answer.headers["set-cookie"] != nil) == isRenewed)
+            }
+        }
+    }
+
+    @Test(arguments: HarnessKind.allCases)
+    func `a node that has seen a ring that it can't take up renews nothing until it can`(
+        _ kind: HarnessKind
+    ) async throws {
+        try await kind.run(fixture) { (harness: any CheckHarness) async throws in
+            fixture.lease.stopSealing()
+            #expect(try await !setsCookie(harness))
+            fixture.lease.allowSealing()
+            #expect(try await setsCookie(harness))
         }
     }
 

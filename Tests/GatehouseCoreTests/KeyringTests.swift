@@ -6,11 +6,12 @@ import Testing
 
 @Suite struct KeyringTests {
     private static func key(
-        _ id: UInt32, _ state: KeyState, activated: Int64? = nil, ended: Int64? = nil
+        _ id: UInt32, _ state: KeyState, activated: Int64 = noon, ended: Int64 = noon
     ) throws -> TokenKey {
         TokenKey(
             id: try #require(KeyID(rawValue: id)), state: state, created: time(noon),
-            activated: activated.map(time), ended: ended.map(time),
+            activated: state == .pending ? nil : time(activated),
+            ended: state == .retiring || state == .revoked ? time(ended) : nil,
             secret: state == .revoked
                 ? nil : KeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
     }
@@ -33,6 +34,17 @@ import Testing
         #expect(third.active?.id == second.pending?.id)
         #expect(third.active?.activated == time(noon + 2))
         #expect(third.keys[0].ended == time(noon + 2))
+    }
+
+    @Test func `a key is not active since before it was added, though the clock went back`() throws
+    {
+        let pending = try Keyring.first(at: time(noon), entropy: .system)
+            .addingPendingKey(at: time(noon + 100), entropy: .system)
+        for (now, activated) in [(noon + 101, noon + 101), (noon + 99, noon + 100)] {
+            let ring = try pending.activatingPendingKeys(at: time(now))
+            #expect(ring.active?.activated == time(activated))
+            #expect(ring.keys.first?.ended == time(now))
+        }
     }
 
     @Test func `a second pending key and an activation without one are refused`() throws {
@@ -103,8 +115,95 @@ import Testing
         }
     }
 
+    /// Every combination of times in every state; what fits is written out here, not computed.
+    @Test(arguments: KeyState.allCases)
+    func `the times of a key fit its state`(_ state: KeyState) throws {
+        let good: [KeyState: [[Bool]]] = [
+            .pending: [[false, false]], .active: [[true, false]], .retiring: [[true, true]],
+            .revoked: [[true, true], [false, true]],
+        ]
+        for (activated, ended) in [(false, false), (false, true), (true, false), (true, true)] {
+            let key = TokenKey(
+                id: try #require(KeyID(rawValue: 7)), state: state, created: time(noon),
+                activated: activated ? time(noon) : nil, ended: ended ? time(noon) : nil,
+                secret: state == .revoked ? nil : KeySecret(try Entropy.seeded(7).secret(32)))
+            let keys = [key, try Self.key(1, state == .active ? .pending : .active)]
+            if try #require(good[state]).contains([activated, ended]) {
+                _ = try Keyring(version: 1, keys: keys)
+            } else {
+                #expect(throws: KeyringDefect.timesDoNotFitState, "\(activated) \(ended)") {
+                    try Keyring(version: 1, keys: keys)
+                }
+            }
+        }
+    }
+
+    @Test func `only a revocation leaves nothing to seal with`() throws {
+        let retiring = try Self.key(1, .retiring)
+        #expect(throws: KeyringDefect.noKeyToSealWith) {
+            try Keyring(version: 1, keys: [retiring])
+        }
+        for state in [KeyState.active, .pending, .revoked] {
+            _ = try Keyring(version: 1, keys: [retiring, try Self.key(2, state)])
+        }
+        // What was revoked stays until there is a key again: it is why there is none.
+        let revoked = try Keyring(version: 1, keys: [retiring, try Self.key(2, .revoked)])
+        func destroyed(in ring: Keyring) throws -> [KeyID]? {
+            try ring.destroyingExpiredKeys(
+                at: .maximum, leaseSeconds: 0, lastDeadline: { _ in nil })?.destroyed
+        }
+        #expect(try destroyed(in: revoked) == nil)
+        let restored = try revoked.addingPendingKey(at: time(noon), entropy: .system)
+        #expect(try destroyed(in: restored)?.count == 2)
+    }
+
+    @Test func `a key goes forward through its states, and no other way`() {
+        let allowed: [(KeyState, KeyState?)] = [
+            (.pending, .active), (.active, .retiring), (.retiring, nil), (.revoked, nil),
+            (.pending, .revoked), (.active, .revoked), (.retiring, .revoked),
+        ]
+        for state in KeyState.allCases {
+            for next in KeyState.allCases.map(Optional.some) + [nil] {
+                let isAllowed = allowed.contains { $0.0 == state && $0.1 == next }
+                #expect(
+                    state.mayBecome(next) == isAllowed, "\(state) to \(String(describing: next))")
+            }
+        }
+    }
+
+    @Test func `a ring is followed by one change of the next version, and by nothing else`() throws
+    {
+        let ring = try Keyring(
+            version: 5,
+            keys: [
+                try Self.key(1, .retiring), try Self.key(2, .active), try Self.key(3, .pending),
+            ])
+        let (retiring, active, pending) = (ring.keys[0], ring.keys[1], ring.keys[2])
+        func follows(_ keys: [TokenKey], version: UInt64 = 6) throws -> Bool {
+            ring.mayBecome(try Keyring(version: version, keys: keys))
+        }
+        #expect(try follows(ring.keys))
+        #expect(try follows([active, pending]))
+        #expect(
+            try follows([
+                try Self.key(1, .retiring), try Self.key(2, .retiring), try Self.key(3, .active),
+            ]))
+        for version in [0, 4, 5, 7] as [UInt64] {
+            #expect(try !follows(ring.keys, version: version))
+        }
+        // An active key that is gone, one that goes back, one that skips, one that comes active.
+        #expect(try !follows([retiring, pending]))
+        #expect(try !follows([retiring, active]))
+        #expect(try !follows([try Self.key(1, .active), try Self.key(2, .revoked), pending]))
+        #expect(try !follows([retiring, active, try Self.key(3, .retiring)]))
+        #expect(
+            try !follows([retiring, try Self.key(2, .retiring), pending, try Self.key(4, .active)]))
+    }
+
     @Test func `rotation ends at 64 keys, and the layout at 255`() throws {
-        let keys = try (1...256).map { try Self.key(UInt32($0), .retiring) }
+        let keys =
+            [try Self.key(1, .active)]
+            + (try (2...256).map { try Self.key(UInt32($0), .retiring) })
         let last = try Keyring(version: 1, keys: Array(keys.prefix(Keyring.maximumKeys - 1)))
         let full = try last.addingPendingKey(at: time(noon), entropy: .system)
         #expect(full.keys.count == 64)

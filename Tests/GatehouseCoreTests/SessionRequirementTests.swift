@@ -118,9 +118,12 @@ import Testing
         let retiring = TokenKey(
             id: key.id, state: .retiring, created: key.created, activated: key.activated,
             ended: time(noon), secret: key.secret)
+        // What an emergency leaves.
+        let next = try #require(
+            try ring.addingPendingKey(at: time(noon), entropy: .system).pending)
         _ = judge.adopt(
             CheckSnapshot(
-                keyring: try Keyring(version: 2, keys: [retiring]), revocations: .empty))
+                keyring: try Keyring(version: 2, keys: [retiring, next]), revocations: .empty))
         #expect(judge.unavailability(at: instant(noon + 300)) == nil)
         #expect(judge.renewal(of: .sample(), by: RenewalRule()) == nil)
     }
@@ -130,19 +133,21 @@ import Testing
     private func key(_ id: UInt32, _ state: KeyState, activated: Int64?) throws -> TokenKey {
         TokenKey(
             id: try #require(KeyID(rawValue: id)), state: state, created: time(noon),
-            activated: activated.map { time(noon + $0) }, ended: nil,
+            activated: activated.map { time(noon + $0) },
+            ended: state == .retiring || state == .revoked ? time(noon) : nil,
             secret: state == .revoked
                 ? nil : KeySecret(try Entropy.seeded(UInt64(id)).secret(32)))
     }
 
-    /// Keys 1 to 4 became active in this order; key 5 is pending, key 6 was revoked while it was.
+    /// Keys 1 to 4 became active in this order, while the clock stepped back and forth; key 5 is pending,
+    /// key 6 was revoked while it was.
     private func ring() throws -> Keyring {
         try Keyring(
             version: 1,
             keys: [
-                key(3, .retiring, activated: 3), key(1, .revoked, activated: 1),
-                key(5, .pending, activated: nil), key(4, .active, activated: 4),
-                key(2, .retiring, activated: 2), key(6, .revoked, activated: nil),
+                key(1, .revoked, activated: 3), key(2, .retiring, activated: 1),
+                key(3, .retiring, activated: 4), key(6, .revoked, activated: nil),
+                key(4, .active, activated: 2), key(5, .pending, activated: nil),
             ])
     }
 

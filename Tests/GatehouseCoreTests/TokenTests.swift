@@ -289,8 +289,9 @@ private func bytes(_ text: [UInt8]) -> [UInt8] {
             id: try #require(KeyID(text: vector.text("key_id"))), state: .retiring,
             created: time(1), activated: time(1), ended: time(2),
             secret: KeySecret(SecretBytes(copying: vector.bytes("key").span)))
+        let others = try Keyring.first(at: time(3), entropy: .system).keys
         let cipher = try cipher(
-            try Keyring(version: 1, keys: [key]), audience: vector.text("audience"))
+            try Keyring(version: 1, keys: [key] + others), audience: vector.text("audience"))
         let transport = try #require(TokenTransport(rawValue: vector.text("transport")))
         let opening = cipher.openSession(
             Array(vector.text("token").utf8).span, transport: transport)

@@ -71,10 +71,11 @@ final class FailingStore: Store {
     func keyring() async throws(StoreError) -> WrappedKeyring? { try await store.keyring() }
 
     func replaceKeyring(
-        with ring: WrappedKeyring, onlyWhenLoaded: Bool, audit: [AuditEvent], at now: UnixTime
+        with ring: WrappedKeyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID?,
+        audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement {
         try await store.replaceKeyring(
-            with: ring, onlyWhenLoaded: onlyWhenLoaded, audit: audit, at: now)
+            with: ring, onlyWhenLoaded: onlyWhenLoaded, onlyAsLeader: node, audit: audit, at: now)
     }
 
     func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] { try await store.keyUsage() }

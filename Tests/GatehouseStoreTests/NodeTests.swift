@@ -1,5 +1,7 @@
 // A node on a real store with clocks of its own: loading, publishing, the lease, activation.
 
+import Foundation
+import GRDB
 import GatehouseCore
 import GatehouseStore
 import GatehouseTestSupport
@@ -37,10 +39,13 @@ private final class Published: Sendable {
 
     private func rootKey() throws -> RootKey { try RootKey(text: rootText.span) }
 
-    private func node(lease: Lease, published: Published) throws -> Node {
+    private func node(
+        lease: Lease, published: Published, rotateEverySeconds: Int64? = nil
+    ) throws -> Node {
         Node(
             id: NodeID(try Identifier.random(from: .system)), store: store,
-            rootKey: try rootKey(), lease: lease, entropy: .system
+            rootKey: try rootKey(), lease: lease, entropy: .system,
+            rotateEverySeconds: rotateEverySeconds
         ) { published.append($0) }
     }
 
@@ -52,6 +57,29 @@ private final class Published: Sendable {
 
     private func ring() async throws -> Keyring {
         try rootKey().unwrap(try #require(try await store.keyring()))
+    }
+
+    /// Writes a ring to the file as it is: the store itself would not let a live node lose its root key.
+    private func put(_ wrapped: WrappedKeyring) throws {
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        try queue.write { db in
+            try db.execute(
+                sql: "UPDATE keyring SET version = ?, ring_key_id = ?, sealed = ?",
+                arguments: [
+                    Int64(wrapped.version),
+                    wrapped.ringKey.map { Data($0.rawValue.bigEndianBytes) },
+                    Data(wrapped.sealed),
+                ])
+            try db.execute(sql: "DELETE FROM keyring_wraps")
+            for wrap in wrapped.wraps {
+                try db.execute(
+                    sql: "INSERT INTO keyring_wraps (root_key_id, sealed) VALUES (?, ?)",
+                    arguments: [
+                        Data(wrap.rootKey.rawValue.bigEndianBytes), Data(wrap.sealed),
+                    ])
+            }
+        }
+        try queue.close()
     }
 
     private func addPendingKey() async throws -> KeyID {
@@ -213,8 +241,10 @@ private final class Published: Sendable {
         }
         #expect(try await store.liveNodes(at: time(noon + 10)).map(\.keyringVersion) == [1])
         #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired, "not renewed")
+        #expect(!lease.maySeal, "the key that it has may have been retired or revoked")
         published.isBroken.store(false, ordering: .relaxed)
         #expect(try await node.refresh(at: instant(noon + 11)).activated == key)
+        #expect(lease.maySeal)
         #expect(published.last?.keyring.version == 2)
     }
 
@@ -261,6 +291,117 @@ private final class Published: Sendable {
             Issue.record("\(String(describing: failure))")
             return
         }
+    }
+
+    @Test func `a node that can't open a newer ring stops sealing at once, and opens while it may`()
+        async throws
+    {
+        let lease = lease()
+        let sealer = Sealer(audience: audience(), lease: lease, entropy: .system)
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try rootKey(), lease: lease, entropy: .system
+        ) { await sealer.adopt($0) }
+        func seal(at now: Int64) async throws -> String {
+            try await sealer.seal(
+                Claims.sample().encoded(), purpose: .session, transport: .cookie, at: instant(now)
+            ).text
+        }
+        _ = try await node.refresh(at: instant(noon))
+        let token = try await seal(at: noon)
+        // Someone has wrapped it under a root key that this node was not given.
+        let stranger = try RootKey.random(from: .system)
+        let ring = try await ring().addingPendingKey(at: time(noon), entropy: .system)
+        try put(try stranger.wrap(ring, entropy: .system))
+        let own = try rootKey().id
+        await #expect(throws: RefreshFailure.keyring(.otherRootKey([stranger.id], given: own))) {
+            try await node.refresh(at: instant(noon + 1))
+        }
+        await #expect(throws: Sealer.Failure.unavailable(.keyringUnusable)) {
+            try await seal(at: noon + 1)
+        }
+        func isGood(at now: Int64) async -> Bool {
+            let token = Array(token.utf8)
+            guard
+                case .good = await sealer.verdict(on: token, transport: .cookie, at: instant(now))
+            else { return false }
+            return true
+        }
+        #expect(await isGood(at: noon + 119))
+        #expect(await !isGood(at: noon + 120))
+        #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired)
+        // It recovers by itself.
+        let mended = try ring.activatingPendingKeys(at: time(noon + 2))
+        try put(try rootKey().wrap(mended, entropy: .system))
+        _ = try await node.refresh(at: instant(noon + 2))
+        _ = try await seal(at: noon + 2)
+    }
+
+    @Test func `a lease ends by the wall clock too, by which the others give a node up`()
+        async throws
+    {
+        let lease = lease()
+        let node = try node(lease: lease, published: Published())
+        func at(_ wall: Int64, boot: Int64) -> Instant {
+            Instant(wall: time(wall), boot: instant(boot).boot)
+        }
+        _ = try await node.refresh(at: instant(noon))
+        #expect(lease.unavailability(at: at(noon + 120, boot: noon + 1)) == nil)
+        #expect(lease.unavailability(at: at(noon + 121, boot: noon + 1)) == .leaseExpired)
+        // After a step the heartbeat is told at once, though its five seconds are not over.
+        func heartbeat() async throws -> UnixTime? {
+            try await store.liveNodes(at: time(noon)).first?.heartbeat
+        }
+        for (wall, told) in [
+            (noon + 5, noon), (noon + 6, noon + 6), (noon + 5, noon + 5), (noon - 40, noon - 40),
+        ] {
+            _ = try await node.refresh(at: at(wall, boot: noon + 1))
+            #expect(try await heartbeat() == time(told))
+        }
+    }
+
+    @Test func `the node that joined first rotates, and the next when it has gone`() async throws {
+        let first = try node(lease: lease(), published: Published(), rotateEverySeconds: 300)
+        let second = try node(lease: lease(), published: Published(), rotateEverySeconds: 300)
+        _ = try await first.refresh(at: instant(noon))
+        _ = try await second.refresh(at: instant(noon + 1))
+        for node in [first, second] { _ = try await node.refresh(at: instant(noon + 299)) }
+        #expect(try await ring().version == 1)
+        #expect(try await second.refresh(at: instant(noon + 300)).rotated == nil)
+        let key = try await first.refresh(at: instant(noon + 300)).rotated
+        #expect(try await ring().pending?.id == key && key != nil)
+        _ = try await second.refresh(at: instant(noon + 301))
+        #expect(try await first.refresh(at: instant(noon + 302)).activated == key)
+        // All by the server, each step once.
+        let trail = try await store.audit(after: 0, limit: 10).map(\.event)
+        #expect(
+            trail == [
+                AuditEvent(.keyAdded, by: .server, key: key),
+                AuditEvent(.keyActivated, by: .server, key: key),
+            ])
+        for second in 303...310 as ClosedRange<Int64> {
+            _ = try await first.refresh(at: instant(noon + second))
+        }
+        #expect(try await ring().version == 3)
+        await first.leave(at: time(noon + 310))
+        _ = try await second.refresh(at: instant(noon + 311))
+        #expect(try await second.refresh(at: instant(noon + 601)).rotated == nil)
+        // It saw the key 9 s after it was activated, and counts them.
+        #expect(try await second.refresh(at: instant(noon + 602)).rotated != nil)
+    }
+
+    @Test func `a rotation that fails is said, tried again, and stops nothing`() async throws {
+        let lease = lease()
+        let node = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: store,
+            rootKey: try rootKey(), lease: lease, entropy: .broken, rotateEverySeconds: 300
+        ) { _ in true }
+        _ = try await node.refresh(at: instant(noon))
+        let report = try await node.refresh(at: instant(noon + 300))
+        #expect(report.rotated == nil && report.rotationFailure == .entropy)
+        #expect(lease.unavailability(at: instant(noon + 419)) == nil, "renewed all the same")
+        #expect(try await node.refresh(at: instant(noon + 304)).rotationFailure == nil)
+        #expect(try await node.refresh(at: instant(noon + 305)).rotationFailure == .entropy)
     }
 
     @Test func `ended keys are destroyed when their last token has expired`() async throws {

@@ -665,6 +665,33 @@ extension Store {
     }
 
     @Test(arguments: Backend.allCases)
+    func `a ring that only the leader replaces is replaced by the live node that joined first`(
+        _ backend: Backend
+    ) async throws {
+        let store = try backend.open(directory)
+        let nodes = try (0..<2).map { _ in NodeID(try Identifier.random(from: .system)) }
+        func replace(
+            _ version: UInt64, as node: Int, at now: Int64
+        ) async throws -> KeyringReplacement {
+            try await store.replaceKeyring(
+                with: Self.wrapped(version), onlyWhenLoaded: false, onlyAsLeader: nodes[node],
+                audit: [AuditEvent(.keyAdded, by: .server)], at: time(now))
+        }
+        #expect(try await replace(1, as: 0, at: noon) == .notLeader, "nobody has joined")
+        try await store.joinNode(nodes[0], leaseSeconds: 120, at: time(noon))
+        try await store.joinNode(nodes[1], leaseSeconds: 120, at: time(noon + 1))
+        #expect(try await replace(1, as: 1, at: noon + 1) == .notLeader)
+        #expect(try await store.audit(after: 0, limit: 10).isEmpty)
+        #expect(try await replace(1, as: 0, at: noon + 1) == .replaced)
+        // Both sides of when a silent leader is given up.
+        _ = try await store.beat(nodes[1], position: 0, keyringVersion: 1, at: time(noon + 100))
+        #expect(try await replace(2, as: 1, at: noon + 125) == .notLeader)
+        #expect(try await replace(2, as: 1, at: noon + 126) == .replaced)
+        try await store.leaveNode(nodes[0], at: time(noon + 126))
+        #expect(try await replace(3, as: 1, at: noon + 126) == .replaced)
+    }
+
+    @Test(arguments: Backend.allCases)
     func `a node that leaves or is removed is no longer live, and its beat says so`(
         _ backend: Backend
     ) async throws {

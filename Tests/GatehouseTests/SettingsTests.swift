@@ -41,6 +41,7 @@ import Testing
         #expect(settings.sessionIdleSeconds == 3600)
         #expect(settings.sessionAbsoluteSeconds == 86_400)
         #expect(settings.maximumStalenessSeconds == 120)
+        #expect(settings.rotateEverySeconds == RotationRule.defaultSeconds)
         #expect(settings.checkLimits.head.maximumBytes == 16_384)
         #expect(settings.checkLimits.head.maximumFields == 64)
         #expect(settings.checkLimits.headSeconds == 5)
@@ -131,6 +132,7 @@ import Testing
             ("session.idle", ["1s", "24h"], ["0s", "31d"]),
             ("session.absolute", ["1h", "30d"], ["0s", "2592001s"]),
             ("revocation.max_staleness", ["10s", "1h"], ["9s", "3601s"]),
+            ("keys.rotate_every", ["10s", "365d", "0"], ["9s", "366d", "0s", "never", ""]),
             (
                 "check.socket_mode", ["0600", "0660", "0777", "0666"],
                 ["660", "0560", "01777", "0888", "0x1", ""]
@@ -255,7 +257,8 @@ import Testing
         let tested: Set = [
             "check.event_loops", "check.max_connections", "check.max_head", "check.max_headers",
             "check.head_timeout", "check.idle_timeout", "session.idle", "session.absolute",
-            "revocation.max_staleness", "check.socket_mode", "check.allow_plaintext_network",
+            "revocation.max_staleness", "keys.rotate_every", "check.socket_mode",
+            "check.allow_plaintext_network",
             "log.level", "cookie.domain", "data_dir", "root_key.file",
             "root_key.credential", "root_key.command", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
