@@ -28,7 +28,7 @@ import Testing
     }
 
     init() async throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
         old = try RootKeyText()
         new = try RootKeyText()
         let outcome = try await KeyringChange.replace(
@@ -174,7 +174,7 @@ import Testing
                 ])
         }
         try queue.close()
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
         let root = try RootKey(text: Array(vector.text("root").utf8).span)
         let stored = try #require(try await store.keyring())
         #expect(stored.version == 3 && stored.ringKey == nil)

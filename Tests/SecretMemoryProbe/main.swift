@@ -87,8 +87,9 @@ func report(_ wanted: [UInt8], _ live: (all: Int, outside: Int)) {
 
 func ring() throws -> Keyring {
     let id = KeyID(rawValue: 7) ?? { fatalError("no id") }()
+    let time = UnixTime(clamping: 1)
     let key = TokenKey(
-        id: id, state: .active, created: .zero, activated: .zero, ended: nil,
+        id: id, state: .active, created: time, activated: time, ended: nil,
         secret: KeySecret(marked(32)))
     return try Keyring(version: 1, keys: [key])
 }
