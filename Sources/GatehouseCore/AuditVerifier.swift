@@ -17,7 +17,7 @@ package struct AuditFault: Sendable, Equatable {
         case cutOff = "cut_off"
         /// What retention says that it removed was not written by it.
         case baseAltered = "base_altered"
-        /// The entries of releases without chains are not those that were there when chains began.
+        /// It has no chain, or entries that were vouched for are not those that were there then.
         case unchainedAltered = "unchained_altered"
         /// The head that was expected is of another trail, or of entries that retention has removed.
         case headDiffers = "head_differs"
@@ -50,8 +50,12 @@ package struct AuditVerifier {
     private let keys: [KeyID: AuditKey]
     private let expected: AuditHead?
     private var chains: [AuditChain: State] = [:]
-    private var unchained = (count: 0, digest: beginning)
-    private var unchainedIsVouchedFor = false
+    /// Entries that no key of the ring proves, until an `audit_began` vouches for them.
+    private var unproved = (count: 0, digest: beginning, faults: [AuditFault]())
+    /// Those of them that retention removed, with the MAC of the entry that vouches.
+    private var unprovedBase: AuditChainEnd?
+    /// Bases that were sealed under keys that the ring doesn't have.
+    package private(set) var unknownBases: [AuditChainEnd] = []
     private var expectedWasSeen = false
     private var last: UInt64 = 0
 
@@ -74,12 +78,17 @@ package struct AuditVerifier {
         last = floor
         for base in bases {
             let end = base.end
-            guard let key = keys[base.key], try key.base(end) == base else {
+            guard let key = keys[base.key] else {
+                unknownBases.append(end)
+                note(.unknownKey, end.chain, end.position, nil)
+                continue
+            }
+            guard try key.base(end) == base else {
                 note(.baseAltered, end.chain, end.position, nil)
                 continue
             }
             if end.chain == .unchained {
-                unchainedIsVouchedFor = true
+                unprovedBase = end
             } else {
                 chains[end.chain] = State(position: end.position, macs: [end.mac], mac: end.mac)
             }
@@ -99,14 +108,18 @@ package struct AuditVerifier {
         last = record.sequence
         entries += 1
         if record.commitment != nil, record.personal == nil { erased += 1 }
-        guard let link = record.link else { return try takeUnchained(record) }
+        guard let link = record.link else {
+            return try take(unproved: record, .unchainedAltered, .unchained, record.sequence)
+        }
         let before = faultCount
         try follow(record, link)
         if let personal = record.personal, try personal.commitment() != record.commitment {
             note(.personalAltered, link.chain, link.position, record.sequence)
         }
         guard faultCount == before else { return }
-        if record.event.kind == .auditBegan { compareUnchained(record, link) }
+        // What an entry says that nobody can prove is not gone by.
+        guard keys[link.key] != nil else { return }
+        if record.event.kind == .auditBegan { vouch(record, link) }
         for end in record.ends { compare(end) }
     }
 
@@ -128,7 +141,7 @@ package struct AuditVerifier {
         state = State(position: link.position, macs: [link.mac], mac: link.mac)
         defer { chains[link.chain] = state }
         guard let key = keys[link.key] else {
-            return note(.unknownKey, link.chain, link.position, record.sequence)
+            return try take(unproved: record, .unknownKey, link.chain, link.position)
         }
         guard !previous.isEmpty else { return }
         for mac in previous {
@@ -141,37 +154,48 @@ package struct AuditVerifier {
         note(.altered, link.chain, link.position, record.sequence)
     }
 
-    private mutating func takeUnchained(_ record: AuditRecord) throws(LibCryptoError) {
-        // Those that were there when chains began have been vouched for; none came later.
-        guard !unchainedIsVouchedFor else {
-            return note(.altered, .unchained, record.sequence, record.sequence)
-        }
-        unchained = (unchained.count + 1, try Self.digest(unchained.digest, record))
+    private mutating func take(
+        unproved record: AuditRecord, _ kind: AuditFault.Kind, _ chain: AuditChain,
+        _ position: UInt64
+    ) throws(LibCryptoError) {
+        unproved.count += 1
+        unproved.digest = try Self.digest(unproved.digest, record)
+        guard unproved.faults.count < Self.maximumFaults else { return }
+        unproved.faults.append(
+            AuditFault(kind: kind, chain: chain, position: position, sequence: record.sequence))
     }
 
-    /// The running digest over entries without chains.
+    /// The running digest over entries that no key proves.
     package static func digest(
         _ digest: [UInt8], _ record: AuditRecord
     ) throws(LibCryptoError) -> [UInt8] {
-        try sha256(
-            record.message(after: digest, chain: .unchained, position: record.sequence, key: nil)
-                .span)
+        let link = record.link
+        return try sha256(
+            record.message(
+                after: digest + (link?.mac ?? []), chain: link?.chain ?? .unchained,
+                position: link?.position ?? record.sequence, key: link?.key
+            ).span)
     }
 
-    /// What the first entry of all chains says of those before it.
+    /// What would vouch for the entries that no key proves, as they are; nil when there are none.
+    package var vouching: String? {
+        unproved.count == 0
+            ? nil : Self.vouching(count: unproved.count, digest: unproved.digest)
+    }
+
+    /// What an `audit_began` says of the entries before it.
     package static func vouching(count: Int, digest: [UInt8]) -> String {
         "entries=\(count) sha256=\(digest.hex)"
     }
 
     package static var emptyDigest: [UInt8] { beginning }
 
-    private mutating func compareUnchained(_ record: AuditRecord, _ link: AuditLink) {
-        guard !unchainedIsVouchedFor else { return }
-        unchainedIsVouchedFor = true
-        let vouched = Self.vouching(count: unchained.count, digest: unchained.digest)
-        if record.event.detail != vouched {
-            note(.unchainedAltered, .unchained, UInt64(unchained.count), record.sequence)
+    private mutating func vouch(_ record: AuditRecord, _ link: AuditLink) {
+        if unproved.count == 0, unprovedBase?.mac == link.mac { return }
+        if record.event.detail != vouching {
+            note(.unchainedAltered, .unchained, UInt64(unproved.count), record.sequence)
         }
+        unproved = (0, Self.beginning, [])
     }
 
     private mutating func compare(_ end: AuditChainEnd) {
@@ -214,9 +238,10 @@ package struct AuditVerifier {
                 try compareHead(before: .max)
             }
         }
-        if unchained.count > 0, !unchainedIsVouchedFor {
-            note(.unchainedAltered, .unchained, UInt64(unchained.count), nil)
+        for fault in unproved.faults {
+            note(fault.kind, fault.chain, fault.position, fault.sequence)
         }
+        faultCount += unproved.count - unproved.faults.count
         return try head(last)
     }
 

@@ -197,7 +197,7 @@ package struct AuditEvent: Sendable, Equatable {
         case keyDestroyed = "key_destroyed"
         /// The store's time was set back after a wrong clock had written.
         case clockAccepted = "clock_accepted"
-        /// Vouches for the entries of releases that made no chains.
+        /// Vouches for the entries of releases that made no chains, or whose key was lost.
         case auditBegan = "audit_began"
         /// Says how far the other chains had got.
         case auditCheckpoint = "audit_checkpoint"
@@ -698,9 +698,13 @@ package protocol Store: Sendable {
     func auditKeyUse() async throws(StoreError) -> [KeyID: Int]
     /// What retention has removed: the last number, and the end of each chain.
     func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase])
-    /// Appends an entry that says how far every other chain has got since the last such entry, and
-    /// vouches for the entries of earlier releases where nobody has yet.
+    /// Appends an entry that says how far every other chain has got since the last such entry.
     func checkpointAudit(at now: UnixTime) async throws(StoreError)
+    /// Vouches for entries that no key proves any more, as they are, and seals the ends of what retention
+    /// removed under this ring's key: after every root key was lost.
+    func restartAudit(
+        vouching: String, resealing ends: [AuditChainEnd], at now: UnixTime
+    ) async throws(StoreError)
     /// Removes what is older than `time`, once there is a day's worth, at most `limit` entries; says how
     /// many it removed.
     func pruneAudit(

@@ -53,9 +53,13 @@ extension SQLiteStore {
     private static func append(
         _ event: AuditEvent, ends: [AuditChainEnd], to db: Database, at now: UnixTime
     ) throws {
-        // Fails closed: what leaves no trace isn't done.
-        guard let writing = AuditWriting.current else {
-            throw StoreError.unavailable("no key for the audit trail")
+        guard let writing = AuditWriting.current else { throw noKey }
+        let end = try end(of: writing.chain, db)
+        if end == nil, event.kind != .auditBegan {
+            try vouchForUnchained(db, at: now)
+            if try Self.end(of: writing.chain, db) != nil {
+                return try append(event, ends: ends, to: db, at: now)
+            }
         }
         let last = try Row.fetchOne(
             db.cachedStatement(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'"))
@@ -67,8 +71,7 @@ extension SQLiteStore {
             record.personal = personal
             record.commitment = try personal.commitment()
         }
-        let link = try writing.key.link(
-            record, to: writing.chain, after: try end(of: writing.chain, db))
+        let link = try writing.key.link(record, to: writing.chain, after: end)
         let statement = try db.cachedStatement(
             sql: """
                 INSERT INTO audit
@@ -206,7 +209,6 @@ extension SQLiteStore {
 
     package func checkpointAudit(at now: UnixTime) async throws(StoreError) {
         try await write(at: now) { db in
-            try Self.vouchForUnchained(db, at: now)
             let rows = try Row.fetchAll(
                 db,
                 sql: """
@@ -224,20 +226,20 @@ extension SQLiteStore {
         }
     }
 
-    /// The digest of what earlier releases wrote, in an entry that can't be altered any more.
+    /// The digest of what earlier releases wrote, in the first entry of all chains: whatever has no chain
+    /// and comes later was written by somebody else.
     private static func vouchForUnchained(_ db: Database, at now: UnixTime) throws {
-        let done = try Bool.fetchOne(
+        let isFirst = try Bool.fetchOne(
             db,
             sql: """
-                SELECT NOT EXISTS (SELECT 1 FROM audit WHERE chain IS NULL)
-                    OR EXISTS (SELECT 1 FROM audit WHERE kind = 'audit_began')
-                    OR EXISTS (SELECT 1 FROM audit_bases WHERE chain = ?)
-                """, arguments: [AuditChain.unchained.value.data])
-        guard done == false else { return }
+                SELECT NOT EXISTS (SELECT 1 FROM audit WHERE chain IS NOT NULL)
+                    AND NOT EXISTS (SELECT 1 FROM audit_bases)
+                    AND EXISTS (SELECT 1 FROM audit)
+                """)
+        guard isFirst == true else { return }
         var count = 0
         var digest = AuditVerifier.emptyDigest
-        let rows = try Row.fetchCursor(
-            db, sql: Self.auditRows + " WHERE chain IS NULL ORDER BY sequence")
+        let rows = try Row.fetchCursor(db, sql: Self.auditRows + " ORDER BY sequence")
         while let row = try rows.next() {
             digest = try AuditVerifier.digest(digest, try row.auditRecord())
             count += 1
@@ -247,6 +249,35 @@ extension SQLiteStore {
                 .auditBegan, by: .server,
                 detail: AuditVerifier.vouching(count: count, digest: digest)), to: db, at: now)
     }
+
+    package func restartAudit(
+        vouching: String, resealing ends: [AuditChainEnd], at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            for end in ends { try Self.seal(end, db) }
+            try Self.append(
+                AuditEvent(.auditBegan, by: .command, detail: vouching), to: db, at: now)
+        }
+    }
+
+    /// Makes `end` the beginning of what is kept of its chain.
+    private static func seal(_ end: AuditChainEnd, _ db: Database) throws {
+        guard let key = AuditWriting.current?.key else { throw noKey }
+        try db.execute(
+            sql: """
+                INSERT INTO audit_bases (chain, position, mac, audit_key, seal)
+                VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (chain) DO UPDATE SET position = excluded.position,
+                    mac = excluded.mac, audit_key = excluded.audit_key, seal = excluded.seal
+                """,
+            arguments: [
+                end.chain.value.data, Int64(clamping: end.position), Data(end.mac),
+                Int64(key.id.rawValue), Data(try key.base(end).seal),
+            ])
+    }
+
+    /// What leaves no trace isn't done.
+    private static let noKey = StoreError.unavailable("no key for the audit trail")
 
     package func pruneAudit(
         before time: UnixTime, limit: Int, at now: UnixTime
@@ -271,9 +302,6 @@ extension SQLiteStore {
     private static func raiseAuditFloor(
         before time: UnixTime, _ db: Database, at now: UnixTime
     ) throws {
-        guard let writing = AuditWriting.current else {
-            throw StoreError.unavailable("no key for the audit trail")
-        }
         let old = try auditFloor(db)
         let oldest = try Row.fetchOne(
             db, sql: "SELECT time FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 1",
@@ -287,15 +315,12 @@ extension SQLiteStore {
             sql: """
                 SELECT coalesce(
                     (SELECT sequence - 1 FROM audit WHERE time >= ? ORDER BY sequence LIMIT 1),
-                    (SELECT max(sequence) FROM audit), 0) AS floor,
-                    (SELECT coalesce(max(sequence), 0) FROM audit WHERE chain IS NULL) AS unchained
+                    (SELECT max(sequence) FROM audit), 0) AS floor
                 """, arguments: [time.seconds])
-        guard let row, case let floor:UInt64 = try row.number("floor"),
-            case let unchained:UInt64 = try row.number("unchained"), floor > old,
-            // Earlier releases' entries have one digest: they go together.
-            floor >= unchained
+        guard let floor: UInt64 = try row?.number("floor"), floor > old,
+            let unproved = try unproved(upTo: floor, db)
         else { return }
-        var ends = try Row.fetchAll(
+        let ends = try Row.fetchAll(
             db,
             sql: """
                 SELECT chain, position, mac FROM audit
@@ -304,29 +329,36 @@ extension SQLiteStore {
                     USING (chain, position)
                 """, arguments: [Int64(clamping: floor)]
         ).map { try $0.chainEnd() }
-        if unchained > 0 {
-            ends.append(
-                AuditChainEnd(
-                    chain: .unchained, position: unchained, mac: AuditVerifier.emptyDigest))
-        }
-        for end in ends {
-            let base = try writing.key.base(end)
-            try db.execute(
-                sql: """
-                    INSERT INTO audit_bases (chain, position, mac, audit_key, seal)
-                    VALUES (?, ?, ?, ?, ?)
-                    ON CONFLICT (chain) DO UPDATE SET position = excluded.position,
-                        mac = excluded.mac, audit_key = excluded.audit_key, seal = excluded.seal
-                    """,
-                arguments: [
-                    end.chain.value.data, Int64(clamping: end.position), Data(end.mac),
-                    Int64(base.key.rawValue), Data(base.seal),
-                ])
-        }
+        for end in ends + unproved { try seal(end, db) }
         try append(
             AuditEvent(.auditPruned, by: .server, detail: "up_to=\(floor)"), to: db, at: now)
         try db.execute(
             sql: "UPDATE head SET audit_floor = ?", arguments: [Int64(clamping: floor)])
+    }
+
+    /// Entries that an `audit_began` behind `floor` vouches for go together, since they have one digest:
+    /// where they end, and the MAC of that entry. Nil when only some of them would go.
+    private static func unproved(
+        upTo floor: UInt64, _ db: Database
+    ) throws -> [AuditChainEnd]? {
+        let row = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT began.mac AS mac,
+                    max(audit.sequence) FILTER (WHERE audit.sequence <= :floor) AS gone,
+                    count(*) FILTER (WHERE audit.sequence > :floor) AS kept
+                FROM (SELECT sequence, mac, audit_key FROM audit
+                        WHERE kind = 'audit_began' AND sequence > :floor
+                        ORDER BY sequence LIMIT 1) AS began
+                    JOIN audit ON audit.sequence < began.sequence
+                        AND audit.audit_key IS NOT began.audit_key
+                """, arguments: ["floor": Int64(clamping: floor)])
+        guard let row, try row.optionalInteger("gone") != nil else { return [] }
+        guard try row.integer("kept") == 0 else { return nil }
+        return [
+            AuditChainEnd(
+                chain: .unchained, position: try row.number("gone"), mac: try row.bytes("mac"))
+        ]
     }
 
     package func eraseAuditPersonal(

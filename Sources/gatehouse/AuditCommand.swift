@@ -8,7 +8,7 @@ import GatehouseStore
 struct AuditCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "audit", abstract: "Read the audit trail, and prove that nobody rewrote it.",
-        subcommands: [List.self, Verify.self, Export.self])
+        subcommands: [List.self, Verify.self, Export.self, Restart.self])
 
     /// Entries read in one go.
     private static let page = 1000
@@ -170,6 +170,32 @@ struct AuditCommand: AsyncParsableCommand {
         }
     }
 
+    struct Restart: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Vouch for entries whose key was lost with every root key, as they are now.",
+            discussion: """
+                Nobody can prove these entries any more. From now on whoever changes them is found \
+                out; what was changed before is not.
+                """)
+        @OptionGroup var options: CommonOptions
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let (verifier, _) = try await AuditCommand.verify(
+                workshop.store, ring: try await workshop.keyring())
+            guard let vouching = verifier.vouching else {
+                throw CommandFailure.refused("the ring has the key of every entry")
+            }
+            try await workshop.store.restartAudit(
+                vouching: vouching, resealing: verifier.unknownBases, at: workshop.now())
+            if options.json {
+                try Output.json(["vouched": vouching])
+            } else {
+                print("vouched for \(vouching)")
+            }
+        }
+    }
+
     /// Reads the whole trail; again when retention removed some of it meanwhile.
     static func verify(
         _ store: any Store, ring: Keyring, expecting expected: AuditHead? = nil,
@@ -207,7 +233,8 @@ extension AuditFault {
         case .unknownKey: "made with a key that the ring does not have: \(place)"
         case .cutOff: "cut off: chain \(chain.text), from position \(position) on"
         case .baseAltered: "what retention removed of chain \(chain.text) is not what it says"
-        case .unchainedAltered: "entries of an earlier release: altered, added or removed"
+        case .unchainedAltered:
+            "without a chain, or not what was vouched for: \(place), position \(position)"
         case .headDiffers: "the expected head is of another trail, or older than what is kept"
         }
     }

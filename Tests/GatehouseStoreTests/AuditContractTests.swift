@@ -183,15 +183,9 @@ extension Store {
 @Suite struct SQLiteAuditTests {
     private let directory = TemporaryDirectory()
 
-    /// Writes to a copy of the file behind the store's back, triggers or not.
-    private func tampered(_ sql: String) throws -> TemporaryDirectory {
-        let copy = TemporaryDirectory()
-        for end in ["", "-wal"] {
-            let name = "/" + SQLiteStore.fileName + end
-            try FileManager.default.copyItem(
-                atPath: directory.path + name, toPath: copy.path + name)
-        }
-        let queue = try DatabaseQueue(path: copy.path + "/" + SQLiteStore.fileName)
+    /// Writes to a file, triggers or not.
+    private func change(_ path: String, _ sql: String) throws {
+        let queue = try DatabaseQueue(path: path)
         try queue.write { db in
             for trigger in ["audit_no_update", "audit_no_delete", "audit_chained"] {
                 try db.execute(sql: "DROP TRIGGER IF EXISTS \(trigger)")
@@ -199,7 +193,23 @@ extension Store {
             try db.execute(sql: sql)
         }
         try queue.close()
-        return copy
+    }
+
+    /// Writes to a copy of the file behind the store's back, triggers or not.
+    private func tampered<Found>(
+        _ sql: String, _ body: (SQLiteStore) async throws -> Found
+    ) async throws -> Found {
+        let copy = TemporaryDirectory()
+        for end in ["", "-wal"] {
+            let name = "/" + SQLiteStore.fileName + end
+            try FileManager.default.copyItem(
+                atPath: directory.path + name, toPath: copy.path + name)
+        }
+        try change(copy.path + "/" + SQLiteStore.fileName, sql)
+        let found = try await body(
+            SQLiteStore(directory: copy.path, createIfMissing: false))
+        withExtendedLifetime(copy) {}
+        return found
     }
 
     @Test func `whoever can write to the file is found out`() async throws {
@@ -231,14 +241,96 @@ extension Store {
             ),
             (
                 "INSERT INTO audit (sequence, time, kind, actor) VALUES (50, 1, 'signed_in', 'server')",
-                .unchainedAltered, nil
+                .unchainedAltered, 50
             ),
         ] as [(String, AuditFault.Kind, UInt64?)] {
-            let copy = try tampered(sql)
-            let store = try SQLiteStore(directory: copy.path, createIfMissing: false)
-            let faults = try await store.faults(expecting: head).faults
+            let faults = try await tampered(sql) { try await $0.faults(expecting: head).faults }
             #expect(
                 faults.contains { $0.kind == kind && $0.sequence == entry }, "\(sql): \(faults)")
         }
+    }
+
+    /// Writes an older release's database, and lets this one take it over.
+    private func migrated() throws -> SQLiteStore {
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        try queue.writeWithoutTransaction {
+            try $0.execute(sql: readText(Vector.path(of: "store-6.sql")))
+        }
+        try queue.close()
+        return try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+    }
+
+    @Test func `an earlier release's entries are vouched for before anything else is written`()
+        async throws
+    {
+        let store = try migrated()
+        let before = try await store.audit(after: 0, limit: 99)
+        #expect(!before.isEmpty && before.allSatisfy { $0.link == nil })
+        try await store.note(AuditEvent(.signedIn, by: .server), at: time(noon))
+        let kinds = try await store.audit(after: UInt64(before.count), limit: 9)
+            .map(\.event.kind)
+        #expect(kinds == [.auditBegan, .signedIn])
+        let (faults, head) = try await store.faults()
+        #expect(faults.isEmpty)
+        // Once: what comes without a chain later is nobody's.
+        store.sign(as: AuditChain(Identifier(high: 1, low: 1)))
+        try await store.note(AuditEvent(.signedIn, by: .server), at: time(noon))
+        #expect(
+            try await store.audit(after: 0, limit: 99).count { $0.event.kind == .auditBegan } == 1)
+        for sql in [
+            "UPDATE audit SET time = time + 1 WHERE sequence = 1",
+            "DELETE FROM audit WHERE sequence = 1",
+            "INSERT INTO audit (sequence, time, kind, actor) VALUES (70, 1, 'signed_in', 'server')",
+        ] {
+            let faults = try await tampered(sql) { try await $0.faults(expecting: head).faults }
+            #expect(faults.contains { $0.kind == .unchainedAltered }, "\(sql)")
+        }
+        // Retention takes them together with what vouches for them, or before it.
+        let year = noon + 400 * 86_400
+        #expect(
+            try await store.pruneAudit(
+                before: time(noon + 10 * 86_400), limit: 99, at: time(year)) > 0)
+        #expect(try await store.faults().faults.isEmpty)
+    }
+
+    @Test func `after a key was lost the trail is vouched for as it is`() async throws {
+        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        for number in 0..<5 { _ = try await store.makeUser("u\(number)") }
+        _ = try await store.pruneAudit(
+            before: time(noon + 3 * 86_400), limit: 99, at: time(noon + 5 * 86_400))
+        let newKey = try #require(
+            try Keyring.first(at: time(noon), entropy: .system).auditKey())
+        func verified(_ store: SQLiteStore) async throws -> AuditVerifier {
+            let (floor, bases) = try await store.auditRetained()
+            var verifier = try AuditVerifier(
+                keys: [newKey.id: newKey], bases: bases, floor: floor)
+            for record in try await store.audit(after: floor, limit: 99) {
+                try verifier.take(record)
+            }
+            _ = try verifier.finish()
+            return verifier
+        }
+        store.signTrail(as: .commands, with: newKey, for: AuditContext())
+        _ = try await store.makeUser("after", at: noon + 6 * 86_400)
+        let lost = try await verified(store)
+        #expect(!lost.faults.isEmpty)
+        #expect(lost.unknownBases.count == 1)
+        try await store.restartAudit(
+            vouching: try #require(lost.vouching), resealing: lost.unknownBases,
+            at: time(noon + 6 * 86_400))
+        #expect(try await verified(store).faults.isEmpty)
+        #expect(try await verified(store).vouching == nil)
+        for (sql, kind) in [
+            ("UPDATE audit SET detail = 'x' WHERE sequence = 6", .unchainedAltered),
+            ("DELETE FROM audit WHERE sequence = 6", .unchainedAltered),
+            ("UPDATE audit SET detail = 'x' WHERE sequence = 7", .altered),
+        ] as [(String, AuditFault.Kind)] {
+            let faults = try await tampered(sql) { try await verified($0).faults }
+            #expect(faults.contains { $0.kind == kind }, "\(sql)")
+        }
+        // They go in one piece, and what vouched for them says so afterwards.
+        let now = time(noon + 400 * 86_400)
+        _ = try await store.pruneAudit(before: now, limit: 99, at: now)
+        #expect(try await verified(store).faults.isEmpty)
     }
 }

@@ -390,6 +390,12 @@ final class FailingStore: Store {
         try await store.checkpointAudit(at: now)
     }
 
+    func restartAudit(
+        vouching: String, resealing ends: [AuditChainEnd], at now: UnixTime
+    ) async throws(StoreError) {
+        try await store.restartAudit(vouching: vouching, resealing: ends, at: now)
+    }
+
     func pruneAudit(
         before time: UnixTime, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {

@@ -167,7 +167,9 @@ class TokenKeys(unittest.TestCase):
 class DataKeys(unittest.TestCase):
     def listed(self, gatehouse):
         return [(key["purpose"], key["state"], key.get("rows"))
-                for key in gatehouse.json("keys", "data", "list")["keys"]]
+                for key in gatehouse.json("keys", "data", "list")["keys"]
+                # The trail grows with everything that is done: test_audit.py counts it.
+                if key["purpose"] != "audit"]
 
     def test_they_are_listed_rotated_and_destroyed_when_nothing_depends_on_them(self):
         gatehouse = Gatehouse(self, front={}).start()
@@ -205,7 +207,7 @@ class DataKeys(unittest.TestCase):
             code, output, errors = gatehouse.command("keys", "data", "rotate", purpose)
             self.assertEqual((code, output), (2, ""))
             self.assertIn(reason, errors)
-        self.assertEqual(len(gatehouse.json("keys", "data", "list")["keys"]), 2)
+        self.assertEqual(len(gatehouse.json("keys", "data", "list")["keys"]), 3)
 
     def test_without_a_server_the_command_takes_the_key_into_use(self):
         gatehouse = Gatehouse(self).make_store()
