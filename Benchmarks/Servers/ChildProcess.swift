@@ -86,16 +86,23 @@ final class ChildProcess {
         reap(waits: true)
     }
 
-    /// Runs a program to its end and returns what it printed; anything but exit code 0 is an error.
+    /// Runs a program to its end and returns what it printed; anything but exit code 0 is an error, which
+    /// says what the program said on standard error.
     static func output(
         of program: String, _ arguments: [String], core: Int? = nil,
         environment: [String: String] = [:], standardInput: String? = nil
     ) throws -> String {
         let output = Pipe()
         let input = Pipe()
+        guard let errors = unsafe tmpfile() else {
+            throw BenchmarkFailure("no temporary file: errno \(errno)")
+        }
+        // SAFETY: opened above, and used by nobody else.
+        defer { unsafe fclose(errors) }
         let child = try ChildProcess(
             program, arguments, core: core, input: input.fileHandleForReading.fileDescriptor,
-            output: output.fileHandleForWriting.fileDescriptor, environment: environment)
+            output: output.fileHandleForWriting.fileDescriptor, errors: unsafe fileno(errors),
+            environment: environment)
         try output.fileHandleForWriting.close()
         try input.fileHandleForReading.close()
         if let standardInput { input.fileHandleForWriting.write(Data(standardInput.utf8)) }
@@ -104,8 +111,11 @@ final class ChildProcess {
             decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
         let code = child.exitCode()
         guard code == 0 else {
+            unsafe rewind(errors)
+            let said = FileHandle(fileDescriptor: unsafe fileno(errors)).readDataToEndOfFile()
             throw BenchmarkFailure(
-                "\(([program] + arguments).joined(separator: " ")): exit code \(code)")
+                "\(([program] + arguments).joined(separator: " ")): exit code \(code)\n"
+                    + String(decoding: said, as: UTF8.self))
         }
         return text
     }
