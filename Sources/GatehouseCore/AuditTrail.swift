@@ -54,11 +54,14 @@ package struct AuditChain: Hashable, Sendable {
     package static let commands = AuditChain(Identifier(high: .max, low: .max))
     /// Stands for the entries of releases that made no chains.
     package static let unchained = AuditChain(.zero)
+    /// Stands for the last number that retention has removed.
+    package static let floor = AuditChain(Identifier(high: .max, low: 0))
 
     package var text: String {
         switch self {
         case .commands: "commands"
         case .unchained: "unchained"
+        case .floor: "floor"
         default: value.hex
         }
     }
@@ -125,6 +128,21 @@ package struct AuditBase: Sendable, Equatable {
     }
 }
 
+/// Where the trail begins and ends.
+package struct AuditExtent: Sendable {
+    /// The last number that retention has removed.
+    package let floor: UInt64
+    package let bases: [AuditBase]
+    /// The last number that was given; nil where numbers may have gaps.
+    package let issued: UInt64?
+
+    package init(floor: UInt64, bases: [AuditBase], issued: UInt64?) {
+        self.floor = floor
+        self.bases = bases
+        self.issued = issued
+    }
+}
+
 /// An entry of the audit trail with all that it is proved by.
 package struct AuditRecord: Sendable, Equatable {
     package let sequence: UInt64
@@ -139,11 +157,26 @@ package struct AuditRecord: Sendable, Equatable {
     package var ends: [AuditChainEnd] = []
     /// Nil in entries of releases that made no chains.
     package var link: AuditLink?
+    /// Kind and actor as they are stored, known or not.
+    package var kindText: String
+    package var actorText: String
+    /// Whether it doesn't have the form of an entry.
+    package var isDamaged = false
 
     package init(sequence: UInt64, time: UnixTime, event: AuditEvent) {
         self.sequence = sequence
         self.time = time
         self.event = event
+        kindText = event.kind.rawValue
+        actorText = event.actor.rawValue
+    }
+
+    /// What stands for an entry that can't be read.
+    package static func damaged(_ sequence: UInt64) -> AuditRecord {
+        var record = AuditRecord(
+            sequence: sequence, time: .zero, event: AuditEvent(.unknown, by: .unknown))
+        record.isDamaged = true
+        return record
     }
 
     /// What an entry's MAC is over: "gatehouse/v1/audit" 0x00, the MAC before it (zeros for the first),
@@ -159,8 +192,8 @@ package struct AuditRecord: Sendable, Equatable {
             message.add(number.bigEndianBytes)
         }
         message.add(key?.rawValue.bigEndianBytes)
-        message.add(Array(event.kind.rawValue.utf8))
-        message.add(Array(event.actor.rawValue.utf8))
+        message.add(Array(kindText.utf8))
+        message.add(Array(actorText.utf8))
         message.add(event.user?.value.bytes)
         message.add(event.session?.value.bytes)
         message.add(event.key?.rawValue.bigEndianBytes)
@@ -237,18 +270,27 @@ package struct AuditKey: Sendable {
     }
 }
 
-extension Keyring {
-    /// The keys that entries may be chained under, by id.
-    package func auditKeys() throws(LibCryptoError) -> [KeyID: AuditKey] {
-        var keys: [KeyID: AuditKey] = [:]
-        for key in dataKeys where key.purpose == .audit { keys[key.id] = try AuditKey(key) }
-        return keys
-    }
+/// The audit keys of a ring.
+package struct AuditKeys: Sendable {
+    /// The one for new entries.
+    package let current: AuditKey
+    /// That one and those before it.
+    package let all: [KeyID: AuditKey]
 
-    /// The one that new entries are chained under; nil until the first one is activated.
-    package func auditKey() throws(LibCryptoError) -> AuditKey? {
-        guard let key = Self.newest(dataKeys.filter({ $0.purpose == .audit })) else { return nil }
-        return try AuditKey(key)
+    package init(_ current: AuditKey, former: [AuditKey] = []) {
+        self.current = current
+        all = Dictionary((former + [current]).map { ($0.id, $0) }, uniquingKeysWith: { $1 })
+    }
+}
+
+extension Keyring {
+    /// Nil until the first one is activated.
+    package func auditKeys() throws(LibCryptoError) -> AuditKeys? {
+        let keys = dataKeys.filter { $0.purpose == .audit }
+        guard let newest = Self.newest(keys) else { return nil }
+        return AuditKeys(
+            try AuditKey(newest),
+            former: try keys.map { key throws(LibCryptoError) in try AuditKey(key) })
     }
 }
 

@@ -13,6 +13,8 @@ package struct AuditFault: Sendable, Equatable {
         case personalAltered = "personal_altered"
         /// No key of the ring is the one that it names.
         case unknownKey = "unknown_key"
+        /// No entry has these numbers, which were given.
+        case numbersMissing = "numbers_missing"
         /// The end of a chain is gone: a checkpoint, or the head that was expected, says that it was longer.
         case cutOff = "cut_off"
         /// What retention says that it removed was not written by it.
@@ -25,7 +27,7 @@ package struct AuditFault: Sendable, Equatable {
 
     package let kind: Kind
     package let chain: AuditChain
-    /// In its chain; of what is missing, the first.
+    /// In its chain; of what is missing, the first. Of numbers, the first that is missing.
     package let position: UInt64
     /// Of the entry; of what is missing, of the entry behind it; nil at the end of a chain.
     package let sequence: UInt64?
@@ -52,12 +54,11 @@ package struct AuditVerifier {
     private var chains: [AuditChain: State] = [:]
     /// Entries that no key of the ring proves, until an `audit_began` vouches for them.
     private var unproved = (count: 0, digest: beginning, faults: [AuditFault]())
-    /// Those of them that retention removed, with the MAC of the entry that vouches.
-    private var unprovedBase: AuditChainEnd?
     /// Bases that were sealed under keys that the ring doesn't have.
     package private(set) var unknownBases: [AuditChainEnd] = []
     private var expectedWasSeen = false
-    private var last: UInt64 = 0
+    private var last: UInt64
+    private let issued: UInt64?
 
     package private(set) var faults: [AuditFault] = []
     package private(set) var faultCount = 0
@@ -67,19 +68,21 @@ package struct AuditVerifier {
 
     /// - Parameters:
     ///   - keys: the audit keys of the ring.
-    ///   - bases: the ends of what retention has removed.
-    ///   - floor: the last number that retention has removed.
     ///   - expected: a head that was exported earlier.
     package init(
-        keys: [KeyID: AuditKey], bases: [AuditBase], floor: UInt64, expected: AuditHead? = nil
+        keys: [KeyID: AuditKey], extent: AuditExtent, expected: AuditHead? = nil
     ) throws(LibCryptoError) {
         self.keys = keys
         self.expected = expected
+        let floor = extent.floor
         last = floor
-        for base in bases {
+        issued = extent.issued
+        var sealedFloor: UInt64? = 0
+        for base in extent.bases {
             let end = base.end
             guard let key = keys[base.key] else {
                 unknownBases.append(end)
+                if end.chain == .floor { sealedFloor = nil }
                 note(.unknownKey, end.chain, end.position, nil)
                 continue
             }
@@ -87,12 +90,13 @@ package struct AuditVerifier {
                 note(.baseAltered, end.chain, end.position, nil)
                 continue
             }
-            if end.chain == .unchained {
-                unprovedBase = end
-            } else {
+            switch end.chain {
+            case .floor: sealedFloor = end.position
+            default:
                 chains[end.chain] = State(position: end.position, macs: [end.mac], mac: end.mac)
             }
         }
+        if let sealedFloor, sealedFloor != floor { note(.baseAltered, .floor, floor, nil) }
         if let expected, expected.sequence < floor { headDiffers() }
         try compareHead(before: floor + 1)
     }
@@ -105,17 +109,25 @@ package struct AuditVerifier {
                 record.sequence)
         }
         try compareHead(before: record.sequence)
+        if issued != nil, record.sequence != last + 1 {
+            note(.numbersMissing, .unchained, last + 1, record.sequence)
+        }
         last = record.sequence
         entries += 1
+        guard !record.isDamaged else {
+            return note(.altered, .unchained, record.sequence, record.sequence)
+        }
         if record.commitment != nil, record.personal == nil { erased += 1 }
+        let before = faultCount
+        if let personal = record.personal, try personal.commitment() != record.commitment {
+            note(
+                .personalAltered, record.link?.chain ?? .unchained,
+                record.link?.position ?? record.sequence, record.sequence)
+        }
         guard let link = record.link else {
             return try take(unproved: record, .unchainedAltered, .unchained, record.sequence)
         }
-        let before = faultCount
         try follow(record, link)
-        if let personal = record.personal, try personal.commitment() != record.commitment {
-            note(.personalAltered, link.chain, link.position, record.sequence)
-        }
         guard faultCount == before else { return }
         // What an entry says that nobody can prove is not gone by.
         guard keys[link.key] != nil else { return }
@@ -191,8 +203,7 @@ package struct AuditVerifier {
     package static var emptyDigest: [UInt8] { beginning }
 
     private mutating func vouch(_ record: AuditRecord, _ link: AuditLink) {
-        if unproved.count == 0, unprovedBase?.mac == link.mac { return }
-        if record.event.detail != vouching {
+        if record.event.detail != (vouching ?? Self.vouching(count: 0, digest: Self.beginning)) {
             note(.unchainedAltered, .unchained, UInt64(unproved.count), record.sequence)
         }
         unproved = (0, Self.beginning, [])
@@ -221,15 +232,19 @@ package struct AuditVerifier {
     }
 
     private func head(_ sequence: UInt64) throws(LibCryptoError) -> AuditHead {
-        try AuditHead(
-            sequence: sequence,
-            ends: chains.map {
-                AuditChainEnd(chain: $0.key, position: $0.value.position, mac: $0.value.mac)
-            })
+        try AuditHead(sequence: sequence, ends: ends)
+    }
+
+    /// How far each chain has got with what was taken.
+    package var ends: [AuditChainEnd] {
+        chains.map {
+            AuditChainEnd(chain: $0.key, position: $0.value.position, mac: $0.value.mac)
+        }
     }
 
     /// Where the trail stands; after the last entry.
     package mutating func finish() throws(LibCryptoError) -> AuditHead {
+        if let issued, last < issued { note(.numbersMissing, .unchained, last + 1, issued + 1) }
         if let expected, !expectedWasSeen {
             if expected.sequence > last {
                 note(.cutOff, .unchained, last + 1, nil)

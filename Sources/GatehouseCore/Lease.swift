@@ -68,6 +68,9 @@ package final class Lease: Sendable {
     package func stopSealing() { sealingStopped.store(true, ordering: .releasing) }
     package func allowSealing() { sealingStopped.store(false, ordering: .releasing) }
 
+    /// Ends the lease: what this node knows is of a store that is not there any more.
+    package func end() { refreshStarted.store(.min / 2, ordering: .releasing) }
+
     /// How long ago the last complete refresh started, in seconds; nil before the first.
     package func ageSeconds(at now: BootTime) -> Double? {
         let started = refreshStarted.load(ordering: .acquiring)

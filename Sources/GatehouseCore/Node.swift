@@ -37,6 +37,7 @@ package actor Node {
     private var position: UInt64 = 0
     private var keyring: Keyring?
     private var hasPublished = false
+    private var hasGoneBack = false
     /// Whether something was read that the event loops don't have yet.
     private var hasUnpublished = false
     private var isLoading = false
@@ -151,10 +152,7 @@ package actor Node {
     private func load(
         at now: UnixTime
     ) async throws(RefreshFailure) -> (RefreshReport, StoreHead) {
-        let head = try await attempt { [store] () throws(StoreError) in try await store.head() }
-        guard head.sequence >= position, head.keyringVersion >= keyring?.version ?? 0 else {
-            throw .storeWentBack
-        }
+        let head = try await readHead()
         do throws(RefreshFailure) {
             let report = try await take(head, at: now)
             lease.allowSealing()
@@ -164,6 +162,25 @@ package actor Node {
             if publishedVersion < head.keyringVersion { lease.stopSealing() }
             throw error
         }
+    }
+
+    /// Where the store stands. Once it was behind what this node has, it stays another store, however far it
+    /// gets: only a new process reads all of it.
+    private func readHead() async throws(RefreshFailure) -> StoreHead {
+        var head: StoreHead?
+        do { head = try await store.head() } catch {
+            guard error == .replaced else { throw .store(error) }
+        }
+        if let head, !hasGoneBack, head.sequence >= position,
+            head.keyringVersion >= keyring?.version ?? 0
+        {
+            return head
+        }
+        hasGoneBack = true
+        // Other servers and commands see the new store, and not that this node has none.
+        lease.stopSealing()
+        lease.end()
+        throw .storeWentBack
     }
 
     /// Reads what is new up to `head`, and publishes it.
@@ -220,8 +237,8 @@ package actor Node {
         let ring: Keyring
         do { ring = try rootKey.unwrap(wrapped) } catch { throw .keyring(error) }
         do throws(LibCryptoError) {
-            if let key = try ring.auditKey() {
-                store.signTrail(as: AuditChain(id), with: key, for: AuditContext())
+            if let keys = try ring.auditKeys() {
+                store.signTrail(as: AuditChain(id), with: keys, for: AuditContext())
             }
         } catch { throw .keyring(.sealing) }
         return ring

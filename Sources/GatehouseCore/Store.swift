@@ -8,6 +8,8 @@ package enum StoreError: Error, Equatable {
     case unavailable(String)
     /// The schema is older or newer than this release works with.
     case schema(String)
+    /// Another database was put in the place of the one that this process has open.
+    case replaced
     /// A row doesn't have the form that this release writes.
     case damaged(String)
     /// This machine's clock is this many seconds ahead of a running node's; nothing was written,
@@ -108,6 +110,9 @@ package struct KeyUsage: Sendable, Equatable {
 
 /// A running process as the others see it.
 package struct NodeRecord: Sendable, Equatable {
+    /// What a lease can be, in seconds: an hour at most, by `revocation.max_staleness`.
+    package static let leaseSeconds: ClosedRange<Int64> = 1...3600
+
     package let id: NodeID
     package let started: UnixTime
     package let heartbeat: UnixTime
@@ -204,13 +209,19 @@ package struct AuditEvent: Sendable, Equatable {
         /// Older entries were removed, as `audit.keep` says.
         case auditPruned = "audit_pruned"
         case auditExported = "audit_exported"
+        /// Of a newer release, or of nobody who has the key.
+        case unknown
         /// The keyring opens with one root key more or less.
         case rootKeyAdded = "root_key_added"
         case rootKeyRemoved = "root_key_removed"
     }
 
     /// Who did it.
-    package enum Actor: String, Sendable { case command, server }
+    package enum Actor: String, Sendable {
+        case command, server
+        /// As a kind that is unknown.
+        case unknown
+    }
 
     package let kind: Kind
     package let actor: Actor
@@ -427,6 +438,8 @@ package protocol Store: Sendable {
     // MARK: The feed
 
     func head() async throws(StoreError) -> StoreHead
+    /// Servers of this machine that go on with a database that was replaced.
+    func strangers() async throws(StoreError) -> [NodeID]
     /// Makes `now` the store's latest time although that may be earlier: the way back after a wrong
     /// clock wrote. What a wrong clock removed too early may have held revocations, so the caller
     /// has revoked every key before.
@@ -685,19 +698,19 @@ package protocol Store: Sendable {
 
     // MARK: The audit trail and upkeep
 
-    /// Which chain this process's entries go to, and the key that they are chained under. Without it
+    /// Which chain this process's entries go to, and the keys that they are chained under. Without them
     /// nothing that leaves a trace can be done.
     ///
     /// - Parameter context: what is noted where no request or task says otherwise.
-    func signTrail(as chain: AuditChain, with key: AuditKey, for context: AuditContext)
+    func signTrail(as chain: AuditChain, with keys: AuditKeys, for context: AuditContext)
     /// In the order of their numbers.
     func audit(after sequence: UInt64, limit: Int) async throws(StoreError) -> [AuditRecord]
     /// The latest entries of those that `query` asks for, the earliest of them first.
     func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord]
     /// How many entries, and ends of what was removed, were made with each key.
     func auditKeyUse() async throws(StoreError) -> [KeyID: Int]
-    /// What retention has removed: the last number, and the end of each chain.
-    func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase])
+    /// What the trail begins and ends with.
+    func auditExtent() async throws(StoreError) -> AuditExtent
     /// Appends an entry that says how far every other chain has got since the last such entry.
     func checkpointAudit(at now: UnixTime) async throws(StoreError)
     /// Vouches for entries that no key proves any more, as they are, and seals the ends of what retention
@@ -706,7 +719,7 @@ package protocol Store: Sendable {
         vouching: String, resealing ends: [AuditChainEnd], at now: UnixTime
     ) async throws(StoreError)
     /// Removes what is older than `time`, once there is a day's worth, at most `limit` entries; says how
-    /// many it removed.
+    /// many it removed. Nothing goes that is not whole: that is ``StoreError/damaged(_:)``.
     func pruneAudit(
         before time: UnixTime, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int

@@ -1,5 +1,6 @@
 // Tells which processes on this machine are still alive, exactly and at once.
 
+import Foundation
 import GatehouseCore
 import Glibc
 import Synchronization
@@ -9,12 +10,16 @@ import Synchronization
 /// lease must have run out. A process that lives and is silent keeps its lock.
 final class NodeLocks: Sendable {
     private let directory: String
+    /// Which file the database is: written to the locks, so that a server that goes on with a file that
+    /// was replaced is told from one that was given up.
+    private let database: FileIdentity?
     /// Descriptors of the locks that this process holds.
     private let held = Mutex<[NodeID: Int32]>([:])
 
     /// - Parameter directory: made when it is missing, mode 0700.
-    init(directory: String) throws(StoreError) {
+    init(directory: String, database: FileIdentity?) throws(StoreError) {
         self.directory = directory
+        self.database = database
         guard unsafe mkdir(directory, 0o700) == 0 || errno == EEXIST else {
             throw .unavailable("cannot make \(directory): errno \(errno)")
         }
@@ -39,7 +44,32 @@ final class NodeLocks: Sendable {
             if descriptor >= 0 { close(descriptor) }
             throw .unavailable("cannot lock \(path(node)): errno \(number)")
         }
+        let text = Array((database?.text ?? "").utf8)
+        // SAFETY: writes the array's own bytes.
+        let isWritten = unsafe text.withUnsafeBytes { bytes in
+            unsafe ftruncate(descriptor, 0) == 0
+                && write(descriptor, bytes.baseAddress, bytes.count) == bytes.count
+        }
+        guard isWritten else {
+            let number = errno
+            close(descriptor)
+            throw .unavailable("cannot write \(path(node)): errno \(number)")
+        }
         held.withLock { $0[node] = descriptor }
+    }
+
+    /// Nodes of other processes that live, and whose database is another file than ours.
+    func strangers() -> [NodeID] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return names.compactMap { name in
+            guard name.hasSuffix(".lock"),
+                let id = Identifier(hex: String(name.dropLast(".lock".count))).map(NodeID.init),
+                !isOurs(id), !isGone(id),
+                let text = try? String(contentsOfFile: path(id), encoding: .utf8),
+                !text.isEmpty, text != database?.text
+            else { return nil }
+            return id
+        }
     }
 
     /// Gives up the lock of a node of this process and removes its file.
@@ -72,4 +102,20 @@ final class NodeLocks: Sendable {
     }
 
     private func path(_ node: NodeID) -> String { "\(directory)/\(node.text).lock" }
+}
+
+/// Which file a path leads to.
+struct FileIdentity: Equatable, Sendable {
+    let device: UInt64
+    let inode: UInt64
+
+    /// Nil when there is no file.
+    init?(_ path: String) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return nil }
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+    }
+
+    var text: String { "\(device):\(inode)" }
 }

@@ -114,9 +114,11 @@ extension Row {
     }
 
     func node() throws(StoreError) -> NodeRecord {
-        NodeRecord(
+        let lease = try integer("lease_seconds")
+        guard NodeRecord.leaseSeconds.contains(lease) else { throw .damaged("lease_seconds") }
+        return NodeRecord(
             id: NodeID(try identifier("id")), started: try time("started"),
-            heartbeat: try time("heartbeat"), leaseSeconds: try integer("lease_seconds"),
+            heartbeat: try time("heartbeat"), leaseSeconds: lease,
             position: try number("position"), keyringVersion: try number("keyring_version"),
             rootKey: try rootKey())
     }
@@ -163,12 +165,9 @@ extension Row {
     }
 
     func auditRecord() throws(StoreError) -> AuditRecord {
-        guard let kind = AuditEvent.Kind(rawValue: try text("kind")) else {
-            throw .damaged("kind")
-        }
-        guard let actor = AuditEvent.Actor(rawValue: try text("actor")) else {
-            throw .damaged("actor")
-        }
+        let (kindText, actorText) = (try text("kind"), try text("actor"))
+        let kind = AuditEvent.Kind(rawValue: kindText) ?? .unknown
+        let actor = AuditEvent.Actor(rawValue: actorText) ?? .unknown
         var record = AuditRecord(
             sequence: try number("sequence"), time: try time("time"),
             event: AuditEvent(
@@ -177,6 +176,8 @@ extension Row {
                 key: try optionalInteger("key_id") == nil ? nil : try keyID("key_id"),
                 series: try optionalIdentifier("series_id").map(SeriesID.init),
                 detail: try optionalText("detail")))
+        record.kindText = kindText
+        record.actorText = actorText
         record.operatorName = try optionalText("operator")
         record.commitment = try optionalBytes("personal")
         if let salt = try optionalBytes("salt") {

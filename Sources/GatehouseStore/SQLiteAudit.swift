@@ -11,7 +11,7 @@ struct AuditWriting: Sendable {
     @TaskLocal static var current: AuditWriting?
 
     let chain: AuditChain
-    let key: AuditKey
+    let keys: AuditKeys
     let context: AuditContext
 }
 
@@ -25,24 +25,24 @@ final class AuditSigner: Sendable {
     func writing(_ context: AuditContext) -> AuditWriting? {
         own.withLock { $0 }.map { own in
             AuditWriting(
-                chain: own.chain, key: own.key,
+                chain: own.chain, keys: own.keys,
                 context: context == AuditContext() ? own.context : context)
         }
     }
 }
 
 extension SQLiteStore {
-    /// Chains that one checkpoint names; of a deployment that restarts more servers than that between two
-    /// checkpoints, the rest is named in the next.
+    /// Chains that one checkpoint names, those that were written to last: some 60 KB. A deployment that
+    /// restarts more servers than that while it keeps the trail doesn't have the eldest in a new one's first.
     static let maximumCheckpointEnds = 1000
 
     /// Old entries are removed a day's worth at a time: each removal leaves an entry itself.
     static let auditPruneSeconds: Int64 = 86_400
 
     package func signTrail(
-        as chain: AuditChain, with key: AuditKey, for context: AuditContext
+        as chain: AuditChain, with keys: AuditKeys, for context: AuditContext
     ) {
-        signer.use(AuditWriting(chain: chain, key: key, context: context))
+        signer.use(AuditWriting(chain: chain, keys: keys, context: context))
     }
 
     /// Appends an entry at the end of this process's chain.
@@ -61,9 +61,10 @@ extension SQLiteStore {
                 return try append(event, ends: ends, to: db, at: now)
             }
         }
-        let last = try Row.fetchOne(
-            db.cachedStatement(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'"))
-        let sequence: UInt64 = try last?.number("seq") ?? 0
+        let sequence = try issued(db)
+        guard sequence < UInt64(Int64.max) else {
+            throw StoreError.damaged("the audit trail's numbers have come to their end")
+        }
         var record = AuditRecord(sequence: sequence + 1, time: now, event: event)
         record.operatorName = writing.context.operatorName
         record.ends = ends
@@ -71,7 +72,7 @@ extension SQLiteStore {
             record.personal = personal
             record.commitment = try personal.commitment()
         }
-        let link = try writing.key.link(record, to: writing.chain, after: end)
+        let link = try writing.keys.current.link(record, to: writing.chain, after: end)
         let statement = try db.cachedStatement(
             sql: """
                 INSERT INTO audit
@@ -141,7 +142,12 @@ extension SQLiteStore {
             try Row.fetchAll(
                 db, sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 arguments: [Int64(clamping: sequence), limit]
-            ).map { try $0.auditRecord() }
+            ).map { row in
+                // A row that was made unreadable is one entry that is wrong, and hides no other.
+                do { return try row.auditRecord() } catch {
+                    return .damaged(try row.number("sequence"))
+                }
+            }
         }
     }
 
@@ -185,17 +191,23 @@ extension SQLiteStore {
         }
     }
 
-    package func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {
+    package func auditExtent() async throws(StoreError) -> AuditExtent {
         try await read { db in
-            (
-                try Self.auditFloor(db),
-                try Row.fetchAll(db, sql: "SELECT * FROM audit_bases").map { row in
+            AuditExtent(
+                floor: try Self.auditFloor(db),
+                bases: try Row.fetchAll(db, sql: "SELECT * FROM audit_bases").map { row in
                     AuditBase(
                         end: try row.chainEnd(), key: try row.keyID("audit_key"),
                         seal: try row.bytes("seal"))
-                }
-            )
+                }, issued: try Self.issued(db))
         }
+    }
+
+    /// The last number that an entry was given. A transaction that is rolled back gives none.
+    private static func issued(_ db: Database) throws -> UInt64 {
+        try Row.fetchOne(
+            db.cachedStatement(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
+        )?.number("seq") ?? 0
     }
 
     private static func auditFloor(_ db: Database) throws -> UInt64 {
@@ -216,10 +228,13 @@ extension SQLiteStore {
                     JOIN (SELECT chain, max(position) AS position FROM audit
                         WHERE chain IS NOT NULL AND sequence >
                             (SELECT coalesce(max(sequence), 0) FROM audit
-                                WHERE kind = 'audit_checkpoint')
+                                WHERE kind = 'audit_checkpoint' AND chain = ?)
                         GROUP BY chain) USING (chain, position)
-                    ORDER BY sequence LIMIT ?
-                    """, arguments: [Self.maximumCheckpointEnds])
+                    ORDER BY sequence DESC LIMIT ?
+                    """,
+                arguments: [
+                    AuditWriting.current?.chain.value.data, Self.maximumCheckpointEnds,
+                ])
             try Self.append(
                 AuditEvent(.auditCheckpoint, by: .server), ends: try rows.map { try $0.chainEnd() },
                 to: db, at: now)
@@ -262,7 +277,7 @@ extension SQLiteStore {
 
     /// Makes `end` the beginning of what is kept of its chain.
     private static func seal(_ end: AuditChainEnd, _ db: Database) throws {
-        guard let key = AuditWriting.current?.key else { throw noKey }
+        guard let key = AuditWriting.current?.keys.current else { throw noKey }
         try db.execute(
             sql: """
                 INSERT INTO audit_bases (chain, position, mac, audit_key, seal)
@@ -282,9 +297,106 @@ extension SQLiteStore {
     package func pruneAudit(
         before time: UnixTime, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {
+        guard let keys = signer.writing(AuditContext())?.keys else { throw Self.noKey }
+        var extent = try await auditExtent()
+        if let floor = try await nextAuditFloor(after: extent.floor, before: time),
+            let ends = try await provedEnds(extent, upTo: floor, keys)
+        {
+            try await raiseAuditFloor(from: extent.floor, to: floor, ends, at: now)
+            extent = try await auditExtent()
+        }
+        // Whoever can write to the file could otherwise have it all removed.
+        let end = AuditChainEnd(
+            chain: .floor, position: extent.floor, mac: AuditVerifier.emptyDigest)
+        guard extent.floor > 0 else { return 0 }
+        guard let base = extent.bases.first(where: { $0.end.chain == .floor }),
+            let key = keys.all[base.key], (try? key.base(end)) == base
+        else { throw .damaged("audit_floor") }
+        return try await removeAudit(upTo: extent.floor, limit: limit, at: now)
+    }
+
+    /// The last number that may go; nil when there is less than a day's worth.
+    private func nextAuditFloor(
+        after floor: UInt64, before time: UnixTime
+    ) async throws(StoreError) -> UInt64? {
+        try await read { db in
+            let row = try Row.fetchOne(
+                db,
+                sql: """
+                    SELECT (SELECT time FROM audit WHERE sequence > :floor
+                            ORDER BY sequence LIMIT 1) AS oldest,
+                        coalesce(
+                            (SELECT sequence - 1 FROM audit
+                                WHERE time >= :time ORDER BY sequence LIMIT 1),
+                            (SELECT max(sequence) FROM audit), 0) AS floor
+                    """,
+                arguments: ["floor": Int64(clamping: floor), "time": time.seconds])
+            guard let row, let oldest = try row.optionalTime("oldest"),
+                oldest < time.advanced(bySeconds: -Self.auditPruneSeconds),
+                case let next:UInt64 = try row.number("floor"), next > floor
+            else { return nil }
+            return next
+        }
+    }
+
+    /// How far each chain gets by the entries up to `floor`, which are whole. Nil when an entry that vouches
+    /// for some of them stands behind it: those go together.
+    private func provedEnds(
+        _ extent: AuditExtent, upTo floor: UInt64, _ keys: AuditKeys
+    ) async throws(StoreError) -> [AuditChainEnd]? {
+        do {
+            var verifier = try AuditVerifier(
+                keys: keys.all,
+                extent: AuditExtent(floor: extent.floor, bases: extent.bases, issued: floor))
+            var last = extent.floor
+            while last < floor {
+                let entries = try await audit(after: last, limit: Self.auditPage)
+                    .prefix { $0.sequence <= floor }
+                guard let next = entries.last?.sequence else { break }
+                for entry in entries { try verifier.take(entry) }
+                last = next
+            }
+            guard verifier.vouching == nil else { return nil }
+            _ = try verifier.finish()
+            guard verifier.faultCount == 0 else {
+                throw StoreError.damaged("the audit trail; nothing of it is removed")
+            }
+            return verifier.ends
+        } catch let error as StoreError { throw error } catch {
+            throw .unavailable("libcrypto")
+        }
+    }
+
+    /// Entries read in one go.
+    private static let auditPage = 1000
+
+    /// Seals where each chain goes on; only then may what lies before it be removed.
+    private func raiseAuditFloor(
+        from old: UInt64, to floor: UInt64, _ ends: [AuditChainEnd], at now: UnixTime
+    ) async throws(StoreError) {
         try await write(at: now) { db in
-            try Self.raiseAuditFloor(before: time, db, at: now)
-            let floor = try Self.auditFloor(db)
+            // Another server may have been faster.
+            guard try Self.auditFloor(db) == old else { return }
+            let end = AuditChainEnd(
+                chain: .floor, position: floor, mac: AuditVerifier.emptyDigest)
+            for end in ends + [end] { try Self.seal(end, db) }
+            try Self.append(
+                AuditEvent(.auditPruned, by: .server, detail: "up_to=\(floor)"), to: db, at: now)
+            try db.execute(
+                sql: "UPDATE head SET audit_floor = ?", arguments: [Int64(clamping: floor)])
+        }
+    }
+
+    private func removeAudit(
+        upTo floor: UInt64, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        let isLeft = try await read { db in
+            try Bool.fetchOne(
+                db, sql: "SELECT EXISTS (SELECT 1 FROM audit WHERE sequence <= ?)",
+                arguments: [Int64(clamping: floor)])
+        }
+        guard isLeft == true else { return 0 }
+        return try await write(at: now) { db in
             var removed = 0
             for table in ["audit_personal", "audit"] {
                 try db.execute(
@@ -296,69 +408,6 @@ extension SQLiteStore {
             }
             return removed
         }
-    }
-
-    /// Seals where each chain goes on; only then may what lies before it be removed.
-    private static func raiseAuditFloor(
-        before time: UnixTime, _ db: Database, at now: UnixTime
-    ) throws {
-        let old = try auditFloor(db)
-        let oldest = try Row.fetchOne(
-            db, sql: "SELECT time FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 1",
-            arguments: [Int64(clamping: old)])
-        guard let first = try oldest?.time("time"),
-            first < time.advanced(bySeconds: -auditPruneSeconds)
-        else { return }
-        // Up to the first entry that is kept.
-        let row = try Row.fetchOne(
-            db,
-            sql: """
-                SELECT coalesce(
-                    (SELECT sequence - 1 FROM audit WHERE time >= ? ORDER BY sequence LIMIT 1),
-                    (SELECT max(sequence) FROM audit), 0) AS floor
-                """, arguments: [time.seconds])
-        guard let floor: UInt64 = try row?.number("floor"), floor > old,
-            let unproved = try unproved(upTo: floor, db)
-        else { return }
-        let ends = try Row.fetchAll(
-            db,
-            sql: """
-                SELECT chain, position, mac FROM audit
-                JOIN (SELECT chain, max(position) AS position FROM audit
-                    WHERE chain IS NOT NULL AND sequence <= ? GROUP BY chain)
-                    USING (chain, position)
-                """, arguments: [Int64(clamping: floor)]
-        ).map { try $0.chainEnd() }
-        for end in ends + unproved { try seal(end, db) }
-        try append(
-            AuditEvent(.auditPruned, by: .server, detail: "up_to=\(floor)"), to: db, at: now)
-        try db.execute(
-            sql: "UPDATE head SET audit_floor = ?", arguments: [Int64(clamping: floor)])
-    }
-
-    /// Entries that an `audit_began` behind `floor` vouches for go together, since they have one digest:
-    /// where they end, and the MAC of that entry. Nil when only some of them would go.
-    private static func unproved(
-        upTo floor: UInt64, _ db: Database
-    ) throws -> [AuditChainEnd]? {
-        let row = try Row.fetchOne(
-            db,
-            sql: """
-                SELECT began.mac AS mac,
-                    max(audit.sequence) FILTER (WHERE audit.sequence <= :floor) AS gone,
-                    count(*) FILTER (WHERE audit.sequence > :floor) AS kept
-                FROM (SELECT sequence, mac, audit_key FROM audit
-                        WHERE kind = 'audit_began' AND sequence > :floor
-                        ORDER BY sequence LIMIT 1) AS began
-                    JOIN audit ON audit.sequence < began.sequence
-                        AND audit.audit_key IS NOT began.audit_key
-                """, arguments: ["floor": Int64(clamping: floor)])
-        guard let row, try row.optionalInteger("gone") != nil else { return [] }
-        guard try row.integer("kept") == 0 else { return nil }
-        return [
-            AuditChainEnd(
-                chain: .unchained, position: try row.number("gone"), mac: try row.bytes("mac"))
-        ]
     }
 
     package func eraseAuditPersonal(

@@ -17,6 +17,8 @@ package final class SQLiteStore: Store {
     /// A connection of its own for following the feed, so that no long query of others delays it.
     private let follower: DatabaseQueue
     private let locks: NodeLocks
+    private let path: String
+    private let file: FileIdentity?
     let signer = AuditSigner()
 
     /// Opens the store in `directory`.
@@ -54,7 +56,9 @@ package final class SQLiteStore: Store {
             followerConfiguration.busyMode = .timeout(Self.busyTimeoutSeconds)
             follower = try DatabaseQueue(path: path, configuration: followerConfiguration)
         } catch { throw Self.storeError(error) }
-        locks = try NodeLocks(directory: directory + "/nodes")
+        self.path = path
+        file = FileIdentity(path)
+        locks = try NodeLocks(directory: directory + "/nodes", database: file)
     }
 
     /// Migrates under a lock file: two servers that start together do it once.
@@ -63,7 +67,7 @@ package final class SQLiteStore: Store {
         guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
             throw StoreError.unavailable("cannot lock \(lockPath): errno \(errno)")
         }
-        defer { close(descriptor) }
+        defer { Glibc.close(descriptor) }
         let applied = try pool.read { try Schema.migrator.appliedIdentifiers($0) }
         // A newer release's database is left as it is; the caller refuses it.
         guard applied.isSubset(of: Schema.currentMigrations) else { return }
@@ -105,7 +109,7 @@ package final class SQLiteStore: Store {
     private static func checkClock(_ db: Database, locks: NodeLocks, at now: UnixTime) throws {
         guard
             let head = try Row.fetchOne(db, sql: "SELECT latest_time FROM head"),
-            case let lead = now.seconds - (try head.integer("latest_time")),
+            case let lead = now.seconds - (try head.time("latest_time").seconds),
             lead > maximumClockLeadSeconds
         else { return }
         for row in try Row.fetchAll(db, sql: "SELECT id FROM nodes") {
@@ -131,6 +135,8 @@ package final class SQLiteStore: Store {
     // MARK: The feed
 
     package func head() async throws(StoreError) -> StoreHead {
+        // Whoever put another file in its place left this process with one that nobody sees.
+        guard FileIdentity(path) == file else { throw .replaced }
         do {
             return try await follower.read { db in
                 let row = try Row.fetchOne(
@@ -146,6 +152,17 @@ package final class SQLiteStore: Store {
                     keyringVersion: try row.number("keyring_version"),
                     latestTime: try row.time("latest_time"))
             }
+        } catch { throw Self.storeError(error) }
+    }
+
+    package func strangers() async throws(StoreError) -> [NodeID] { locks.strangers() }
+
+    /// Writes what is in the write-ahead log to the database file and closes it: a copy of that file alone
+    /// is complete then, unless another process has it open.
+    package func close() throws(StoreError) {
+        do {
+            try follower.close()
+            try pool.close()
         } catch { throw Self.storeError(error) }
     }
 

@@ -15,10 +15,14 @@ struct AuditCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List entries, the latest at the end.")
+            abstract: "List entries, the latest at the end.",
+            discussion: "Shows the beginning of long ids; --json has all of them.")
         @OptionGroup var options: CommonOptions
         @Option(help: "Only entries about this user: a username or an id.") var user: String?
-        @Option(help: "Only entries of this kind, such as signed_in or key_revoked.")
+        @Option(
+            help:
+                "Only entries of this kind: \(AuditEvent.Kind.allCases.map(\.rawValue).joined(separator: ", "))."
+        )
         var kind: String?
         @Option(help: "Only entries from this time on.") var since: String?
         @Option(help: "Only entries before this time.") var until: String?
@@ -39,7 +43,7 @@ struct AuditCommand: AsyncParsableCommand {
                 guard let known = AuditEvent.Kind(rawValue: kind) else {
                     throw CommandFailure.usage(
                         "there is no kind “\(kind)”",
-                        hint: AuditEvent.Kind.allCases.map(\.rawValue).joined(separator: " "))
+                        hint: "`gatehouse audit list --help` names them")
                 }
                 query.kind = known
             }
@@ -52,9 +56,10 @@ struct AuditCommand: AsyncParsableCommand {
                 entries.map { entry in
                     let event = entry.event
                     return [
-                        "\(entry.sequence)", Output.text(entry.time), event.kind.rawValue,
-                        entry.operatorName ?? event.actor.rawValue, event.user?.text ?? "",
-                        Self.about(event), entry.personal?.origin.place ?? "",
+                        "\(entry.sequence)", Output.text(entry.time), entry.kindText,
+                        entry.operatorName ?? entry.actorText,
+                        event.user.map { Self.short($0.text) } ?? "", Self.about(event),
+                        entry.personal?.origin.place ?? "",
                         entry.personal?.reason ?? "",
                     ]
                 })
@@ -68,10 +73,14 @@ struct AuditCommand: AsyncParsableCommand {
 
         private static func about(_ event: AuditEvent) -> String {
             [
-                event.key.map { "key \($0.text)" }, event.session.map { "session \($0.text)" },
-                event.series.map { "series \($0.value.hex)" }, event.detail,
+                event.key.map { "key \($0.text)" },
+                event.session.map { "session \(short($0.text))" },
+                event.series.map { "series \(short($0.value.hex))" }, event.detail,
             ].compactMap { $0 }.joined(separator: ", ")
         }
+
+        /// Enough of an id to tell it from others; JSON has all of it.
+        private static func short(_ id: String) -> String { id.prefix(8) + "…" }
     }
 
     struct Verify: AsyncParsableCommand {
@@ -203,10 +212,10 @@ struct AuditCommand: AsyncParsableCommand {
     ) async throws -> (AuditVerifier, AuditHead) {
         var reached: UInt64 = 0
         while true {
-            let (floor, bases) = try await store.auditRetained()
+            let extent = try await store.auditExtent()
             var verifier = try AuditVerifier(
-                keys: try ring.auditKeys(), bases: bases, floor: floor, expected: expected)
-            var last = floor
+                keys: try ring.auditKeys()?.all ?? [:], extent: extent, expected: expected)
+            var last = extent.floor
             while true {
                 let entries = try await store.audit(after: last, limit: page)
                 for entry in entries { try verifier.take(entry) }
@@ -216,7 +225,7 @@ struct AuditCommand: AsyncParsableCommand {
                 last = entries.last?.sequence ?? last
             }
             let head = try verifier.finish()
-            if try await store.auditRetained().floor == floor { return (verifier, head) }
+            if try await store.auditExtent().floor == extent.floor { return (verifier, head) }
         }
     }
 }
@@ -231,6 +240,10 @@ extension AuditFault {
         case .outOfOrder: "out of order: \(place), position \(position)"
         case .personalAltered: "personal fields altered: \(place), position \(position)"
         case .unknownKey: "made with a key that the ring does not have: \(place)"
+        case .numbersMissing:
+            "missing: entries \(position) to \((sequence ?? position + 1) - 1)"
+        case .cutOff where chain == .unchained:
+            "cut off: entry \(position) and all behind it, up to the head that was expected"
         case .cutOff: "cut off: chain \(chain.text), from position \(position) on"
         case .baseAltered: "what retention removed of chain \(chain.text) is not what it says"
         case .unchainedAltered:
@@ -269,8 +282,8 @@ struct AuditOutput: Encodable {
         let event = entry.event
         self.entry = entry.sequence
         time = entry.time.seconds
-        kind = event.kind.rawValue
-        actor = event.actor.rawValue
+        kind = entry.kindText
+        actor = entry.actorText
         `operator` = entry.operatorName
         user = event.user?.text
         session = event.session?.text

@@ -78,6 +78,11 @@ struct CommonOptions: ParsableArguments {
     func openWorkshop() async throws -> Workshop {
         let settings = try settings()
         let store = try openStore(settings)
+        if let stranger = try await store.strangers().first {
+            throw CommandFailure.environment(
+                "server \(stranger.text) goes on with a database that was replaced under it",
+                hint: "stop it: it would not hear of what this command changes")
+        }
         let rootKey = RootKeyBox(try settings.rootKeySource.read())
         let workshop = Workshop(settings: settings, store: store, rootKey: rootKey)
         var context = AuditContext()
@@ -121,11 +126,11 @@ extension Store {
     func signTrail(
         as chain: AuditChain, under ring: Keyring, for context: AuditContext = AuditContext()
     ) throws {
-        guard let key = try ring.auditKey() else {
+        guard let keys = try ring.auditKeys() else {
             throw CommandFailure.environment(
                 "the keyring has no key for the audit trail", hint: "start the server once")
         }
-        signTrail(as: chain, with: key, for: context)
+        signTrail(as: chain, with: keys, for: context)
     }
 }
 

@@ -99,6 +99,8 @@ struct CommandFailure: Error, Equatable {
             .environment("the store is busy", hint: "another process holds it; try again")
         case .unavailable(let reason): .environment("the store is unavailable: \(reason)")
         case .schema(let reason): .environment(reason)
+        case .replaced:
+            .environment("the database was replaced while it was open", hint: "run it again")
         case .clockAhead(let seconds):
             .environment(
                 "this machine's clock is \(seconds) s ahead of a running server's",
@@ -129,7 +131,10 @@ struct CommandFailure: Error, Equatable {
         case .store(let error): store(error)
         case .keyring(let failure): keyring(failure)
         case .noKeyring: .environment("the store has no keyring", hint: "start the server once")
-        case .storeWentBack: .environment("the store holds an older state than before")
+        case .storeWentBack:
+            .environment(
+                "the store is another one, or an older copy of what it was",
+                hint: "restart the server: it reads the store that is there now")
         case .notPublished: .environment("the keyring could not be made ready")
         }
     }

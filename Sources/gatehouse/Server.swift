@@ -122,6 +122,9 @@ struct Server {
         await node.leave(at: SystemClock.now().wall)
         await hasher.shutdown()
         await checks.shutdown()
+        do { try store.close() } catch {
+            logger.error("the database was not closed", metadata: ["failure": "\(error)"])
+        }
         logger.info("stopped", metadata: ["event": "sys_shutdown"])
     }
 

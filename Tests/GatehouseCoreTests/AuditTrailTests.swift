@@ -58,10 +58,11 @@ private struct Trail {
 
     func verify(
         bases: [AuditBase] = [], floor: UInt64 = 0, expecting expected: AuditHead? = nil,
-        keys: [KeyID: AuditKey] = [trailKey.id: trailKey]
+        keys: [KeyID: AuditKey] = [trailKey.id: trailKey], issued: UInt64? = nil
     ) throws -> (faults: [AuditFault], head: AuditHead) {
         var verifier = try AuditVerifier(
-            keys: keys, bases: bases, floor: floor, expected: expected)
+            keys: keys, extent: AuditExtent(floor: floor, bases: bases, issued: issued),
+            expected: expected)
         for record in records where record.sequence > floor { try verifier.take(record) }
         let head = try verifier.finish()
         return (verifier.faults, head)
@@ -213,7 +214,7 @@ extension AuditRecord {
     @Test func `an entry that others wrote is named`() throws {
         var trail = try Trail(entries: 600)
         let keyOfOthers = try #require(
-            try Keyring.first(at: time(noon), entropy: .system).auditKey())
+            try Keyring.first(at: time(noon), entropy: .system).auditKeys()?.current)
         var forged = AuditRecord(
             sequence: 601, time: time(noon), event: AuditEvent(.signedIn, by: .server))
         forged.link = try keyOfOthers.link(forged, to: Trail.chain(77), after: nil)
@@ -300,6 +301,8 @@ extension AuditRecord {
             ends[link.chain] = AuditChainEnd(
                 chain: link.chain, position: link.position, mac: link.mac)
         }
+        let zeros = AuditVerifier.emptyDigest
+        ends[.floor] = AuditChainEnd(chain: .floor, position: 300, mac: zeros)
         let bases = try ends.values.map { try trailKey.base($0) }
         #expect(try trail.verify(bases: bases, floor: 300, expecting: head).faults.isEmpty)
         // Removed, and nobody says so.

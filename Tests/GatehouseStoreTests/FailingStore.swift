@@ -370,20 +370,22 @@ final class FailingStore: Store {
         return try await store.endDevice(id, of: user, seal: seal, audit: audit, at: now)
     }
 
-    func signTrail(as chain: AuditChain, with key: AuditKey, for context: AuditContext) {
-        store.signTrail(as: chain, with: key, for: context)
+    func signTrail(as chain: AuditChain, with keys: AuditKeys, for context: AuditContext) {
+        store.signTrail(as: chain, with: keys, for: context)
     }
 
     func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
         try await store.audit(query)
     }
 
+    func strangers() async throws(StoreError) -> [NodeID] { try await store.strangers() }
+
     func auditKeyUse() async throws(StoreError) -> [KeyID: Int] {
         try await store.auditKeyUse()
     }
 
-    func auditRetained() async throws(StoreError) -> (floor: UInt64, bases: [AuditBase]) {
-        try await store.auditRetained()
+    func auditExtent() async throws(StoreError) -> AuditExtent {
+        try await store.auditExtent()
     }
 
     func checkpointAudit(at now: UnixTime) async throws(StoreError) {

@@ -57,7 +57,7 @@ package func lookUpKey() throws -> LookUpKey {
 
 /// The key that tests chain their audit entries under, the same in every process's view of a store.
 package let trailKey: AuditKey = {
-    guard let key = try? Keyring.first(at: time(noon), entropy: .seeded(7)).auditKey() else {
+    guard let key = try? Keyring.first(at: time(noon), entropy: .seeded(7)).auditKeys()?.current else {
         preconditionFailure("a first ring has one")
     }
     return key
@@ -66,7 +66,7 @@ package let trailKey: AuditKey = {
 extension Store {
     /// The store, ready to write what leaves a trace.
     package func signed() -> Self {
-        signTrail(as: .commands, with: trailKey, for: AuditContext())
+        signTrail(as: .commands, with: AuditKeys(trailKey), for: AuditContext())
         return self
     }
 }
