@@ -390,6 +390,27 @@ private final class Published: Sendable {
         #expect(try await second.refresh(at: instant(noon + 602)).rotated != nil)
     }
 
+    @Test func `who only believes to be the one that rotates doesn't`() async throws {
+        let first = try node(lease: lease(), published: Published())
+        _ = try await first.refresh(at: instant(noon))
+        let early = FailingStore(store)
+        let second = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: early,
+            rootKey: try rootKey(), lease: lease(), entropy: .system, rotateEverySeconds: 300
+        ) { _ in true }
+        _ = try await second.refresh(at: instant(noon + 1))
+        let alone = try await store.liveNodes(at: time(noon + 1)).filter { $0.id == second.id }
+        early.earlierNodes.withLock { $0 = alone }
+        for now in [noon + 100, noon + 301] {
+            for node in [first, second] {
+                #expect(try await node.refresh(at: instant(now)).rotated == nil)
+            }
+        }
+        #expect(try await ring().version == 1, "the transaction sees both")
+        await first.leave(at: time(noon + 302))
+        #expect(try await second.refresh(at: instant(noon + 310)).rotated != nil)
+    }
+
     @Test func `entries are chained under a new audit key as soon as it is in use`() async throws {
         let node = try node(lease: lease(), published: Published())
         _ = try await node.refresh(at: instant(noon))
