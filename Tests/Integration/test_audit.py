@@ -186,7 +186,9 @@ class Audit(unittest.TestCase):
         self.assertEqual(last["chain"], "commands")
         self.gatehouse.kill()
         self.gatehouse.start()
-        checkpoint = next(entry for entry in self.entries() if entry["entry"] > last["entry"])
+        later = [entry for entry in self.entries() if entry["entry"] > last["entry"]]
+        self.assertTrue(later, "no checkpoint")
+        checkpoint = later[0]
         self.assertEqual((checkpoint["kind"], checkpoint["position"]), ("audit_checkpoint", 1))
         end = "f" * 32 + f"{last['position']:016x}" + last["mac"]
         self.assertIn(end, [checkpoint["ends"][at:at + 112]
