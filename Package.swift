@@ -204,7 +204,10 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "GatehouseTests", dependencies: ["gatehouse", "GatehouseTestSupport"],
+            name: "GatehouseTests",
+            dependencies: [
+                "gatehouse", "GatehouseTestSupport", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
     ]
 )

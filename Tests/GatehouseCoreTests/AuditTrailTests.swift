@@ -358,6 +358,195 @@ extension AuditRecord {
             }
             #expect(try !changed.verify().faults.isEmpty, "\(change)")
         }
+        // When retention has removed them, their base says so, and none may come back.
+        let base = try trailKey.base(
+            AuditChainEnd(chain: .unchained, position: 20, mac: AuditVerifier.emptyDigest))
+        #expect(try trail.verify(bases: [base], floor: 20).faults.isEmpty)
+        trail.records.append(
+            AuditRecord(
+                sequence: 22, time: time(noon), event: AuditEvent(.signedIn, by: .server)))
+        #expect(try trail.verify(bases: [base], floor: 21).faults.map(\.kind) == [.altered])
+    }
+
+    /// What a field looks like in everything that is hashed, written out; none here is longer than 255 bytes.
+    private static func field(_ bytes: [UInt8]?) -> [UInt8] {
+        bytes.map { [0, 0, 0, UInt8($0.count)] + $0 } ?? [255, 255, 255, 255]
+    }
+
+    private static func text(_ text: String) -> [UInt8] { field(Array(text.utf8)) }
+
+    @Test func `a MAC is over every field of an entry, each with its length`() throws {
+        func id(_ byte: UInt8) -> [UInt8] { [UInt8](repeating: byte, count: 16) }
+        func identifier(_ byte: UInt8) -> Identifier { Identifier(id(byte).span) }
+        let chain = AuditChain(identifier(1))
+        let previous = [UInt8](repeating: 2, count: 32)
+        let end = AuditChainEnd(
+            chain: AuditChain(identifier(3)), position: 4, mac: [UInt8](repeating: 5, count: 32))
+        let endBytes = id(3) + [0, 0, 0, 0, 0, 0, 0, 4] + [UInt8](repeating: 5, count: 32)
+        var full = AuditRecord(
+            sequence: 0x0102, time: time(0x0304),
+            event: AuditEvent(
+                .signedIn, by: .server, user: UserID(identifier(6)),
+                session: SessionID(identifier(7)), key: KeyID(rawValue: 8),
+                series: SeriesID(identifier(9)), detail: "ab"))
+        full.operatorName = "c"
+        full.commitment = [UInt8](repeating: 10, count: 32)
+        full.ends = [end]
+        let beginning =
+            Array("gatehouse/v1/audit".utf8) + [0] + Self.field(previous) + Self.field(id(1))
+            + Self.field([0, 0, 0, 0, 0, 0, 0, 11]) + Self.field([0, 0, 0, 0, 0, 0, 1, 2])
+            + Self.field([0, 0, 0, 0, 0, 0, 3, 4])
+        #expect(
+            full.message(after: previous, chain: chain, position: 11, key: KeyID(rawValue: 12))
+                == beginning + Self.field([0, 0, 0, 12]) + Self.text("signed_in")
+                + Self.text("server") + Self.field(id(6)) + Self.field(id(7))
+                + Self.field([0, 0, 0, 8]) + Self.field(id(9)) + Self.text("ab") + Self.text("c")
+                + Self.field([UInt8](repeating: 10, count: 32)) + Self.field(endBytes))
+        let empty = AuditRecord(
+            sequence: 0x0102, time: time(0x0304), event: AuditEvent(.signedIn, by: .server))
+        #expect(
+            empty.message(after: previous, chain: chain, position: 11, key: nil)
+                == beginning + Self.field(nil) + Self.text("signed_in") + Self.text("server")
+                + (0..<7).flatMap { _ in Self.field(nil) } + Self.field([]))
+        #expect(
+            try trailKey.base(end).seal
+                == trailKey.mac(
+                    over: Array("gatehouse/v1/audit-base".utf8) + [0] + Self.field(endBytes)))
+    }
+
+    @Test func `a commitment is over the salt and every personal field`() throws {
+        let salt = [UInt8](repeating: 1, count: 32)
+        for (place, browser, reason) in [
+            ("p", "b", "r"), (nil, "b", "r"), ("p", nil, "r"), ("p", "b", nil), (nil, nil, "pb"),
+        ] as [(String?, String?, String?)] {
+            let personal = AuditPersonal(
+                salt: salt, origin: SessionOrigin(browser: browser, place: place), reason: reason)
+            let fields = [place, browser, reason].flatMap {
+                Self.field($0.map { Array($0.utf8) })
+            }
+            let message =
+                Array("gatehouse/v1/audit-personal".utf8) + [0] + Self.field(salt) + fields
+            #expect(try personal.commitment() == sha256(message.span))
+        }
+    }
+
+    @Test func `a head is over its number and the ends of all chains, in the order of their ids`()
+        throws
+    {
+        // Chains that begin in another order than that of their ids.
+        let ids: [UInt64] = [5, 2, 9, 1]
+        var trail = try Trail(entries: 0)
+        for (index, id) in ids.enumerated() {
+            try trail.add(
+                AuditRecord(
+                    sequence: UInt64(index + 1), time: time(noon),
+                    event: AuditEvent(.signedIn, by: .server)), to: Trail.chain(id))
+        }
+        let ends = trail.records.compactMap(\.link).sorted { $0.chain.text < $1.chain.text }
+        let message =
+            Array("gatehouse/v1/audit-head".utf8) + [0] + Self.field([0, 0, 0, 0, 0, 0, 0, 4])
+            + ends.flatMap {
+                Self.field($0.chain.value.bytes + [0, 0, 0, 0, 0, 0, 0, 1] + $0.mac)
+            }
+        #expect(try trail.verify().head.digest == sha256(message.span))
+    }
+
+    @Test func `one change is told once, and what stands behind it is believed`() throws {
+        var trail = try Trail(entries: 0)
+        for number in 1...6 as ClosedRange<UInt64> {
+            try trail.add(
+                AuditRecord(
+                    sequence: number, time: time(noon), event: AuditEvent(.signedIn, by: .server)),
+                to: .commands)
+        }
+        func kinds(_ change: (inout [AuditRecord]) throws -> Void) throws -> [String] {
+            var changed = trail
+            try change(&changed.records)
+            return try changed.verify().faults.map { "\($0.kind) \($0.position)" }
+        }
+        let link = try #require(trail.records[2].link)
+        func relinked(_ key: KeyID, _ mac: [UInt8]) -> AuditLink {
+            AuditLink(chain: link.chain, position: link.position, key: key, mac: mac)
+        }
+        // One bit, the last, of the stored MAC.
+        let flipped = link.mac.dropLast() + [(link.mac.last ?? 0) ^ 1]
+        #expect(
+            try kinds { $0[2].link = relinked(link.key, Array(flipped)) } == ["altered 3"])
+        let otherKey = try #require(KeyID(rawValue: link.key.rawValue ^ 1))
+        #expect(try kinds { $0[2].link = relinked(otherKey, link.mac) } == ["unknownKey 3"])
+        #expect(try kinds { $0[2].operatorName = "eve" } == ["altered 3"])
+        #expect(try kinds { $0.remove(at: 2) } == ["missing 3"])
+        // The same entry twice, and an entry put behind later ones.
+        #expect(try kinds { $0.insert($0[2], at: 3) } == ["outOfOrder 3"])
+        #expect(try kinds { $0.append(try $0[2].moved(to: 7)) } == ["outOfOrder 3"])
+    }
+
+    @Test func `a checkpoint holds a chain to what it was, and only one that is whole is believed`()
+        throws
+    {
+        func entry(_ number: UInt64, _ kind: AuditEvent.Kind = .signedIn) -> AuditRecord {
+            AuditRecord(
+                sequence: number, time: time(noon), event: AuditEvent(kind, by: .server))
+        }
+        var trail = try Trail(entries: 0)
+        try trail.add(entry(1), to: Trail.chain(1))
+        let link = try #require(trail.records[0].link)
+        var checkpoint = entry(2, .auditCheckpoint)
+        checkpoint.ends = [
+            AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac)
+        ]
+        try trail.add(checkpoint, to: Trail.chain(2))
+        #expect(try trail.verify().faults.isEmpty)
+        // Written anew by somebody who has the key, after the checkpoint.
+        var rewritten = trail
+        rewritten.records[0] = entry(1, .signedOut)
+        rewritten.records[0].link = try trailKey.link(
+            rewritten.records[0], to: Trail.chain(1), after: nil)
+        let faults = try rewritten.verify().faults
+        #expect(faults.map(\.kind) == [.altered])
+        #expect(faults.first?.chain == Trail.chain(1))
+        var forged = trail
+        forged.records[1].ends = [
+            AuditChainEnd(chain: Trail.chain(3), position: 9, mac: link.mac)
+        ]
+        let told = try forged.verify().faults
+        #expect(told.map(\.kind) == [.altered], "and nothing about chain 3")
+    }
+
+    @Test func `a seal is over all that a base says`() throws {
+        let trail = try Trail(entries: 20, chains: 1)
+        let link = try #require(trail.records.last { $0.link?.chain == .commands }?.link)
+        let base = try trailKey.base(
+            AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
+        let others = [
+            AuditChainEnd(chain: Trail.chain(9), position: link.position, mac: link.mac),
+            AuditChainEnd(chain: link.chain, position: link.position + 1, mac: link.mac),
+            AuditChainEnd(chain: link.chain, position: link.position, mac: base.seal),
+        ]
+        #expect(try trail.verify(bases: [base], floor: 20).faults.isEmpty)
+        for end in others {
+            let moved = AuditBase(end: end, key: base.key, seal: base.seal)
+            #expect(
+                try trail.verify(bases: [moved], floor: 20).faults.map(\.kind) == [.baseAltered])
+        }
+    }
+
+    @Test func `where nothing is left the head is that of the floor`() throws {
+        let trail = try Trail(entries: 7)
+        #expect(try trail.verify(floor: 7).head.sequence == 7)
+        var verifier = try AuditVerifier(
+            keys: [trailKey.id: trailKey], bases: [], floor: 7)
+        try verifier.take(trail.records[6])
+        #expect(verifier.faults.map(\.kind) == [.outOfOrder])
+    }
+
+    @Test func `of very many faults a thousand are named and all are counted`() throws {
+        let trail = try Trail(entries: 1001)
+        var verifier = try AuditVerifier(keys: [:], bases: [], floor: 0)
+        for record in trail.records.dropLast() { try verifier.take(record) }
+        #expect((verifier.faults.count, verifier.faultCount) == (1000, 1000))
+        try verifier.take(trail.records[1000])
+        #expect((verifier.faults.count, verifier.faultCount) == (1000, 1001))
     }
 
     @Test func `a head has one spelling`() throws {

@@ -41,6 +41,9 @@ extension Store {
             try await unsigned.makeUser("ada")
         }
         #expect(try await unsigned.user(named: username("ada")) == nil)
+        await #expect(throws: StoreError.unavailable("no key for the audit trail")) {
+            try await unsigned.pruneAudit(before: time(noon), limit: 1, at: time(noon))
+        }
     }
 
     @Test(arguments: Backend.allCases)
@@ -178,6 +181,46 @@ extension Store {
         #expect(try await store.faults().faults.isEmpty)
         #expect(try await store.audit(after: 0, limit: 100).last?.link?.position == 13)
     }
+
+    @Test(arguments: Backend.allCases)
+    func `a chain of which nothing is left goes on where it was`(backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let other = try backend.open(directory)
+        store.sign(as: chain(1))
+        other.sign(as: chain(2))
+        for name in ["ada", "bob"] { _ = try await other.makeUser(name) }
+        let now = time(noon + 3 * Self.day)
+        #expect(try await store.pruneAudit(before: now, limit: 100, at: now) == 2)
+        #expect(try await store.audit(after: 0, limit: 100).map(\.event.kind) == [.auditPruned])
+        // Its base alone tells where it was; a new chain has none.
+        let third = try backend.open(directory)
+        third.sign(as: chain(3))
+        _ = try await other.makeUser("eve", at: now.seconds)
+        _ = try await third.makeUser("dan", at: now.seconds)
+        let links = try await store.audit(after: 0, limit: 100).map(\.link)
+        #expect(links.map { $0?.chain } == [chain(1), chain(2), chain(3)])
+        #expect(links.map { $0?.position } == [1, 3, 1])
+        #expect(try await store.faults().faults.isEmpty)
+    }
+
+    @Test(arguments: Backend.allCases)
+    func `a key is in use as long as an entry or a base names it`(backend: Backend) async throws {
+        let store = try backend.open(directory)
+        let later = try #require(
+            try Keyring.first(at: time(noon), entropy: .seeded(8)).auditKey())
+        store.sign(as: chain(1))
+        for name in ["ada", "bob"] { _ = try await store.makeUser(name) }
+        #expect(try await store.auditKeyUse() == [trailKey.id: 2])
+        let now = time(noon + 3 * Self.day)
+        #expect(try await store.pruneAudit(before: now, limit: 100, at: now) == 2)
+        store.signTrail(as: chain(1), with: later, for: AuditContext())
+        _ = try await store.makeUser("eve", at: now.seconds)
+        // The entry that tells of the removal, and the base.
+        #expect(try await store.auditKeyUse() == [trailKey.id: 2, later.id: 1])
+        let end = time(noon + 6 * Self.day)
+        #expect(try await store.pruneAudit(before: end, limit: 100, at: end) == 2)
+        #expect(try await store.auditKeyUse() == [later.id: 2], "the base was sealed anew")
+    }
 }
 
 @Suite struct SQLiteAuditTests {
@@ -210,6 +253,61 @@ extension Store {
             SQLiteStore(directory: copy.path, createIfMissing: false))
         withExtendedLifetime(copy) {}
         return found
+    }
+
+    @Test func `what was personal goes with its entry`() async throws {
+        let store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        var context = AuditContext()
+        context.reason = "because"
+        store.sign(as: .commands, context)
+        _ = try await store.makeUser("ada")
+        let now = time(noon + 3 * 86_400)
+        #expect(try await store.pruneAudit(before: now, limit: 9, at: now) == 1)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let left = try await queue.read { db in
+            try Int.fetchAll(db, sql: "SELECT sequence FROM audit_personal")
+        }
+        try queue.close()
+        #expect(left == [2], "that of the removal itself")
+    }
+
+    @Test func `an earlier release's entries are vouched for once, and go together`() async throws {
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        try await queue.writeWithoutTransaction { db in
+            try db.execute(sql: readText(Vector.path(of: "store-6.sql")))
+            for day in 1...3 as ClosedRange<Int64> {
+                try db.execute(
+                    sql: """
+                        INSERT INTO audit
+                        VALUES (?, ?, 'user_enabled', 'command', NULL, NULL, NULL)
+                        """,
+                    arguments: [day + 1, noon + day * 86_400])
+            }
+        }
+        try queue.close()
+        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let now = time(noon + 10 * 86_400)
+        for _ in 0..<2 { try await store.checkpointAudit(at: now) }
+        #expect(
+            try await store.audit(after: 4, limit: 9).map(\.event.kind)
+                == [.auditBegan, .auditCheckpoint, .auditCheckpoint])
+        #expect(try await store.faults().faults.isEmpty)
+        // Not some of them: what is left could not be proved.
+        let middle = time(noon + 2 * 86_400)
+        #expect(try await store.pruneAudit(before: middle, limit: 9, at: now) == 0)
+        let after = time(noon + 6 * 86_400)
+        #expect(try await store.pruneAudit(before: after, limit: 2, at: now) == 2)
+        #expect(try await store.faults().faults.isEmpty, "half removed")
+        #expect(try await store.pruneAudit(before: after, limit: 9, at: now) == 2)
+        try await store.checkpointAudit(at: now)
+        #expect(try await store.faults().faults.isEmpty)
+        #expect(
+            try await store.audit(after: 7, limit: 9).map(\.event.kind)
+                == [.auditPruned, .auditCheckpoint], "not vouched for again")
+        let late = time(now.seconds + 3 * 86_400)
+        #expect(try await store.pruneAudit(before: late, limit: 99, at: late) == 5)
+        try await store.checkpointAudit(at: late)
+        #expect(try await store.faults().faults.isEmpty)
     }
 
     @Test func `whoever can write to the file is found out`() async throws {

@@ -302,6 +302,49 @@ import Testing
         #expect(try await store.audit(after: 0, limit: 99).isEmpty)
     }
 
+    @Test func `a former audit key goes when it has settled and nothing kept was made with it`()
+        async throws
+    {
+        let (ring, old) = try await rotated(.audit)
+        let keys = try ring.auditKeys()
+        let former = try #require(keys[old])
+        let newest = try #require(try ring.auditKey())
+        #expect(newest.id != old)
+        store.signTrail(as: .commands, with: former, for: AuditContext())
+        _ = try await store.makeUser("ada")
+        store.signTrail(as: .commands, with: newest, for: AuditContext())
+        _ = try await store.makeUser("bob")
+        #expect(
+            try await prune(ring, at: Self.settled - 1).0.kept.map(\.reason)
+                == [.settling(until: time(Self.settled))])
+        let (kept, _) = try await prune(ring, at: Self.settled)
+        #expect(kept.destroyed.isEmpty)
+        #expect(kept.kept.map(\.reason) == [.rows(1)])
+        // Retention removes the entry, and the newest key seals where the chain goes on.
+        let later = noon + 3 * 86_400
+        #expect(try await store.pruneAudit(before: time(later), limit: 9, at: time(later)) == 2)
+        let (pruning, outcome) = try await prune(ring, at: later)
+        #expect(outcome == .replaced)
+        #expect(pruning.destroyed == [old])
+        #expect(try await !storedIDs().contains(old))
+    }
+
+    @Test(arguments: DataKeyPurpose.allCases)
+    func `the newest key of a purpose, and one that is pending, are never destroyed`(
+        _ purpose: DataKeyPurpose
+    ) async throws {
+        let (ring, old) = try await rotated(purpose)
+        let pending = try ring.addingDataKey(purpose, at: time(noon), entropy: .system)
+        #expect(try pending.destroyingDataKeys([old]).dataKeys.count == pending.dataKeys.count - 1)
+        let newest = try #require(ring.newestDataKey(purpose)?.id)
+        let added = try #require(pending.pendingDataKeys.first?.id)
+        for id in [newest, added] {
+            #expect(throws: KeyringDefect.dataKeyInUse) {
+                try pending.destroyingDataKeys([old, id])
+            }
+        }
+    }
+
     @Test func `a former look-up key goes a day after its counters were made to expire`()
         async throws
     {

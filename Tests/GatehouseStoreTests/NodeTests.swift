@@ -390,6 +390,58 @@ private final class Published: Sendable {
         #expect(try await second.refresh(at: instant(noon + 602)).rotated != nil)
     }
 
+    @Test func `who only believes to be the one that rotates doesn't`() async throws {
+        let first = try node(lease: lease(), published: Published())
+        _ = try await first.refresh(at: instant(noon))
+        let early = FailingStore(store)
+        let second = Node(
+            id: NodeID(try Identifier.random(from: .system)), store: early,
+            rootKey: try rootKey(), lease: lease(), entropy: .system, rotateEverySeconds: 300
+        ) { _ in true }
+        _ = try await second.refresh(at: instant(noon + 1))
+        let alone = try await store.liveNodes(at: time(noon + 1)).filter { $0.id == second.id }
+        early.earlierNodes.withLock { $0 = alone }
+        for now in [noon + 100, noon + 301] {
+            for node in [first, second] {
+                #expect(try await node.refresh(at: instant(now)).rotated == nil)
+            }
+        }
+        #expect(try await ring().version == 1, "the transaction sees both")
+        await first.leave(at: time(noon + 302))
+        #expect(try await second.refresh(at: instant(noon + 310)).rotated != nil)
+    }
+
+    @Test func `entries are chained under a new audit key as soon as it is in use`() async throws {
+        let node = try node(lease: lease(), published: Published())
+        _ = try await node.refresh(at: instant(noon))
+        let first = try #require(try await ring().newestDataKey(.audit)?.id)
+        func writtenUnder(_ name: String) async throws -> AuditLink? {
+            _ = try await store.makeUser(name)
+            return try await store.audit(after: 0, limit: 100).last?.link
+        }
+        let before = try await writtenUnder("ada")
+        #expect(before?.key == first)
+        #expect(before?.chain == AuditChain(node.id))
+        let next = try await ring().addingDataKey(.audit, at: time(noon), entropy: .system)
+        let outcome = try await KeyringChange.replace(
+            with: next, onlyWhenLoaded: false, audit: [], store: store, rootKey: try rootKey(),
+            at: time(noon), entropy: .system)
+        #expect(outcome == .replaced)
+        // Pending: not every node would know it.
+        _ = try await node.refresh(at: instant(noon + 1))
+        let added = try #require(next.pendingDataKeys.first?.id)
+        #expect(try await writtenUnder("eve")?.key == first)
+        for second in 2...3 as ClosedRange<Int64> {
+            _ = try await node.refresh(at: instant(noon + second))
+        }
+        #expect(try await ring().newestDataKey(.audit)?.id == added)
+        #expect(try await writtenUnder("bob")?.key == added)
+        var verifier = try AuditVerifier(keys: try await ring().auditKeys(), bases: [], floor: 0)
+        for record in try await store.audit(after: 0, limit: 100) { try verifier.take(record) }
+        _ = try verifier.finish()
+        #expect(verifier.faults.isEmpty)
+    }
+
     @Test func `a rotation that fails is said, tried again, and stops nothing`() async throws {
         let lease = lease()
         let node = Node(

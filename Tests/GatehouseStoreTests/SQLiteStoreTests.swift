@@ -36,6 +36,23 @@ import Testing
         for sql in ["UPDATE audit SET kind = 'x'", "DELETE FROM audit"] {
             #expect(throws: DatabaseError.self, "\(sql)") { try tamper(sql) }
         }
+        // Nor is there an entry without its place, or a second one at the same.
+        func add(_ chain: String, _ position: String, _ key: String, _ mac: String) throws {
+            try tamper(
+                """
+                INSERT INTO audit (time, kind, actor, chain, position, audit_key, mac)
+                SELECT time, kind, actor, \(chain), \(position), \(key), \(mac) FROM audit
+                """)
+        }
+        for (chain, position, key, mac) in [
+            ("chain", "position", "audit_key", "mac"), ("NULL", "9", "audit_key", "mac"),
+            ("chain", "NULL", "audit_key", "mac"), ("chain", "9", "NULL", "mac"),
+            ("chain", "9", "audit_key", "NULL"),
+        ] {
+            #expect(throws: DatabaseError.self, "\(chain) \(position) \(key) \(mac)") {
+                try add(chain, position, key, mac)
+            }
+        }
         #expect(try await store.audit(after: 0, limit: 10).count == 1)
     }
 

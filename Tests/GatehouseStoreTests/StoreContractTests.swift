@@ -531,6 +531,9 @@ extension Store {
         #expect(try await store.head().latestTime == time(noon + 100))
         try await store.acceptClock(at: time(noon + 50))
         #expect(try await store.head().latestTime == time(noon + 50), "but for one way back")
+        #expect(
+            try await store.audit(after: 2, limit: 9).map(\.event)
+                == [AuditEvent(.clockAccepted, by: .command)])
     }
 
     // MARK: The keyring and the nodes

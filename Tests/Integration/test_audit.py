@@ -154,6 +154,53 @@ class Audit(unittest.TestCase):
         code, result = self.verify()
         self.assertEqual((code, result["whole"]), (0, True))
 
+    def test_a_new_audit_key_is_taken_up_by_servers_and_commands(self):
+        gatehouse = self.gatehouse
+        gatehouse.add_user("ada")
+        head = self.verify()[1]["head"]
+        old = self.entries()[-1]["audit_key"]
+        new = gatehouse.json("keys", "data", "rotate", "audit")["key"]
+        self.assertNotEqual(new, old)
+        last = self.entries()[-1]["entry"]
+        gatehouse.add_user("eve")
+        response = call(gatehouse.front, "POST", "/auth/v1/register",
+                        {"username": "bob", "password": PASSWORD},
+                        "Sec-Fetch-Site: same-origin", "Content-Type: application/json")
+        self.assertEqual(response.status, 201, response)
+        written = [entry for entry in self.entries("--limit", "1000") if entry["entry"] > last]
+        self.assertEqual({entry["audit_key"] for entry in written}, {new})
+        self.assertEqual({entry["chain"] == "commands" for entry in written}, {True, False})
+        code, result = self.verify("--expect", head)
+        self.assertEqual((code, result["whole"], result["faults"]), (0, True, []))
+        # Settling first; then, after two hours, because entries were made with it.
+        [kept] = gatehouse.json("keys", "data", "prune")["kept"]
+        self.assertEqual((kept["key"], kept["reason"]), (old, "settling"))
+        keys = {key["id"]: key for key in gatehouse.json("keys", "data", "list")["keys"]}
+        self.assertEqual((keys[old]["state"], keys[new]["state"]), ("former", "newest"))
+        self.assertGreaterEqual(keys[old]["rows"], 1)
+
+    def test_a_server_that_starts_says_how_far_the_others_had_got(self):
+        self.gatehouse.add_user("ada")
+        self.gatehouse.add_user("eve")
+        last = self.entries()[-1]
+        self.assertEqual(last["chain"], "commands")
+        self.gatehouse.kill()
+        self.gatehouse.start()
+        later = [entry for entry in self.entries() if entry["entry"] > last["entry"]]
+        self.assertTrue(later, "no checkpoint")
+        checkpoint = later[0]
+        self.assertEqual((checkpoint["kind"], checkpoint["position"]), ("audit_checkpoint", 1))
+        end = "f" * 32 + f"{last['position']:016x}" + last["mac"]
+        self.assertIn(end, [checkpoint["ends"][at:at + 112]
+                            for at in range(0, len(checkpoint["ends"]), 112)])
+        # So that nobody takes away what the commands did.
+        self.gatehouse.kill()
+        self.tamper(f"DELETE FROM audit WHERE sequence = {last['entry']}")
+        code, result = self.verify()
+        self.assertEqual(code, 1)
+        self.assertEqual([(fault["kind"], fault["chain"]) for fault in result["faults"]],
+                         [("cut_off", "commands")])
+
     def test_bad_questions_are_told(self):
         for arguments, code in [
             (["audit", "list", "--kind", "nothing"], 2), (["audit", "list", "--limit", "0"], 2),
