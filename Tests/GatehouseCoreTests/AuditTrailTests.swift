@@ -56,12 +56,25 @@ private struct Trail {
         records.append(record)
     }
 
+    /// What retention seals of the last number that it removed.
+    static func floor(_ number: UInt64) throws -> [AuditBase] {
+        guard number > 0 else { return [] }
+        return [
+            try trailKey.base(
+                AuditChainEnd(chain: .floor, position: number, mac: AuditVerifier.emptyDigest))
+        ]
+    }
+
     func verify(
         bases: [AuditBase] = [], floor: UInt64 = 0, expecting expected: AuditHead? = nil,
-        keys: [KeyID: AuditKey] = [trailKey.id: trailKey], issued: UInt64? = nil
+        keys: [KeyID: AuditKey] = [trailKey.id: trailKey], issued: UInt64? = nil,
+        sealedFloor: UInt64? = nil
     ) throws -> (faults: [AuditFault], head: AuditHead) {
         var verifier = try AuditVerifier(
-            keys: keys, extent: AuditExtent(floor: floor, bases: bases, issued: issued),
+            keys: keys,
+            extent: AuditExtent(
+                floor: floor, bases: bases + (try Self.floor(sealedFloor ?? floor)),
+                issued: issued),
             expected: expected)
         for record in records where record.sequence > floor { try verifier.take(record) }
         let head = try verifier.finish()
@@ -301,8 +314,6 @@ extension AuditRecord {
             ends[link.chain] = AuditChainEnd(
                 chain: link.chain, position: link.position, mac: link.mac)
         }
-        let zeros = AuditVerifier.emptyDigest
-        ends[.floor] = AuditChainEnd(chain: .floor, position: 300, mac: zeros)
         let bases = try ends.values.map { try trailKey.base($0) }
         #expect(try trail.verify(bases: bases, floor: 300, expecting: head).faults.isEmpty)
         // Removed, and nobody says so.
@@ -358,14 +369,52 @@ extension AuditRecord {
             }
             #expect(try !changed.verify().faults.isEmpty, "\(change)")
         }
-        // When retention has removed them, their base says so, and none may come back.
+        // Retention removes them with what vouches for them, and none may come back.
+        let link = try #require(trail.records[20].link)
         let base = try trailKey.base(
-            AuditChainEnd(chain: .unchained, position: 20, mac: AuditVerifier.emptyDigest))
-        #expect(try trail.verify(bases: [base], floor: 20).faults.isEmpty)
+            AuditChainEnd(chain: .commands, position: 1, mac: link.mac))
+        #expect(try trail.verify(bases: [base], floor: 21).faults.isEmpty)
+        #expect(try !trail.verify(bases: [base], floor: 20).faults.isEmpty)
         trail.records.append(
             AuditRecord(
                 sequence: 22, time: time(noon), event: AuditEvent(.signedIn, by: .server)))
-        #expect(try trail.verify(bases: [base], floor: 21).faults.map(\.kind) == [.altered])
+        #expect(
+            try trail.verify(bases: [base], floor: 21).faults.map(\.kind) == [.unchainedAltered])
+    }
+
+    @Test func `nobody says what was removed without the key`() throws {
+        let trail = try Trail(entries: 20, chains: 0)
+        let link = try #require(trail.records[9].link)
+        let base = try trailKey.base(
+            AuditChainEnd(chain: .commands, position: 10, mac: link.mac))
+        #expect(try trail.verify(bases: [base], floor: 10).faults.isEmpty)
+        for floor in [9, 11, 20] as [UInt64] {
+            #expect(
+                try trail.verify(bases: [base], floor: floor, sealedFloor: 10).faults.contains {
+                    $0.kind == .baseAltered && $0.chain == .floor
+                }, "\(floor)")
+        }
+        #expect(
+            try trail.verify(bases: [base], floor: 10, sealedFloor: 0).faults.map(\.kind)
+                == [.baseAltered])
+    }
+
+    @Test func `numbers that were given and are not there are missed`() throws {
+        let trail = try Trail(entries: 20)
+        #expect(try trail.verify(issued: 20).faults.isEmpty)
+        // A whole chain, checkpoints and all; then the end; then everything.
+        for (gone, first) in [(3...6, 3), (15...20, 15), (1...20, 1)]
+            as [(ClosedRange<Int>, UInt64)]
+        {
+            var cut = trail
+            cut.records.removeSubrange((gone.lowerBound - 1)..<gone.upperBound)
+            let faults = try cut.verify(issued: 20).faults
+            let missing = try #require(faults.first { $0.kind == .numbersMissing })
+            #expect(missing.position == first)
+            #expect(missing.sequence == UInt64(gone.upperBound + 1))
+        }
+        // More than were given: appended since that was looked up.
+        #expect(try trail.verify(issued: 19).faults.isEmpty)
     }
 
     /// What a field looks like in everything that is hashed, written out; none here is longer than 255 bytes.
@@ -535,18 +584,21 @@ extension AuditRecord {
         let trail = try Trail(entries: 7)
         #expect(try trail.verify(floor: 7).head.sequence == 7)
         var verifier = try AuditVerifier(
-            keys: [trailKey.id: trailKey], bases: [], floor: 7)
+            keys: [trailKey.id: trailKey],
+            extent: AuditExtent(floor: 7, bases: try Trail.floor(7), issued: nil))
         try verifier.take(trail.records[6])
         #expect(verifier.faults.map(\.kind) == [.outOfOrder])
     }
 
     @Test func `of very many faults a thousand are named and all are counted`() throws {
         let trail = try Trail(entries: 1001)
-        var verifier = try AuditVerifier(keys: [:], bases: [], floor: 0)
-        for record in trail.records.dropLast() { try verifier.take(record) }
-        #expect((verifier.faults.count, verifier.faultCount) == (1000, 1000))
-        try verifier.take(trail.records[1000])
-        #expect((verifier.faults.count, verifier.faultCount) == (1000, 1001))
+        for count in [1000, 1001] {
+            var verifier = try AuditVerifier(
+                keys: [:], extent: AuditExtent(floor: 0, bases: [], issued: nil))
+            for record in trail.records.prefix(count) { try verifier.take(record) }
+            _ = try verifier.finish()
+            #expect((verifier.faults.count, verifier.faultCount) == (1000, count))
+        }
     }
 
     @Test func `a head has one spelling`() throws {

@@ -15,7 +15,9 @@ extension Store {
         let extent = try await auditExtent()
         var verifier = try AuditVerifier(
             keys: [trailKey.id: trailKey], extent: extent, expected: expected)
-        for record in try await audit(after: extent.floor, limit: 100_000) { try verifier.take(record) }
+        for record in try await audit(after: extent.floor, limit: 100_000) {
+            try verifier.take(record)
+        }
         let head = try verifier.finish()
         return (verifier.faults, head)
     }
@@ -207,19 +209,20 @@ extension Store {
     func `a key is in use as long as an entry or a base names it`(backend: Backend) async throws {
         let store = try backend.open(directory)
         let later = try #require(
-            try Keyring.first(at: time(noon), entropy: .seeded(8)).auditKey())
+            try Keyring.first(at: time(noon), entropy: .seeded(8)).auditKeys()?.current)
         store.sign(as: chain(1))
         for name in ["ada", "bob"] { _ = try await store.makeUser(name) }
         #expect(try await store.auditKeyUse() == [trailKey.id: 2])
         let now = time(noon + 3 * Self.day)
         #expect(try await store.pruneAudit(before: now, limit: 100, at: now) == 2)
-        store.signTrail(as: chain(1), with: later, for: AuditContext())
+        store.signTrail(
+            as: chain(1), with: AuditKeys(later, former: [trailKey]), for: AuditContext())
         _ = try await store.makeUser("eve", at: now.seconds)
-        // The entry that tells of the removal, and the base.
-        #expect(try await store.auditKeyUse() == [trailKey.id: 2, later.id: 1])
+        // The entry that tells of the removal, and what is sealed of the chain and of the numbers.
+        #expect(try await store.auditKeyUse() == [trailKey.id: 3, later.id: 1])
         let end = time(noon + 6 * Self.day)
         #expect(try await store.pruneAudit(before: end, limit: 100, at: end) == 2)
-        #expect(try await store.auditKeyUse() == [later.id: 2], "the base was sealed anew")
+        #expect(try await store.auditKeyUse() == [later.id: 3], "sealed anew")
     }
 }
 
@@ -295,19 +298,51 @@ extension Store {
         // Not some of them: what is left could not be proved.
         let middle = time(noon + 2 * 86_400)
         #expect(try await store.pruneAudit(before: middle, limit: 9, at: now) == 0)
+        // Nor all of them without what vouches for them.
         let after = time(noon + 6 * 86_400)
-        #expect(try await store.pruneAudit(before: after, limit: 2, at: now) == 2)
-        #expect(try await store.faults().faults.isEmpty, "half removed")
-        #expect(try await store.pruneAudit(before: after, limit: 9, at: now) == 2)
-        try await store.checkpointAudit(at: now)
-        #expect(try await store.faults().faults.isEmpty)
-        #expect(
-            try await store.audit(after: 7, limit: 9).map(\.event.kind)
-                == [.auditPruned, .auditCheckpoint], "not vouched for again")
+        #expect(try await store.pruneAudit(before: after, limit: 9, at: now) == 0)
         let late = time(now.seconds + 3 * 86_400)
+        #expect(try await store.pruneAudit(before: late, limit: 2, at: late) == 2)
+        #expect(try await store.faults().faults.isEmpty, "half removed")
         #expect(try await store.pruneAudit(before: late, limit: 99, at: late) == 5)
         try await store.checkpointAudit(at: late)
         #expect(try await store.faults().faults.isEmpty)
+        #expect(
+            try await store.audit(after: 0, limit: 9).map(\.event.kind)
+                == [.auditPruned, .auditCheckpoint], "not vouched for again")
+    }
+
+    @Test func `retention removes nothing that is not whole, and nothing because somebody said so`()
+        async throws
+    {
+        let day: Int64 = 86_400
+        let now = time(noon + 20 * day)
+        for (sql, failure) in [
+            (
+                "UPDATE audit SET time = 1 WHERE sequence <= 5",
+                "the audit trail; nothing of it is removed"
+            ),
+            (
+                "UPDATE audit SET operator = 'eve' WHERE sequence = 2",
+                "the audit trail; nothing of it is removed"
+            ),
+            ("DELETE FROM audit WHERE sequence = 2", "the audit trail; nothing of it is removed"),
+            ("UPDATE head SET audit_floor = 8", "audit_floor"),
+            ("UPDATE head SET audit_floor = 9000000000000000000", "audit_floor"),
+        ] {
+            let directory = TemporaryDirectory()
+            let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+            for number in 0..<10 as Range<Int64> {
+                _ = try await store.makeUser("u\(number)", at: noon + number * day)
+            }
+            try change(directory.path + "/" + SQLiteStore.fileName, sql)
+            let before = try await store.audit(after: 0, limit: 99).count
+            await #expect(throws: StoreError.damaged(failure), "\(sql)") {
+                try await store.pruneAudit(before: time(noon + 4 * day), limit: 99, at: now)
+            }
+            #expect(try await store.audit(after: 0, limit: 99).count == before)
+            #expect(try await !store.faults().faults.isEmpty, "\(sql)")
+        }
     }
 
     @Test func `whoever can write to the file is found out`() async throws {
@@ -332,7 +367,13 @@ extension Store {
             ("DELETE FROM audit WHERE sequence = 3", .missing, 4),
             ("DELETE FROM audit WHERE sequence >= 9", .cutOff, nil),
             ("UPDATE audit SET sequence = 99 WHERE sequence = 2", .missing, 3),
-            ("UPDATE head SET audit_floor = 5", .missing, 6),
+            ("UPDATE head SET audit_floor = 5", .baseAltered, nil),
+            ("UPDATE head SET audit_floor = 5; DELETE FROM audit WHERE sequence <= 5", .missing, 6),
+            ("DELETE FROM audit", .numbersMissing, 11),
+            ("DELETE FROM audit WHERE sequence BETWEEN 4 AND 6", .numbersMissing, 7),
+            ("UPDATE audit SET kind = 'nonsense' WHERE sequence = 4", .altered, 4),
+            ("UPDATE audit SET actor = 'nobody' WHERE sequence = 4", .altered, 4),
+            ("UPDATE audit SET time = -5 WHERE sequence = 4", .altered, 4),
             (
                 "UPDATE audit SET chain = NULL, position = NULL, mac = NULL WHERE sequence = 10",
                 .headDiffers, nil

@@ -306,13 +306,13 @@ import Testing
         async throws
     {
         let (ring, old) = try await rotated(.audit)
-        let keys = try ring.auditKeys()
-        let former = try #require(keys[old])
-        let newest = try #require(try ring.auditKey())
+        let keys = try #require(try ring.auditKeys())
+        let former = try #require(keys.all[old])
+        let newest = keys.current
         #expect(newest.id != old)
-        store.signTrail(as: .commands, with: former, for: AuditContext())
+        store.signTrail(as: .commands, with: AuditKeys(former), for: AuditContext())
         _ = try await store.makeUser("ada")
-        store.signTrail(as: .commands, with: newest, for: AuditContext())
+        store.signTrail(as: .commands, with: keys, for: AuditContext())
         _ = try await store.makeUser("bob")
         #expect(
             try await prune(ring, at: Self.settled - 1).0.kept.map(\.reason)

@@ -436,7 +436,9 @@ private final class Published: Sendable {
         }
         #expect(try await ring().newestDataKey(.audit)?.id == added)
         #expect(try await writtenUnder("bob")?.key == added)
-        var verifier = try AuditVerifier(keys: try await ring().auditKeys(), bases: [], floor: 0)
+        var verifier = try AuditVerifier(
+            keys: try #require(try await ring().auditKeys()).all,
+            extent: try await store.auditExtent())
         for record in try await store.audit(after: 0, limit: 100) { try verifier.take(record) }
         _ = try verifier.finish()
         #expect(verifier.faults.isEmpty)

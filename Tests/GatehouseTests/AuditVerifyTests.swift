@@ -23,6 +23,8 @@ import Testing
         let link = try #require(try await store.audit(after: 1, limit: 1).first?.link)
         let base = try trailKey.base(
             AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
+        let floor = try trailKey.base(
+            AuditChainEnd(chain: .floor, position: 2, mac: AuditVerifier.emptyDigest))
         let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
         var told: [UInt64] = []
         let (verifier, head) = try await AuditCommand.verify(store, ring: ring) { entries in
@@ -31,12 +33,14 @@ import Testing
                 try queue.write { db in
                     try db.execute(sql: "UPDATE head SET audit_floor = 2")
                     try db.execute(sql: "DELETE FROM audit WHERE sequence <= 2")
-                    try db.execute(
-                        sql: "INSERT INTO audit_bases VALUES (?, 2, ?, ?, ?)",
-                        arguments: [
-                            Data(link.chain.value.bytes), Data(link.mac),
-                            Int64(base.key.rawValue), Data(base.seal),
-                        ])
+                    for base in [base, floor] {
+                        try db.execute(
+                            sql: "INSERT INTO audit_bases VALUES (?, 2, ?, ?, ?)",
+                            arguments: [
+                                Data(base.end.chain.value.bytes), Data(base.end.mac),
+                                Int64(base.key.rawValue), Data(base.seal),
+                            ])
+                    }
                 }
             }
             told += entries.map(\.sequence)
