@@ -16,10 +16,11 @@ package enum Barrier {
         nodes.filter { $0.keyringVersion < version }.map(\.id)
     }
 
-    /// The one that rotates: the live node that joined first, of those that joined in one second the
-    /// one with the lowest id. Every store gives the same one, and the next when it is given up.
+    /// The one that rotates: of the live nodes that rotate at all the one that joined first, of those that
+    /// joined in one second the one with the lowest id. Every store gives the same one, and the next when
+    /// it is given up.
     package static func leader(of nodes: [NodeRecord]) -> NodeID? {
-        nodes.min { left, right in
+        nodes.filter(\.rotates).min { left, right in
             let (one, other) = (left.id.value, right.id.value)
             return (left.started, one.high, one.low) < (right.started, other.high, other.low)
         }?.id

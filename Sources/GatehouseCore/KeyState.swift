@@ -64,6 +64,17 @@ package final class KeySecret: Sendable {
         try bytes.withSpan(body)
     }
 
+    /// Compared in constant time.
+    func isEqual(to other: KeySecret) -> Bool {
+        bytes.withSpan { left in
+            other.bytes.withSpan { right in
+                var difference: UInt8 = 0
+                for index in left.indices { difference |= left[index] ^ right[index] }
+                return difference == 0
+            }
+        }
+    }
+
     /// The key of one purpose: HKDF-SHA-256 of the secret with the info "gatehouse/v1/token/" and
     /// the purpose's name.
     func key(for purpose: TokenPurpose) throws(LibCryptoError) -> XAES256GCM {

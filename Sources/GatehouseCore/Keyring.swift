@@ -153,6 +153,22 @@ package struct Keyring: Sendable {
         return stays && next.keys.allSatisfy { key($0.id) != nil || $0.state == .pending }
     }
 
+    /// Whether `later`, of any later version, can be what became of this ring: nothing that was revoked or
+    /// is gone comes back, and no key has another secret.
+    package func mayPrecede(_ later: Keyring) -> Bool {
+        keys.allSatisfy { key in
+            guard let after = later.key(key.id) else { return true }
+            if key.state == .revoked { return after.state == .revoked }
+            if key.state == .retiring, after.state == .active || after.state == .pending {
+                return false
+            }
+            guard let secret = key.secret, let other = after.secret else {
+                return after.state == .revoked
+            }
+            return secret.isEqual(to: other)
+        }
+    }
+
     /// The ring of the next version, if it is one change away.
     private func followed(
         by keys: [TokenKey], dataKeys: [DataKey]? = nil

@@ -94,9 +94,12 @@ package actor Node {
         if let keyring, keyring.version == settledVersion { rotation.watch(keyring, at: now) }
         let wasHeard = told.map { isRecent($0.at, at: now) } ?? true
         if told == nil {
-            try await attempt { [store, id, lease, root = rootKey.id] () throws(StoreError) in
+            try await attempt {
+                [store, id, lease, root = rootKey.id, rotates = rotation.everySeconds != nil]
+                () throws(StoreError) in
                 try await store.joinNode(
-                    id, leaseSeconds: lease.maximumStalenessSeconds, rootKey: root, at: now.wall)
+                    id, leaseSeconds: lease.maximumStalenessSeconds, rootKey: root,
+                    rotates: rotates, at: now.wall)
             }
         }
         var (report, head) = try await load(at: now.wall)
@@ -176,11 +179,15 @@ package actor Node {
         {
             return head
         }
+        throw endForGood()
+    }
+
+    private func endForGood() -> RefreshFailure {
         hasGoneBack = true
         // Other servers and commands see the new store, and not that this node has none.
         lease.stopSealing()
         lease.end()
-        throw .storeWentBack
+        return .storeWentBack
     }
 
     /// Reads what is new up to `head`, and publishes it.
@@ -189,7 +196,9 @@ package actor Node {
     ) async throws(RefreshFailure) -> RefreshReport {
         var report = RefreshReport()
         if keyring?.version != head.keyringVersion {
-            keyring = try await loadKeyring()
+            let ring = try await loadKeyring()
+            if let keyring, !keyring.mayPrecede(ring) { throw endForGood() }
+            keyring = ring
             hasUnpublished = true
             report.keyringChanged = true
         }

@@ -93,8 +93,11 @@ package actor Sealer {
     }
 
     /// Seals other content than a session's.
+    ///
+    /// - Parameter deadline: of what no store hears of; it is counted for the key here.
     package func seal(
-        _ content: [UInt8], purpose: TokenPurpose, transport: TokenTransport, at now: Instant
+        _ content: [UInt8], purpose: TokenPurpose, transport: TokenTransport, at now: Instant,
+        until deadline: UnixTime? = nil
     ) throws(Failure) -> Sealed {
         if let reason = lease.unavailability(at: now) { throw .unavailable(reason) }
         guard lease.maySeal, let cipher else { throw .unavailable(.keyringUnusable) }
@@ -102,6 +105,7 @@ package actor Sealer {
         do throws(SealingFailure) {
             let text = try cipher.seal(
                 content.span, purpose: purpose, transport: transport, entropy: entropy)
+            if let deadline { tally.noteSealed(by: key, until: deadline, at: now.wall) }
             return Sealed(
                 text: String(decoding: text, as: UTF8.self), key: key,
                 keyringVersion: keyringVersion)

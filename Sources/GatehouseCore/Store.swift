@@ -124,10 +124,12 @@ package struct NodeRecord: Sendable, Equatable {
     package let keyringVersion: UInt64
     /// The root key that it runs with; nil for a node of a release that did not say.
     package let rootKey: RootKey.Identifier64?
+    /// Whether it replaces keys that are old; one that doesn't leaves that to others.
+    package let rotates: Bool
 
     package init(
         id: NodeID, started: UnixTime, heartbeat: UnixTime, leaseSeconds: Int64, position: UInt64,
-        keyringVersion: UInt64, rootKey: RootKey.Identifier64? = nil
+        keyringVersion: UInt64, rootKey: RootKey.Identifier64? = nil, rotates: Bool = true
     ) {
         self.id = id
         self.started = started
@@ -136,6 +138,7 @@ package struct NodeRecord: Sendable, Equatable {
         self.position = position
         self.keyringVersion = keyringVersion
         self.rootKey = rootKey
+        self.rotates = rotates
     }
 
     /// When a silent node is given up: its lease, and 5 s for the beat that was under way.
@@ -474,9 +477,12 @@ package protocol Store: Sendable {
 
     /// Adds the node's row before it reads the ring, under the lock that activation takes.
     ///
-    /// - Parameter rootKey: the one that the node runs with.
+    /// - Parameters:
+    ///   - rootKey: the one that the node runs with.
+    ///   - rotates: whether it replaces keys that are old.
     func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, rotates: Bool,
+        at now: UnixTime
     ) async throws(StoreError)
     /// False when the row is gone: the node was given up, and must join and load again.
     func beat(

@@ -120,7 +120,8 @@ extension Row {
             id: NodeID(try identifier("id")), started: try time("started"),
             heartbeat: try time("heartbeat"), leaseSeconds: lease,
             position: try number("position"), keyringVersion: try number("keyring_version"),
-            rootKey: try rootKey())
+            rootKey: try rootKey(),
+            rotates: try integer("rotates") != 0)
     }
 
     /// 8 bytes, big endian.

@@ -162,6 +162,7 @@ package final class SQLiteStore: Store {
     package func close() throws(StoreError) {
         do {
             try follower.close()
+            try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
             try pool.close()
         } catch { throw Self.storeError(error) }
     }
@@ -303,7 +304,8 @@ package final class SQLiteStore: Store {
     // MARK: Nodes
 
     package func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, rotates: Bool,
+        at now: UnixTime
     ) async throws(StoreError) {
         try locks.hold(id)
         try await write(at: now) { db in
@@ -311,14 +313,14 @@ package final class SQLiteStore: Store {
                 sql: """
                     INSERT INTO nodes
                         (id, started, heartbeat, lease_seconds, position, keyring_version,
-                            root_key_id)
-                    VALUES (?, ?, ?, ?, 0, 0, ?)
+                            root_key_id, rotates)
+                    VALUES (?, ?, ?, ?, 0, 0, ?, ?)
                     ON CONFLICT (id) DO UPDATE SET
                         heartbeat = excluded.heartbeat, position = 0, keyring_version = 0
                     """,
                 arguments: [
                     id.value.data, now.seconds, now.seconds, leaseSeconds,
-                    rootKey.map { Data($0.rawValue.bigEndianBytes) },
+                    rootKey.map { Data($0.rawValue.bigEndianBytes) }, rotates,
                 ])
         }
     }

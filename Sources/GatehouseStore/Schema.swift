@@ -248,6 +248,9 @@ enum Schema {
                 ALTER TABLE new_keyring RENAME TO keyring;
 
                 ALTER TABLE nodes ADD COLUMN root_key_id BLOB CHECK (length(root_key_id) = 8);
+                -- Nodes of earlier releases rotate nothing by themselves.
+                ALTER TABLE nodes ADD COLUMN rotates INTEGER NOT NULL DEFAULT 0
+                    CHECK (rotates IN (0, 1));
                 """)
     }
 

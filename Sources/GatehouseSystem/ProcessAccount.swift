@@ -1,11 +1,23 @@
 // Whose process this is.
 
+import Foundation
 import Glibc
 
 package enum ProcessAccount {
-    /// The name of the account that the process runs as, or `uid N` where it has none.
+    /// The account that the process runs as, and the one that its user signed in to the machine with, where
+    /// the kernel knows another: `gatehouse (ada)`.
     package static var name: String {
-        let id = geteuid()
+        let own = name(of: geteuid())
+        // Set once at sign-in, and kept by su and sudo (man 3 audit_getloginuid); all ones when unset.
+        guard
+            let text = try? String(contentsOfFile: "/proc/self/loginuid", encoding: .utf8),
+            let id = UInt32(text.filter(\.isNumber)), id != .max, id != geteuid()
+        else { return own }
+        return "\(own) (\(name(of: id)))"
+    }
+
+    /// Its name, or `uid N` where it has none.
+    private static func name(of id: UInt32) -> String {
         var buffer = [CChar](repeating: 0, count: 16_384)
         let name: String? = unsafe buffer.withUnsafeMutableBufferPointer { buffer in
             var entry = unsafe passwd()
@@ -19,7 +31,7 @@ package enum ProcessAccount {
             }
             return unsafe String(validatingCString: name)
         }
-        guard let name, (1...32).contains(name.utf8.count) else { return "uid \(id)" }
+        guard let name, (1...30).contains(name.utf8.count) else { return "uid \(id)" }
         return name
     }
 }

@@ -94,7 +94,8 @@ struct FormTokens: Sendable {
         let content =
             [kind] + preSession.bytes + UInt64(now.wall.seconds).bigEndianBytes
         return try await sealer.seal(
-            content, purpose: .form, transport: .cookie, at: now
+            content, purpose: .form, transport: .cookie, at: now,
+            until: now.wall.advanced(bySeconds: Self.lifetimeSeconds)
         ).text
     }
 }

@@ -11,6 +11,9 @@ import ServiceLifecycle
 struct Follower: Service {
     static let refreshMilliseconds = 100
     static let upkeepSeconds: Int64 = 60
+    /// How far the wall clock may have moved against the clock that doesn't step, since the start, for old
+    /// entries of the audit trail to be removed.
+    static let maximumStepSeconds: Int64 = 3600
     /// How often certificates are looked at.
     static let certificateSeconds: Int64 = 10
     /// Rows removed in one transaction; no writer waits long.
@@ -28,6 +31,8 @@ struct Follower: Service {
             var failure: RefreshFailure?
             var rotationFailure: KeyringDefect?
             var certificateFailure: String?
+            var auditFailure: StoreError?
+            let start = SystemClock.now()
             var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
             var nextCertificates = SystemClock.now().boot.advanced(
                 bySeconds: Self.certificateSeconds)
@@ -64,7 +69,9 @@ struct Follower: Service {
                 }
                 if now.boot >= nextUpkeep {
                     // One step between two refreshes; while there is more, the next one follows.
-                    if await !cleanUp(at: now.wall) {
+                    let audit = await pruneAudit(at: now, since: start, after: auditFailure)
+                    auditFailure = audit.failure
+                    if await !cleanUp(at: now.wall), !audit.hasMore {
                         nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
                     }
                 }
@@ -114,14 +121,32 @@ struct Follower: Service {
     /// Removes some of what has expired; says whether there may be more.
     private func cleanUp(at now: UnixTime) async -> Bool {
         do {
-            let oldest = now.advanced(bySeconds: -auditKeepSeconds)
-            let entries = try await store.pruneAudit(
-                before: oldest, limit: Self.upkeepBatch, at: now)
-            return try await max(entries, store.prune(limit: Self.upkeepBatch, at: now))
-                >= Self.upkeepBatch
+            return try await store.prune(limit: Self.upkeepBatch, at: now) >= Self.upkeepBatch
         } catch {
             logger.error("upkeep failed", metadata: ["failure": "\(error)"])
             return false
+        }
+    }
+
+    /// Removes old entries of the audit trail; says whether there may be more. Gives what is wrong, which is
+    /// said once. A clock that has stepped since the server started removes nothing: it may be wrong.
+    private func pruneAudit(
+        at now: Instant, since start: Instant, after failure: StoreError?
+    ) async -> (hasMore: Bool, failure: StoreError?) {
+        let byWall = now.wall.seconds - start.wall.seconds
+        let byBoot = (now.boot.nanoseconds - start.boot.nanoseconds) / 1_000_000_000
+        guard abs(byWall - byBoot) <= Self.maximumStepSeconds else { return (false, failure) }
+        do throws(StoreError) {
+            let removed = try await store.pruneAudit(
+                before: now.wall.advanced(bySeconds: -auditKeepSeconds), limit: Self.upkeepBatch,
+                at: now.wall)
+            return (removed >= Self.upkeepBatch, nil)
+        } catch {
+            if failure != error {
+                logger.error(
+                    "old entries of the audit trail stay", metadata: ["failure": "\(error)"])
+            }
+            return (false, error)
         }
     }
 

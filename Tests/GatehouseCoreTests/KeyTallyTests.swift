@@ -111,6 +111,11 @@ import Testing
         #expect(tally.opened == [try active(ring): 3])
         #expect(tally.sealed.isEmpty, "the store counts those")
         #expect(await sealer.takeTally() == KeyTally())
+        // What no store hears of says until when it lives.
+        _ = try await sealer.seal(
+            [1], purpose: .form, transport: .cookie, at: instant(noon), until: time(noon + 60))
+        #expect(
+            await sealer.takeTally().sealed.values.map(\.lastDeadline) == [time(noon + 60)])
     }
 
     // MARK: Seals

@@ -96,11 +96,19 @@ import Testing
 
 @Suite struct BarrierTests {
     private static func node(
-        _ number: UInt64, started: Int64 = noon, heartbeat: Int64 = noon, version: UInt64 = 1
+        _ number: UInt64, started: Int64 = noon, heartbeat: Int64 = noon, version: UInt64 = 1,
+        rotates: Bool = true
     ) -> NodeRecord {
         NodeRecord(
             id: NodeID(Identifier(high: 0, low: number)), started: time(started),
-            heartbeat: time(heartbeat), leaseSeconds: 120, position: 0, keyringVersion: version)
+            heartbeat: time(heartbeat), leaseSeconds: 120, position: 0, keyringVersion: version,
+            rotates: rotates)
+    }
+
+    @Test func `one that does not rotate does not lead`() {
+        let (first, second) = (Self.node(1, rotates: false), Self.node(2, started: noon + 1))
+        #expect(Barrier.leader(of: [first, second]) == second.id)
+        #expect(Barrier.leader(of: [first]) == nil)
     }
 
     @Test func `a silent node is given up after its lease and the beat under way`() {

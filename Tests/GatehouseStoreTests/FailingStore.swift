@@ -109,9 +109,11 @@ final class FailingStore: Store {
     }
 
     func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, rotates: Bool,
+        at now: UnixTime
     ) async throws(StoreError) {
-        try await store.joinNode(id, leaseSeconds: leaseSeconds, rootKey: rootKey, at: now)
+        try await store.joinNode(
+            id, leaseSeconds: leaseSeconds, rootKey: rootKey, rotates: rotates, at: now)
     }
 
     func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {

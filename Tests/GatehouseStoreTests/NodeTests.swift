@@ -277,6 +277,41 @@ private final class Published: Sendable {
         await #expect(throws: RefreshFailure.storeWentBack) {
             try await node.refresh(at: instant(noon + 1))
         }
+        // At once, not when the lease would have run out: others no longer wait for this node. And for good:
+        // a store that was another once is not the same when it has come as far.
+        #expect(node.lease.unavailability(at: instant(noon + 1)) == .leaseExpired)
+        #expect(!node.lease.maySeal)
+        swapping.replace(with: store)
+        await #expect(throws: RefreshFailure.storeWentBack) {
+            try await node.refresh(at: instant(noon + 2))
+        }
+    }
+
+    @Test func `a ring in which a revoked key is back, or has another secret, is not taken up`()
+        async throws
+    {
+        let first = try await ring()
+        let old = try #require(first.active?.id)
+        let (revoked, _) = try #require(
+            try first.revoking(at: time(noon), entropy: .system, where: { $0.id == old }))
+        for ring in [first, try Keyring.first(at: time(noon), entropy: .system)] {
+            try put(try rootKey().wrap(revoked, entropy: .system))
+            let node = try node(lease: lease(), published: Published())
+            _ = try await node.refresh(at: instant(noon + 1))
+            // As whoever has a copy of the database could write it back, at a later version.
+            let forged = try Keyring(
+                version: revoked.version + 9,
+                keys: ring.keys.map {
+                    TokenKey(
+                        id: old, state: $0.state, created: $0.created, activated: $0.activated,
+                        ended: $0.ended, secret: $0.secret)
+                }, dataKeys: first.dataKeys)
+            try put(try rootKey().wrap(forged, entropy: .system))
+            await #expect(throws: RefreshFailure.storeWentBack) {
+                try await node.refresh(at: instant(noon + 2))
+            }
+            #expect(node.lease.unavailability(at: instant(noon + 2)) == .leaseExpired)
+        }
     }
 
     @Test func `a ring under another root key is not loaded`() async throws {
@@ -391,7 +426,8 @@ private final class Published: Sendable {
     }
 
     @Test func `who only believes to be the one that rotates doesn't`() async throws {
-        let first = try node(lease: lease(), published: Published())
+        let first = try node(
+            lease: lease(), published: Published(), rotateEverySeconds: 86_400)
         _ = try await first.refresh(at: instant(noon))
         let early = FailingStore(store)
         let second = Node(

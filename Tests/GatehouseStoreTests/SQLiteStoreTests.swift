@@ -30,6 +30,55 @@ import Testing
         _ = try open(create: false)
     }
 
+    @Test func `a database that was replaced is not followed, and whoever follows it is found`()
+        async throws
+    {
+        let server = try open()
+        let node = NodeID(try Identifier.random(from: .system))
+        try await server.joinNode(node, leaseSeconds: 120, at: time(noon))
+        _ = try await server.head()
+        #expect(try await open(create: false).strangers().isEmpty)
+        let queue = try DatabaseQueue(path: path)
+        try await queue.vacuum(into: path + ".copy")
+        try queue.close()
+        for end in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: path + end)
+        }
+        try FileManager.default.moveItem(atPath: path + ".copy", toPath: path)
+        await #expect(throws: StoreError.replaced) { try await server.head() }
+        #expect(try await open(create: false).strangers() == [node])
+        try await server.leaveNode(node, at: time(noon))
+        #expect(try await open(create: false).strangers().isEmpty)
+    }
+
+    @Test func `a store that was closed is whole in one file`() async throws {
+        let store = try open()
+        _ = try await store.makeUser("ada")
+        try store.close()
+        let copy = TemporaryDirectory()
+        try FileManager.default.copyItem(
+            atPath: path, toPath: copy.path + "/" + SQLiteStore.fileName)
+        let other = try SQLiteStore(directory: copy.path, createIfMissing: false)
+        #expect(try await other.user(named: username("ada")) != nil)
+    }
+
+    @Test func `a number that no release wrote is an error and no trap`() async throws {
+        let store = try open()
+        let node = NodeID(try Identifier.random(from: .system))
+        try await store.joinNode(node, leaseSeconds: 120, at: time(noon))
+        try tamper("UPDATE nodes SET lease_seconds = 9223372036854775807")
+        await #expect(throws: StoreError.damaged("lease_seconds")) {
+            try await store.liveNodes(at: time(noon))
+        }
+        try tamper("UPDATE nodes SET lease_seconds = 120")
+        try tamper("UPDATE head SET latest_time = -9223372036854775808")
+        await #expect(throws: StoreError.damaged("latest_time")) { try await store.makeUser("ada") }
+        try tamper("UPDATE head SET latest_time = 0")
+        try tamper("INSERT OR REPLACE INTO sqlite_sequence VALUES ('audit', 9223372036854775807)")
+        await #expect(throws: StoreError.self) { try await store.makeUser("bob") }
+        #expect(try await store.user(named: username("bob")) == nil)
+    }
+
     @Test func `the trail can't be rewritten`() async throws {
         let store = try open()
         _ = try await store.makeUser("ada")
@@ -195,7 +244,7 @@ import Testing
         // A row without a lock is what a killed process leaves.
         let gone = NodeID(try Identifier.random(from: .system))
         let hex = gone.text
-        try tamper("INSERT INTO nodes VALUES (x'\(hex)', 1, \(noon), 120, 0, 0, NULL)")
+        try tamper("INSERT INTO nodes VALUES (x'\(hex)', 1, \(noon), 120, 0, 0, NULL, 0)")
         #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node])
         try Data().write(to: URL(fileURLWithPath: directory.path + "/nodes/\(hex).lock"))
         #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node], "unlocked")

@@ -155,8 +155,9 @@ extension Store {
 extension Store {
     /// A node of which no test asks what root key it has.
     func joinNode(
-        _ id: NodeID, leaseSeconds: Int64, at now: UnixTime
+        _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64? = nil, at now: UnixTime
     ) async throws(StoreError) {
-        try await joinNode(id, leaseSeconds: leaseSeconds, rootKey: nil, at: now)
+        try await joinNode(
+            id, leaseSeconds: leaseSeconds, rootKey: rootKey, rotates: true, at: now)
     }
 }

@@ -134,6 +134,17 @@ import Testing
         #expect(!message.contains("AQIDBAUG") && !message.contains("hello"))
     }
 
+    @Test(arguments: [
+        String(repeating: "k", count: 43), String(repeating: "0f", count: 32),
+        String(repeating: "+/", count: 20) + "==",
+    ])
+    func `what may be a key is not passed on, with its name or without`(key: String) throws {
+        let said = refusal(try command("echo \"oops: \(key)\" >&2; exit 3"))
+        #expect(said.contains("ended with 3"))
+        #expect(said.contains("may hold a key"))
+        #expect(!said.contains(key))
+    }
+
     @Test func `output has a limit, and so has the time`() throws {
         let limit = RootKeyFile.maximumBytes
         let full = try command("head -c \(limit) /dev/zero")

@@ -57,7 +57,8 @@ package func lookUpKey() throws -> LookUpKey {
 
 /// The key that tests chain their audit entries under, the same in every process's view of a store.
 package let trailKey: AuditKey = {
-    guard let key = try? Keyring.first(at: time(noon), entropy: .seeded(7)).auditKeys()?.current else {
+    guard let key = try? Keyring.first(at: time(noon), entropy: .seeded(7)).auditKeys()?.current
+    else {
         preconditionFailure("a first ring has one")
     }
     return key
