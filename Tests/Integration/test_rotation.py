@@ -318,3 +318,48 @@ class Automatic(unittest.TestCase):
         [other, leader] = sorted(server.logged().count("key added") for server in [first, second])
         self.assertEqual(other, 0)
         self.assertGreaterEqual(leader, 2)
+
+
+class Replaced(unittest.TestCase):
+    """Another database is put in the place of the one that a server has open."""
+
+    def test_a_server_says_nothing_more_and_commands_name_it(self):
+        gatehouse = Gatehouse(self).start()
+        gatehouse.add_user("ada")
+        session = gatehouse.issue("ada")
+        self.assertEqual(gatehouse.check(session["token"]).status, 200)
+        database = gatehouse.data / "gatehouse.sqlite"
+        copy = gatehouse.data / "copy.sqlite"
+        with sqlite3.connect(database) as old, sqlite3.connect(copy) as new:
+            old.backup(new)
+        for end in ["", "-wal", "-shm"]:
+            database.with_name(database.name + end).unlink(missing_ok=True)
+        copy.rename(database)
+        # Not when its lease would have run out: whoever waits for servers doesn't see this one.
+        eventually(lambda: gatehouse.check(session["token"]).status == 503, REVOCATION_SECONDS)
+        code, _, errors = gatehouse.command("keys", "rotate", "--wait")
+        self.assertEqual(code, 3)
+        self.assertIn("goes on with a database that was replaced under it", errors)
+        gatehouse.stop()
+        gatehouse.ok("keys", "rotate", "--wait")
+        gatehouse.start()
+        self.assertEqual(gatehouse.check(session["token"]).status, 200)
+
+    def test_a_server_whose_store_was_set_back_in_place_says_nothing_more(self):
+        gatehouse = Gatehouse(self).start()
+        gatehouse.add_user("ada")
+        session = gatehouse.issue("ada")
+        database = gatehouse.data / "gatehouse.sqlite"
+        copy = gatehouse.data / "copy.sqlite"
+        with sqlite3.connect(database) as old, sqlite3.connect(copy) as new:
+            old.backup(new)
+        gatehouse.ok("sessions", "revoke", session["session"], "--wait")
+        self.assertEqual(gatehouse.check(session["token"]).status, 401)
+        with sqlite3.connect(database) as old, sqlite3.connect(copy) as new:
+            new.backup(old)
+        eventually(lambda: gatehouse.check(session["token"]).status == 503, REVOCATION_SECONDS)
+        # However far the older store gets.
+        for _ in range(3):
+            gatehouse.ok("sessions", "revoke", gatehouse.issue("ada")["session"])
+        time.sleep(0.5)
+        self.assertEqual(gatehouse.check(session["token"]).status, 503)
