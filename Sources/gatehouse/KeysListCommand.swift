@@ -40,7 +40,8 @@ extension KeysCommand {
                         version: ring.version, root_keys: wrapped.rootKeys.map(\.text), keys: keys)
                 )
             }
-            print("ring version \(ring.version), under \(Rewrap.list(wrapped.rootKeys))")
+            let roots = Rewrap.list(wrapped.rootKeys, configured: workshop.rootKey.key.id)
+            print("ring version \(ring.version), under \(roots)")
             Output.table(
                 [
                     "key", "state", "age", "created", "activated", "ended", "alive", "opens/h",
