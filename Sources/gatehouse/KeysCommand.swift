@@ -71,14 +71,7 @@ struct KeysCommand: AsyncParsableCommand {
                     "Ctrl-C ends the waiting, not the rotation: the servers finish it.\n"
                     + "While the key is pending, the same command goes on with it.")
             let workshop = try await options.openWorkshop()
-            let added = try await workshop.changeKeyring { ring in
-                guard ring.pending == nil else { return nil }
-                let next = try ring.addingPendingKey(at: workshop.now(), entropy: .system)
-                return Workshop.RingChange(
-                    ring: next,
-                    audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
-                    keys: next.keys.filter { $0.state == .pending }.map(\.id))
-            }
+            let added = try await add(workshop)
             let ring = try await workshop.keyring()
             guard let key = added?.first ?? ring.pending?.id else {
                 throw CommandFailure.environment("the key was activated by another process")
@@ -91,6 +84,27 @@ struct KeysCommand: AsyncParsableCommand {
                     version: ring.version)
             }
             try await KeysCommand.finish(key, steps, wait: wait, workshop, options)
+        }
+
+        /// Nil when one is pending already.
+        private func add(_ workshop: Workshop) async throws -> [KeyID]? {
+            do {
+                return try await workshop.changeKeyring { ring in
+                    guard ring.pending == nil else { return nil }
+                    let next = try ring.addingPendingKey(at: workshop.now(), entropy: .system)
+                    return Workshop.RingChange(
+                        ring: next,
+                        audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
+                        keys: next.keys.filter { $0.state == .pending }.map(\.id))
+                }
+            } catch let defect as KeyringDefect where defect == .tooManyKeys {
+                let next = KeyLife.next(
+                    in: try await workshop.keyring(), try await workshop.store.keyUsage(),
+                    workshop.settings)
+                throw CommandFailure.refused(
+                    CommandFailure(defect).message,
+                    hint: "`gatehouse keys prune` destroys those whose tokens have expired; \(next)")
+            }
         }
     }
 

@@ -71,6 +71,15 @@ struct KeyLife {
             lastDeadline: KeyringChange.lastDeadline(of: key.id, in: ring, usage))
     }
 
+    /// When the next key that has ended is destroyed, to the minute, for people.
+    static func next(
+        in ring: Keyring, _ usage: [KeyID: KeyUsage], _ settings: Settings
+    ) -> String {
+        let ends = ring.keys.compactMap { KeyLife($0, in: ring, usage, settings).end }
+        return ends.min().map { "the next is destroyed after \(Output.minute($0))" }
+            ?? "none has ended"
+    }
+
     /// To the minute, after which it is.
     var text: String {
         end.map { Output.minute($0.advanced(bySeconds: 60)) } ?? "its rotation"

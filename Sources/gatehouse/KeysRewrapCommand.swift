@@ -164,7 +164,7 @@ extension KeysCommand {
 
         /// The configured one, which is marked, before the other.
         static func list(
-            _ ids: [RootKey.Identifier64], configured: RootKey.Identifier64? = nil
+            _ ids: [RootKey.Identifier64], configured: RootKey.Identifier64
         ) -> String {
             let others = ids.filter { $0 != configured }
             let first = ids.filter { $0 == configured }.map { id in
