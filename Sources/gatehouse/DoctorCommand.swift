@@ -318,7 +318,7 @@ struct Doctor {
                 return ringFindings + [
                     Finding(
                         check: "keyring", level: .error, message: "no key is active",
-                        hint: "`gatehouse keys rotate --wait` brings one"),
+                        hint: "`gatehouse keys rotate --wait` brings one")
                 ]
             }
             let age = max(0, SystemClock.now().wall.seconds - activated.seconds)
@@ -337,7 +337,7 @@ struct Doctor {
                     check: "keyring", level: isOld ? .warning : .ok,
                     message:
                         "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
-                    hint: isOld ? "`gatehouse keys rotate`" : nil),
+                    hint: isOld ? "`gatehouse keys rotate`" : nil)
             ]
         } catch { return [failed("keyring", error)] }
     }

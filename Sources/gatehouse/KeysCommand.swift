@@ -103,7 +103,8 @@ struct KeysCommand: AsyncParsableCommand {
                     workshop.settings)
                 throw CommandFailure.refused(
                     CommandFailure(defect).message,
-                    hint: "`gatehouse keys prune` destroys those whose tokens have expired; \(next)")
+                    hint: "`gatehouse keys prune` destroys those whose tokens have expired; \(next)"
+                )
             }
         }
     }

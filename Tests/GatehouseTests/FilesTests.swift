@@ -60,18 +60,17 @@ import Testing
         #expect(readRefusal().contains("not a regular file"))
     }
 
-    @Test func `a root key in a directory that others can write to is neither made nor read`() throws {
+    @Test func `a root key where others can write is neither made nor read`() throws {
         for mode in [0o777, 0o770, 0o707] {
             try setMode(mode, directory.path)
-            #expect(
-                refusal { try RootKeyFile.create(path) }.hasPrefix("others can write to"))
+            #expect(refusal { try RootKeyFile.create(path) }.hasPrefix("others can write to"))
         }
         // Nobody takes a file of another user's out of one with the sticky bit.
         try setMode(0o1777, directory.path)
         try RootKeyFile.create(path)
         #expect(readRefusal() == "none")
         try setMode(0o777, directory.path)
-        #expect(readRefusal() == "others can write to \(directory.path), where the root key \(path) is")
+        #expect(readRefusal().hasPrefix("others can write to \(directory.path), where"))
         try setMode(0o755, directory.path)
         #expect(readRefusal() == "none")
     }
