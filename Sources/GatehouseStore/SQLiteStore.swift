@@ -118,13 +118,16 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func storeError(_ error: any Error) -> StoreError {
+    package static func storeError(_ error: any Error) -> StoreError {
         switch error {
         case let error as StoreError: return error
         case let error as DatabaseError:
             switch error.resultCode {
             case .SQLITE_BUSY, .SQLITE_LOCKED: return .busy
             case .SQLITE_CORRUPT, .SQLITE_NOTADB: return .damaged("the database file")
+            case .SQLITE_FULL: return .unavailable("the disk is full")
+            case .SQLITE_READONLY: return .unavailable("the database can't be written to")
+            case .SQLITE_CANTOPEN: return .unavailable("the database can't be opened")
             default: return .unavailable("SQLite: \(error.resultCode)")
             }
         case is CancellationError: return .unavailable("cancelled")

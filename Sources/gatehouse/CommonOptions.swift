@@ -6,6 +6,7 @@ import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
 import GatehouseSystem
+import Glibc
 
 struct CommonOptions: ParsableArguments {
     @Option(help: "The configuration file (YAML); also GATEHOUSE_CONFIG.")
@@ -71,6 +72,11 @@ struct CommonOptions: ParsableArguments {
     /// Opens the store beside a running server, without touching its schema, for commands that only read.
     func openStore(_ settings: Settings) throws -> SQLiteStore {
         try DataDirectory.check(settings.dataDirectory)
+        let path = settings.dataDirectory + "/" + SQLiteStore.fileName
+        guard unsafe access(path, F_OK) == 0 else {
+            throw CommandFailure.environment(
+                "there is no database at \(path)", hint: "start the server once")
+        }
         return try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
     }
 

@@ -59,7 +59,8 @@ enum RootKeyFile {
     static func read(
         _ path: String, isCredential: Bool = false
     ) throws(FileRefusal) -> RootKey {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        // Not blocking: a FIFO has nobody who writes.
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
         guard descriptor >= 0 else {
             switch errno {
             case ENOENT:
@@ -98,6 +99,7 @@ enum RootKeyFile {
                 message: "others have access to the root key \(path)",
                 hint: "chmod 600 \(path), and consider whether the key has leaked")
         }
+        try checkDirectory(of: path)
         guard (1...Self.maximumBytes).contains(Int(status.st_size)) else {
             throw FileRefusal(
                 message: "the root key \(path) has \(status.st_size) bytes",
@@ -127,6 +129,19 @@ enum RootKeyFile {
         mode & (isCredential && owner == 0 && user != 0 ? 0o037 : 0o077) == 0
     }
 
+    /// Whoever can write to a directory can take a file out of it, unless its sticky bit is set.
+    private static func checkDirectory(of path: String) throws(FileRefusal) {
+        let directory = FileSync.directory(of: path)
+        var status = stat()
+        // One that is not there is told when the file is opened or made.
+        guard unsafe stat(directory, &status) == 0,
+            status.st_mode & 0o022 != 0 && status.st_mode & S_ISVTX == 0
+        else { return }
+        throw FileRefusal(
+            message: "others can write to \(directory), where the root key \(path) is",
+            hint: "chmod go-w \(directory)")
+    }
+
     /// Makes a new root key unless there is a file: what an interrupted run made is used.
     static func createIfMissing(_ path: String) throws(FileRefusal) {
         if unsafe access(path, F_OK) != 0 { try create(path) }
@@ -134,6 +149,7 @@ enum RootKeyFile {
 
     /// Makes a new root key, and never replaces one.
     static func create(_ path: String) throws(FileRefusal) {
+        try checkDirectory(of: path)
         let key: RootKey
         do { key = try RootKey.random(from: .system) } catch {
             throw FileRefusal(
@@ -218,10 +234,14 @@ enum OwnFile {
 enum FileSync {
     /// Writes the directory of `path` to the disk: a new file is there only when its directory is.
     static func parent(of path: String) -> Bool {
-        let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let descriptor = unsafe open(parent.isEmpty ? "/" : parent, O_RDONLY | O_CLOEXEC)
+        let descriptor = unsafe open(directory(of: path), O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         return fsync(descriptor) == 0
+    }
+
+    static func directory(of path: String) -> String {
+        let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        return parent.isEmpty ? "/" : parent
     }
 }

@@ -60,6 +60,9 @@ struct Doctor {
         findings.append(pages(settings))
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
+        findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLiteStore.fileName]
+            .compactMap(Self.unwritable)
+        findings.append(Self.space(settings.dataDirectory))
         let rootKey: RootKeyBox?
         do {
             let read = RootKeyBox(try settings.rootKeySource.read())
@@ -191,6 +194,47 @@ struct Doctor {
             hint: isPrivate ? nil : "chmod 600 it, and chown it to the user of the server")
     }
 
+    /// Nil for a path that this user can write to, or that is not there, which others tell.
+    static func unwritable(_ path: String) -> Finding? {
+        guard unsafe access(path, W_OK) != 0, errno != ENOENT else { return nil }
+        return Finding(
+            check: "disk", level: .error,
+            message: errno == EROFS
+                ? "\(path) is on a file system that is mounted read-only"
+                : "this user can't write to \(path)",
+            hint: "nobody can sign in, and nothing can be revoked, until it can be written to")
+    }
+
+    /// Days of sign-ins, and time to act; a full disk stops every write.
+    static let minimumFreeBytes: UInt64 = 64 << 20
+
+    static func space(_ directory: String, minimum: UInt64 = minimumFreeBytes) -> Finding {
+        var status = statvfs()
+        let isKnown = unsafe statvfs(directory, &status) == 0
+        let (free, isVast) = UInt64(status.f_bavail).multipliedReportingOverflow(
+            by: UInt64(status.f_frsize))
+        let isEnough = isKnown && (isVast || free >= minimum)
+        return Finding(
+            check: "disk", level: isEnough ? .ok : .warning,
+            message: isKnown
+                ? "\(free >> 20) MiB are free for \(directory)"
+                : "how much is free for \(directory) can't be told: errno \(errno)",
+            hint: isEnough ? nil : "a full disk stops sign-ins and revocations: make room")
+    }
+
+    /// A ring with this many keys is told of, long before it takes no more.
+    static let manyKeys = Keyring.maximumKeys * 3 / 4
+
+    /// - Parameter next: when there is room again, as ``KeyLife`` says.
+    static func room(keys: Int, next: String) -> Finding? {
+        guard keys >= manyKeys else { return nil }
+        return Finding(
+            check: "keyring", level: .warning,
+            message: "it holds \(keys) keys, and takes no new one from \(Keyring.maximumKeys) on; "
+                + next,
+            hint: "rotate less often (keys.rotate_every), or `gatehouse keys prune` now")
+    }
+
     private func integrity(_ store: SQLiteStore) async -> Finding {
         do {
             let faults = try await store.integrityFindings()
@@ -262,16 +306,19 @@ struct Doctor {
             let isRewrapping = wrapped.wraps.count > 1
             let wraps = Finding(
                 check: "keyring", level: isRewrapping ? .warning : .ok,
-                message: "it opens under \(KeysCommand.Rewrap.list(wrapped.rootKeys))",
+                message: "it opens under "
+                    + KeysCommand.Rewrap.list(wrapped.rootKeys, configured: rootKey.key.id),
                 hint: isRewrapping
                     ? "`gatehouse keys rewrap --finish` once every server runs with the new one"
                     : nil)
+            let next = KeyLife.next(in: ring, try await store.keyUsage(), settings)
+            let room = Self.room(keys: ring.keys.count, next: next)
+            let ringFindings = [wraps] + [room].compactMap { $0 }
             guard let active = ring.active, let activated = active.activated else {
-                return [
-                    wraps,
+                return ringFindings + [
                     Finding(
                         check: "keyring", level: .error, message: "no key is active",
-                        hint: "`gatehouse keys rotate --wait` brings one"),
+                        hint: "`gatehouse keys rotate --wait` brings one")
                 ]
             }
             let age = max(0, SystemClock.now().wall.seconds - activated.seconds)
@@ -285,13 +332,12 @@ struct Doctor {
                         check: "rotation", level: .warning, message: "the servers rotate no keys",
                         hint: "set keys.rotate_every, or run `gatehouse keys rotate` in time")
                 ] : []
-            return rotation + [
-                wraps,
+            return rotation + ringFindings + [
                 Finding(
                     check: "keyring", level: isOld ? .warning : .ok,
                     message:
                         "version \(ring.version), key \(active.id.text) active for \(days) day(s)",
-                    hint: isOld ? "`gatehouse keys rotate`" : nil),
+                    hint: isOld ? "`gatehouse keys rotate`" : nil)
             ]
         } catch { return [failed("keyring", error)] }
     }
@@ -316,8 +362,16 @@ struct Doctor {
 
     private func nodes(_ store: SQLiteStore) async -> Finding {
         do {
-            let nodes = try await store.liveNodes(at: SystemClock.now().wall)
-            return Finding(check: "servers", level: .ok, message: "\(nodes.count) running")
+            let now = SystemClock.now().wall
+            let nodes = try await store.liveNodes(at: now)
+            let silent = nodes.compactMap { node in
+                node.silence(at: now).map { "server \(node.id.text) \($0)" }
+            }
+            return Finding(
+                check: "servers", level: silent.isEmpty ? .ok : .warning,
+                message: (["\(nodes.count) running"] + silent).joined(separator: "; "),
+                hint: silent.isEmpty
+                    ? nil : "is it paused? until it is given up, rotations and --wait wait for it")
         } catch { return failed("servers", error) }
     }
 }

@@ -51,7 +51,8 @@ struct Follower: Service {
                         logger.error(
                             "no key could be added to the ring",
                             metadata: [
-                                "failure": "\(defect)", "hint": "see keys.rotate_every",
+                                "failure": "\(CommandFailure(defect).message)",
+                                "hint": "see keys.rotate_every",
                             ])
                         rotationFailure = defect
                     }

@@ -94,48 +94,36 @@ struct CommandFailure: Error, Equatable {
     }
 
     private static func store(_ error: StoreError) -> CommandFailure {
-        switch error {
-        case .busy:
-            .environment("the store is busy", hint: "another process holds it; try again")
-        case .unavailable(let reason): .environment("the store is unavailable: \(reason)")
-        case .schema(let reason): .environment(reason)
-        case .replaced:
-            .environment("the database was replaced while it was open", hint: "run it again")
-        case .clockAhead(let seconds):
-            .environment(
-                "this machine's clock is \(seconds) s ahead of a running server's",
-                hint: "nothing was changed; set the clock right and try again")
-        case .damaged(let place):
-            .environment(
-                "the store is damaged: \(place)",
-                hint: "`gatehouse doctor` says more; restore the last good backup")
-        }
+        let hint: String? =
+            switch error {
+            case .busy: "another process holds it; try again"
+            case .replaced: "run it again"
+            case .unavailable, .schema: nil
+            case .clockAhead: "nothing was changed; set the clock right and try again"
+            case .damaged: "`gatehouse doctor` says more; restore the last good backup"
+            }
+        return .environment("\(error)", hint: hint)
     }
 
     private static func keyring(_ failure: KeyringWrapFailure) -> CommandFailure {
-        switch failure {
-        case .otherRootKey(let ids, let given):
-            .environment(
-                "the keyring opens under \(KeysCommand.Rewrap.list(ids)), and this is "
-                    + "\(given.text)",
-                hint: "configure the root key that belongs to this store")
-        case .damaged:
-            .environment(
-                "the keyring does not open", hint: "its row was altered; restore a backup")
-        case .sealing: .environment("libcrypto could not seal")
-        }
+        let hint: String? =
+            switch failure {
+            case .otherRootKey: "configure the root key that belongs to this store"
+            case .damaged: "its row was altered; restore a backup"
+            case .sealing: nil
+            }
+        return .environment("\(failure)", hint: hint)
     }
 
     private static func refresh(_ failure: RefreshFailure) -> CommandFailure {
         switch failure {
         case .store(let error): store(error)
         case .keyring(let failure): keyring(failure)
-        case .noKeyring: .environment("the store has no keyring", hint: "start the server once")
+        case .noKeyring: .environment("\(failure)", hint: "start the server once")
         case .storeWentBack:
             .environment(
-                "the store is another one, or an older copy of what it was",
-                hint: "restart the server: it reads the store that is there now")
-        case .notPublished: .environment("the keyring could not be made ready")
+                "\(failure)", hint: "restart the server: it reads the store that is there now")
+        case .notPublished: .environment("\(failure)")
         }
     }
 }

@@ -4,6 +4,7 @@ import ArgumentParser
 import GatehouseCheck
 import GatehouseCore
 import GatehouseStore
+import GatehouseSystem
 
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -67,17 +68,10 @@ struct KeysCommand: AsyncParsableCommand {
             let steps = Steps(
                 isJSON: options.json, isTold: wait,
                 interruption:
-                    "Ctrl-C ends the waiting, not the rotation: the servers finish it. While "
-                    + "the key is pending, the same command goes on with it.")
+                    "Ctrl-C ends the waiting, not the rotation: the servers finish it.\n"
+                    + "While the key is pending, the same command goes on with it.")
             let workshop = try await options.openWorkshop()
-            let added = try await workshop.changeKeyring { ring in
-                guard ring.pending == nil else { return nil }
-                let next = try ring.addingPendingKey(at: workshop.now(), entropy: .system)
-                return Workshop.RingChange(
-                    ring: next,
-                    audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
-                    keys: next.keys.filter { $0.state == .pending }.map(\.id))
-            }
+            let added = try await add(workshop)
             let ring = try await workshop.keyring()
             guard let key = added?.first ?? ring.pending?.id else {
                 throw CommandFailure.environment("the key was activated by another process")
@@ -90,6 +84,28 @@ struct KeysCommand: AsyncParsableCommand {
                     version: ring.version)
             }
             try await KeysCommand.finish(key, steps, wait: wait, workshop, options)
+        }
+
+        /// Nil when one is pending already.
+        private func add(_ workshop: Workshop) async throws -> [KeyID]? {
+            do {
+                return try await workshop.changeKeyring { ring in
+                    guard ring.pending == nil else { return nil }
+                    let next = try ring.addingPendingKey(at: workshop.now(), entropy: .system)
+                    return Workshop.RingChange(
+                        ring: next,
+                        audit: [AuditEvent(.keyAdded, by: .command, key: next.pending?.id)],
+                        keys: next.keys.filter { $0.state == .pending }.map(\.id))
+                }
+            } catch let defect as KeyringDefect where defect == .tooManyKeys {
+                let next = KeyLife.next(
+                    in: try await workshop.keyring(), try await workshop.store.keyUsage(),
+                    workshop.settings)
+                throw CommandFailure.refused(
+                    CommandFailure(defect).message,
+                    hint: "`gatehouse keys prune` destroys those whose tokens have expired; \(next)"
+                )
+            }
         }
     }
 
@@ -157,8 +173,12 @@ struct KeysCommand: AsyncParsableCommand {
             let selects = try selection()
             let steps = Steps(
                 isJSON: options.json, isTold: wait,
-                interruption: "Ctrl-C ends the waiting, not the revocation: it is stored. The same "
-                    + "command waits again.")
+                interruption: "Ctrl-C ends the waiting, not the revocation: it is stored. "
+                    + (all
+                        ? "\n`gatehouse keys rotate --wait` goes on with the key that takes over, "
+                            + "and waits for the\nservers; this command again would revoke that key "
+                            + "too."
+                        : "The same command waits again."))
             let workshop = try await options.openWorkshop()
             if let id, try await workshop.keyring().keys.allSatisfy({ $0.id.text != id }) {
                 throw CommandFailure.refused("there is no key \(id)")
@@ -169,18 +189,22 @@ struct KeysCommand: AsyncParsableCommand {
                         at: workshop.now(), entropy: .system, where: selects)
                 else { return nil }
                 var audit = revoked.map { AuditEvent(.keyRevoked, by: .command, key: $0) }
-                if ring.pending == nil, let pending = next.pending {
-                    audit.append(AuditEvent(.keyAdded, by: .command, key: pending.id))
-                }
-                return Workshop.RingChange(ring: next, audit: audit, keys: revoked)
+                // A pending key may have been among them, and another have taken its place.
+                let added = [next.pending?.id].compactMap { $0 == ring.pending?.id ? nil : $0 }
+                audit += added.map { AuditEvent(.keyAdded, by: .command, key: $0) }
+                return Workshop.RingChange(ring: next, audit: audit, keys: revoked + added)
             }
             // Run again after an interruption, it goes on with what the first run did.
             if acceptClock { try await workshop.store.acceptClock(at: workshop.now()) }
             let ring = try await workshop.keyring()
-            let revoked = changed ?? ring.keys.filter(selects).map(\.id)
+            let isRevoked = { (id: KeyID) in ring.key(id)?.state == .revoked }
+            let revoked = changed?.filter(isRevoked) ?? ring.keys.filter(selects).map(\.id)
             guard !revoked.isEmpty else { throw CommandFailure.refused("there is no such key") }
             for id in revoked {
                 steps.tell("revoked", "key \(id.text) is revoked", key: id, version: ring.version)
+            }
+            for id in changed ?? [] where !isRevoked(id) {
+                steps.tell("added", "key \(id.text) added", key: id, version: ring.version)
             }
             if wait {
                 _ = try await steps.wait(for: .ring(ring.version), in: workshop.store)
@@ -208,7 +232,7 @@ struct KeysCommand: AsyncParsableCommand {
                 return { $0.id == key }
             }
             guard let before else { return { _ in true } }
-            let time = try Output.time(before)
+            let time = try Output.passedTime(before, at: SystemClock.now().wall)
             return { key in key.activated.map { $0 < time } ?? false }
         }
     }

@@ -40,7 +40,8 @@ extension KeysCommand {
                         version: ring.version, root_keys: wrapped.rootKeys.map(\.text), keys: keys)
                 )
             }
-            print("ring version \(ring.version), under \(Rewrap.list(wrapped.rootKeys))")
+            let roots = Rewrap.list(wrapped.rootKeys, configured: workshop.rootKey.key.id)
+            print("ring version \(ring.version), under \(roots)")
             Output.table(
                 [
                     "key", "state", "age", "created", "activated", "ended", "alive", "opens/h",
@@ -68,6 +69,15 @@ struct KeyLife {
         end = key.keptUntil(
             leaseSeconds: settings.maximumStalenessSeconds,
             lastDeadline: KeyringChange.lastDeadline(of: key.id, in: ring, usage))
+    }
+
+    /// When the next key that has ended is destroyed, to the minute, for people.
+    static func next(
+        in ring: Keyring, _ usage: [KeyID: KeyUsage], _ settings: Settings
+    ) -> String {
+        let ends = ring.keys.compactMap { KeyLife($0, in: ring, usage, settings).end }
+        return ends.min().map { "the next is destroyed after \(Output.minute($0))" }
+            ?? "none has ended"
     }
 
     /// To the minute, after which it is.

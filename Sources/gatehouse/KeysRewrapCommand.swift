@@ -3,6 +3,7 @@
 import ArgumentParser
 import GatehouseCore
 import GatehouseStore
+import Glibc
 
 extension KeysCommand {
     struct Rewrap: AsyncParsableCommand {
@@ -33,6 +34,9 @@ extension KeysCommand {
             guard newFile != nil || !create else {
                 throw ValidationError("--create takes --new-file")
             }
+            guard newFile?.hasPrefix("/") ?? true else {
+                throw ValidationError("--new-file takes an absolute path, as root_key.file does")
+            }
             guard finish || !wait else { throw ValidationError("--wait takes --finish") }
         }
 
@@ -50,8 +54,13 @@ extension KeysCommand {
 
         private func add(_ workshop: Workshop) async throws {
             let source = try source()
-            if create, let newFile {
-                try RootKeyFile.createIfMissing(CommonOptions.absolute(newFile))
+            if let newFile {
+                if create {
+                    try RootKeyFile.createIfMissing(newFile)
+                } else if unsafe access(newFile, F_OK) != 0, errno == ENOENT {
+                    throw CommandFailure.environment(
+                        "there is no root key at \(newFile)", hint: "--create makes it")
+                }
             }
             let new = try source.read()
             let id = new.id
@@ -69,7 +78,8 @@ extension KeysCommand {
                     return try await report(workshop, added: outcome == .already ? [] : [id])
                 case .full(let ids):
                     throw CommandFailure.refused(
-                        "the ring opens under \(Self.list(ids)) already",
+                        "the ring opens under "
+                            + "\(Self.list(ids, configured: workshop.rootKey.key.id)) already",
                         hint: "`gatehouse keys rewrap --finish` ends the rewrap before")
                 case .conflict, .waitingForNodes: continue
                 }
@@ -102,7 +112,7 @@ extension KeysCommand {
         }
 
         private func source() throws -> RootKeySource {
-            if let newFile { return .file(CommonOptions.absolute(newFile)) }
+            if let newFile { return .file(newFile) }
             if let newCredential {
                 guard RootKeySource.isCredentialName(newCredential) else {
                     throw CommandFailure.usage("“\(newCredential)” is no name of a credential")
@@ -128,7 +138,11 @@ extension KeysCommand {
                         root_keys: wrapped.rootKeys.map(\.text), version: wrapped.version))
             }
             if added.isEmpty && removed.isEmpty { print("nothing to do: it was done before") }
-            print("ring version \(wrapped.version) opens under \(Self.list(wrapped.rootKeys))")
+            let list = Self.list(wrapped.rootKeys, configured: workshop.rootKey.key.id)
+            print("ring version \(wrapped.version) opens under \(list)")
+            if try await hasUndone(removed, workshop) {
+                print("That undid the rewrap: the new root key opens nothing any more.")
+            }
             if wrapped.wraps.count > 1 {
                 print(
                     "Now configure the new root key, restart every server, and run "
@@ -136,8 +150,27 @@ extension KeysCommand {
             }
         }
 
-        static func list(_ ids: [RootKey.Identifier64]) -> String {
-            "root key " + ids.map(\.text).joined(separator: " and ")
+        /// Whether what was removed is the root key that was added last.
+        private func hasUndone(
+            _ removed: [RootKey.Identifier64], _ workshop: Workshop
+        ) async throws -> Bool {
+            guard let removed = removed.first else { return false }
+            var query = AuditQuery()
+            query.kind = .rootKeyAdded
+            query.limit = 1
+            let last = try await workshop.store.audit(query).first?.event
+            return last?.detail == "root_key=\(removed.text)"
+        }
+
+        /// The configured one, which is marked, before the other.
+        static func list(
+            _ ids: [RootKey.Identifier64], configured: RootKey.Identifier64
+        ) -> String {
+            let others = ids.filter { $0 != configured }
+            let first = ids.filter { $0 == configured }.map { id in
+                id.text + (others.isEmpty ? "" : " (configured)")
+            }
+            return "root key " + (first + others.map(\.text)).joined(separator: " and ")
         }
     }
 }

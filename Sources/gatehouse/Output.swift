@@ -77,6 +77,15 @@ enum Output {
         throw CommandFailure.usage(
             "“\(text)” is no time", hint: "write Unix seconds or 2026-01-31T12:00:00Z")
     }
+
+    /// The same for a revocation: a time to come selects everything, which `--all` says.
+    static func passedTime(_ text: String, at now: UnixTime) throws -> UnixTime {
+        let time = try time(text)
+        guard time <= now.advanced(bySeconds: 1) else {
+            throw CommandFailure.usage("--before takes a time that has passed")
+        }
+        return time
+    }
 }
 
 struct UserOutput: Encodable {

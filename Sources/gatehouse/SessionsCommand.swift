@@ -248,14 +248,14 @@ struct SessionsCommand: AsyncParsableCommand {
             } else {
                 // All: also those that began in this very second.
                 let time =
-                    try before.map { try Output.time($0) } ?? now.advanced(bySeconds: 1)
-                guard time <= now.advanced(bySeconds: 1) else {
-                    throw CommandFailure.usage("--before takes a time that has passed")
-                }
+                    try before.map { try Output.passedTime($0, at: now) }
+                    ?? now.advanced(bySeconds: 1)
                 missing = ""
                 outcome = try await store.revokeSessions(
                     authenticatedBefore: time,
-                    audit: AuditEvent(.sessionsRevokedBefore, by: .command), at: now)
+                    audit: AuditEvent(
+                        .sessionsRevokedBefore, by: .command, detail: "before=\(time.seconds)"),
+                    at: now)
             }
             guard case .revoked(let position, let ended) = outcome else {
                 throw CommandFailure.refused(missing)

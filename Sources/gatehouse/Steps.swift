@@ -43,10 +43,11 @@ final class Steps {
     private let start = ContinuousClock.now
     private let isJSON: Bool
     private let isTold: Bool
-    /// Said once, when there is something to wait for.
+    /// Said once, when there is something to wait for; its lines fit a terminal of 100 columns.
     private let interruption: String
     private(set) var all: [Step] = []
     private var waitingFor: Set<NodeID> = []
+    private var silent: Set<NodeID> = []
 
     /// - Parameters:
     ///   - isTold: whether the command waits; otherwise it is done at once and only says the outcome.
@@ -78,16 +79,25 @@ final class Steps {
     }
 
     /// Tells which of `nodes` are waited for, and which no longer.
-    func look(at nodes: [NodeRecord], for target: Target) {
+    func look(
+        at nodes: [NodeRecord], for target: Target, now: UnixTime = SystemClock.now().wall
+    ) {
         for node in nodes where target.reached(by: node) < target.needed {
-            guard waitingFor.insert(node.id).inserted else { continue }
+            let silence = node.silence(at: now)
+            let isSilent = silence != nil && silent.insert(node.id).inserted
+            guard waitingFor.insert(node.id).inserted || isSilent else { continue }
             let version = target.reached(by: node)
             let isFirst = !all.contains { $0.step == "waiting" }
             tell(
                 "waiting",
-                "waiting for server \(node.id.text), which has \(target.name) \(version)",
+                "waiting for server \(node.id.text), which has \(target.name) \(version)"
+                    + (silence.map { ", \($0)" } ?? ""),
                 node: node.id, version: version)
-            if isFirst, isTold { say("            " + interruption) }
+            if isFirst, isTold {
+                say(
+                    interruption.split(separator: "\n").map { "            " + $0 }
+                        .joined(separator: "\n"))
+            }
         }
         let known = Dictionary(
             nodes.map { ($0.id, target.reached(by: $0)) }, uniquingKeysWith: { $1 })
@@ -117,5 +127,17 @@ final class Steps {
         } look: {
             look(at: $0, for: target)
         }
+    }
+}
+
+extension NodeRecord {
+    /// Two beats that did not come: a busy machine is late with one.
+    static let silentSeconds = 2 * Node.heartbeatSeconds
+
+    /// How long it has been silent, for people; nil while it is heard of.
+    func silence(at now: UnixTime) -> String? {
+        let seconds = Output.age(of: heartbeat, at: now)
+        guard seconds > Self.silentSeconds else { return nil }
+        return "silent for \(seconds) s, given up in \(max(0, givenUp.seconds - now.seconds)) s"
     }
 }

@@ -79,6 +79,19 @@ import Testing
         #expect(try await store.user(named: username("bob")) == nil)
     }
 
+    @Test func `what the disk refuses is told in words`() {
+        let words: [(ResultCode, String)] = [
+            (.SQLITE_FULL, "the disk is full"),
+            (.SQLITE_READONLY, "the database can't be written to"),
+            (.SQLITE_READONLY_DIRECTORY, "the database can't be written to"),
+            (.SQLITE_CANTOPEN, "the database can't be opened"),
+        ]
+        for (code, words) in words {
+            #expect(
+                SQLiteStore.storeError(DatabaseError(resultCode: code)) == .unavailable(words))
+        }
+    }
+
     @Test func `the trail can't be rewritten`() async throws {
         let store = try open()
         _ = try await store.makeUser("ada")

@@ -55,6 +55,26 @@ import Testing
         #expect(readRefusal().contains("symbolic link"))
     }
 
+    @Test(.timeLimit(.minutes(1))) func `a FIFO is refused, and not waited for`() {
+        #expect(unsafe mkfifo(path, 0o600) == 0)
+        #expect(readRefusal().contains("not a regular file"))
+    }
+
+    @Test func `a root key where others can write is neither made nor read`() throws {
+        for mode in [0o777, 0o770, 0o707] {
+            try setMode(mode, directory.path)
+            #expect(refusal { try RootKeyFile.create(path) }.hasPrefix("others can write to"))
+        }
+        // Nobody takes a file of another user's out of one with the sticky bit.
+        try setMode(0o1777, directory.path)
+        try RootKeyFile.create(path)
+        #expect(readRefusal() == "none")
+        try setMode(0o777, directory.path)
+        #expect(readRefusal().hasPrefix("others can write to \(directory.path), where"))
+        try setMode(0o755, directory.path)
+        #expect(readRefusal() == "none")
+    }
+
     @Test(arguments: [
         "", "hello\n", String(repeating: "x", count: 4096), String(repeating: "x", count: 4097),
         "gatehouse-root-key-1:" + String(repeating: "A", count: 43) + "\n",

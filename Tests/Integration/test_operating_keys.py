@@ -1,5 +1,6 @@
 # The operator's page on keys: its blocks are run as they stand, and each section leaves what it says.
 
+import contextlib
 import json
 import os
 import re
@@ -96,6 +97,20 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
     def states(self):
         return [row["state"] for row in self.json("keys list")["keys"]]
 
+    def ring(self, directory):
+        """The ring and its wraps as they are stored in the database there."""
+        with contextlib.closing(sqlite3.connect(directory / "gatehouse.sqlite")) as database:
+            return [database.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+                    for table in ["keyring", "keyring_wraps"]]
+
+    def copied_ring(self):
+        """What the database's copy has, which is one file for its owner only."""
+        copy = self.places["BACKUP"] / "gatehouse.sqlite"
+        self.assertEqual(copy.stat().st_mode & 0o777, 0o600)
+        ring = self.ring(self.places["BACKUP"])
+        self.assertTrue(all(ring))
+        return ring
+
     def key(self, name):
         return self.places["KEYS"] / name
 
@@ -106,6 +121,8 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
         self.assertEqual(self.states(), ["retiring", "active"])
         self.assertEqual((self.places["BACKUP"] / "root.key").read_bytes(),
                          self.key("root.key").read_bytes())
+
+        self.assertEqual(self.copied_ring(), self.ring(self.places["DATA"]))
 
     def after_leaked_token_key(self, before):
         self.assertEqual(self.check(before["token"]), 401)
@@ -119,7 +136,18 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
         self.assertEqual(self.check(before["token"]), 200)
         self.assertEqual(self.root_keys(), before["root_keys"])
 
+    def before_backup(self):
+        """Something that the copy knows nothing of."""
+        self.run_block("gatehouse users add eve")
+
+    def after_backup(self, before):
+        self.assertEqual(self.check(before["token"]), 401)
+        self.assertEqual(self.root_keys(), before["root_keys"])
+        self.assertEqual(self.states(), ["revoked", "revoked", "active"])
+        self.assertEqual([user["username"] for user in self.json("users list")["users"]], ["ada"])
+
     def before_lost_without_copy(self):
+        self.lost_ring = self.ring(self.places["DATA"])
         self.key("root.key").unlink()
         (self.places["BACKUP"] / "root.key").unlink()
 
@@ -127,6 +155,7 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
         self.assertEqual(self.check(before["token"]), 401)
         self.assertNotEqual(self.root_keys(), before["root_keys"])
         self.assertEqual(self.states(), ["active"])
+        self.assertEqual(self.copied_ring(), self.lost_ring)
         self.assertEqual([user["username"] for user in self.json("users list")["users"]], ["ada"])
 
     def after_leaked_root_key(self, before):
@@ -168,6 +197,7 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
         "A token key may have leaked": (None, after_leaked_token_key),
         "The root key is lost, and there is a copy":
             (before_lost_with_copy, after_lost_with_copy),
+        "A backup is put back": (before_backup, after_backup),
         "The root key is lost, and there is no copy":
             (before_lost_without_copy, after_lost_without_copy),
         "The root key may have leaked": (None, after_leaked_root_key),

@@ -61,7 +61,11 @@ class Processes(unittest.TestCase):
         # Times are whole seconds: a session of a later one.
         eventually(lambda: young.append(self.first.issue("ada")) or signed_in(young[-1]) > oldest,
                    within=10)
-        self.first.ok("sessions", "revoke", "--before", signed_in(young[-1]))
+        before = signed_in(young[-1])
+        self.first.ok("sessions", "revoke", "--before", before)
+        [entry] = self.first.json(
+            "audit", "list", "--kind", "sessions_revoked_before", "--limit", "1")["entries"]
+        self.assertEqual(entry["detail"], f"before={before}")
         self.assert_ends(self.ada, self.other, self.grace)
         self.assert_good(young[-1])
 

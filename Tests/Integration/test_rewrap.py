@@ -138,7 +138,11 @@ class Rewrap(RootKeys):
         [new_id] = answer["added"]
         self.assertEqual(set(answer["root_keys"]), {old_id, new_id})
         self.assertEqual(one.json(*self.rewrap)["added"], [], "it was done")
-        self.assertIn("warning: keyring: it opens under", one.ok("doctor"))
+        for key, first, second in [(self.old, old_id, new_id), (self.new, new_id, old_id)]:
+            under = f"under root key {first} (configured) and {second}\n"
+            gatehouse = self.on(self.made.data, key)
+            self.assertIn(f"warning: keyring: it opens {under}", gatehouse.ok("doctor"))
+            self.assertIn(under, gatehouse.ok("keys", "list"))
 
         def finish(*options):
             return self.on(self.made.data, self.new).command(*FINISH, *options)
@@ -189,7 +193,7 @@ class Rewrap(RootKeys):
         server = self.on(self.made.data).start()
         [id] = self.root_keys(server)
         server.ok(*self.rewrap)
-        server.ok(*FINISH)
+        self.assertIn("That undid the rewrap", server.ok(*FINISH))
         self.assertEqual(self.root_keys(server), [id])
         self.assertEqual(self.on(self.made.data, self.new).command("keys", "list")[0], 3)
         self.assertEqual(server.check(self.token).status, 200)
@@ -200,6 +204,15 @@ class Rewrap(RootKeys):
                 "keys", "rewrap", "--new-file", self.old)
             self.assertEqual(code, 1 if key == self.old else 3, said)
         self.assertEqual(len(self.root_keys(self.made)), 1)
+
+    def test_a_new_root_key_is_made_when_asked_and_its_path_is_absolute(self):
+        code, _, said = self.made.command("keys", "rewrap", "--new-file", self.new)
+        self.assertEqual(code, 3)
+        self.assertIn("--create makes it", said)
+        code, _, said = self.made.command("keys", "rewrap", "--new-file", "new.key", "--create")
+        self.assertEqual(code, 2)
+        self.assertIn("absolute path", said)
+        self.assertFalse((self.made.directory / "new.key").exists())
 
     def test_a_server_and_its_commands_take_a_credential_or_a_command(self):
         credentials = self.directory / "credentials"
@@ -228,7 +241,7 @@ class Rewrap(RootKeys):
 
     def test_the_steps_are_in_the_trail(self):
         self.made.ok(*self.rewrap)
-        self.on(self.made.data, self.new).ok(*FINISH)
+        self.assertNotIn("undid", self.on(self.made.data, self.new).ok(*FINISH))
 
         with sqlite3.connect(self.made.data / "gatehouse.sqlite") as database:
             rows = database.execute(

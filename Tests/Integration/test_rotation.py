@@ -185,6 +185,29 @@ class Silence(unittest.TestCase):
         self.assert_good_everywhere(self.session)
         self.assert_good_everywhere(self.first.issue("ada"))
 
+    def test_a_revocation_of_all_keys_that_was_interrupted_is_gone_on_with(self):
+        self.pause()
+        lost = self.first.json("keys", "rotate")["key"]
+        command, said = self.start_waiting("keys", "revoke", "--all", "--wait")
+        [key] = [key for key, state in self.keys().items() if state == "pending"]
+        self.assertNotEqual(key, lost)
+        self.assertIn(f"key {key} added", said)
+        hint = self.read_until(command, "revoke that key too")
+        self.assertIn("`gatehouse keys rotate --wait` goes on with the key", hint)
+        for line in (said + hint).splitlines():
+            self.assertLessEqual(len(line), 100, line)
+        self.interrupt(command, signal.SIGINT)
+        command, said = self.start_waiting("keys", "rotate", "--wait")
+        self.assertIn(f"key {key} is pending already", said)
+        self.wake()
+        rest, errors = command.communicate(timeout=self.LEASE)
+        self.assertEqual((command.returncode, errors), (0, ""))
+        self.assertIn("every server has", rest)
+        self.assertEqual({key for key, state in self.keys().items() if state != "revoked"}, {key})
+        entries = self.first.json("audit", "list", "--kind", "key_added")["entries"]
+        self.assertEqual([entry["key"] for entry in entries][-2:], [lost, key])
+        self.assert_good_everywhere(self.first.issue("ada"))
+
     def test_json_has_the_steps_and_nothing_else_on_standard_output(self):
         code, output, errors = self.first.command("keys", "rotate", "--wait", "--json")
         self.assertEqual(code, 0, errors)
@@ -205,8 +228,12 @@ class Silence(unittest.TestCase):
         self.pause()
         command, said = self.start_waiting("keys", "revoke", old, "--wait")
         self.assertIn(f"key {old} is revoked", said)
+        # No key is active meanwhile, which is an error.
+        eventually(lambda: "silent for" in self.first.command("doctor")[1], within=self.LEASE + 4)
         rest, errors = command.communicate(timeout=60)
         self.assertEqual(command.returncode, 0, errors)
+        self.assertRegex(
+            rest, r"waiting for server \w+, which has .*, silent for 1\d s, given up in \d s")
         took = time.monotonic() - began
         # Its last heartbeat was up to 5 s before; it is given up 5 s after its lease.
         self.assertGreater(took, self.LEASE)
@@ -260,6 +287,8 @@ class Unusable(unittest.TestCase):
         eventually(lambda: gatehouse.ask_admin("/readyz").status == 503, REVOCATION_SECONDS)
         self.assertIn(b"keyring_unusable", gatehouse.ask_admin("/readyz").body)
         self.assertEqual(gatehouse.metric("gatehouse_keyring_usable"), 0)
+        self.assertIn('"failure":"the keyring does not open"', gatehouse.logged())
+        self.assertNotIn("GatehouseCore.", gatehouse.logged())
         self.assertEqual(gatehouse.check(token).status, 200)
         eventually(lambda: gatehouse.check(token).status == 503, within=Silence.LEASE + 3)
         database.execute("UPDATE keyring SET version = version - 1")
@@ -288,6 +317,18 @@ class Doctor(unittest.TestCase):
         self.assertEqual(look(), {"keyring": "ok"})
         eventually(lambda: look() == {"keyring": "warning"}, within=30)
         self.assertGreater(time.monotonic() - began, 19)
+
+
+    def test_a_ring_that_fills_is_warned_of_and_a_full_one_says_when_there_is_room(self):
+        gatehouse = Gatehouse(self).make_store()
+        made = len(gatehouse.json("keys", "list")["keys"])
+        for keys in range(made + 1, 65):
+            gatehouse.ok("keys", "rotate")
+            if keys in (47, 48):
+                self.assertEqual("it holds 48 keys" in gatehouse.ok("doctor"), keys == 48)
+        code, _, said = gatehouse.command("keys", "rotate")
+        self.assertEqual(code, 1)
+        self.assertRegex(said, r"takes no more\nhint: .*the next is destroyed after 2\d{3}-")
 
 
 class Automatic(unittest.TestCase):

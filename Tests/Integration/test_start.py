@@ -139,7 +139,9 @@ class ExitCodes(unittest.TestCase):
                           ["users", "list", "--nonsense"],
                           ["sessions", "revoke"], ["sessions", "issue", "ada", "--count", "many"],
                           ["sessions", "revoke", "0" * 32, "--all"], ["keys", "revoke"],
-                          ["sessions", "revoke", "not-hex"]]:
+                          ["sessions", "revoke", "not-hex"],
+                          ["sessions", "revoke", "--before", "2099-01-01T00:00:00Z"],
+                          ["keys", "revoke", "--before", "2099-01-01T00:00:00Z"]]:
             with self.subTest(arguments):
                 self.assert_exits(2, *arguments)
 
@@ -155,6 +157,10 @@ class ExitCodes(unittest.TestCase):
     def test_3_when_there_is_no_data(self):
         empty = Gatehouse(self)
         self.assertEqual(empty.command("users", "list")[0], 3)
+        empty.ok("keys", "init")
+        code, _, said = empty.command("users", "list")
+        self.assertEqual(code, 3)
+        self.assertIn("hint: start the server once", said)
 
 
 class Lifecycle(unittest.TestCase):
