@@ -180,7 +180,8 @@ struct Setting: Sendable {
         },
         Setting(
             "root_key.file", default: "<data_dir>/root.key",
-            "The file with the key that wraps the keyring; mode 0600."
+            "The file with the key that wraps the keyring; mode 0600, in a directory that nobody "
+                + "else may write to."
         ) { text, settings in
             guard text.hasPrefix("/") else { return "must be an absolute path" }
             settings.rootKeyFile = text
