@@ -199,7 +199,7 @@ class Audit(unittest.TestCase):
         code, result = self.verify()
         self.assertEqual(code, 1)
         self.assertEqual([(fault["kind"], fault["chain"]) for fault in result["faults"]],
-                         [("cut_off", "commands")])
+                         [("numbers_missing", "unchained"), ("cut_off", "commands")])
 
     def test_bad_questions_are_told(self):
         for arguments, code in [
