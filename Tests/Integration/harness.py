@@ -23,6 +23,7 @@ BINARY = str((ROOT / os.environ.get("GATEHOUSE_BIN", ".build/release/gatehouse")
 # How much larger than usual the numbers of the long tests are: `make soak` sets it.
 SOAK = int(os.environ.get("GATEHOUSE_SOAK", "1"))
 # Everything random in a test comes from this; it is printed, so that a failure can be repeated.
+PORTS = os.environ.get("GATEHOUSE_PORTS")
 SEED = int(os.environ.get("GATEHOUSE_SEED", random.SystemRandom().randrange(1 << 32)))
 print(f"random seed {SEED} (GATEHOUSE_SEED={SEED} repeats it)", file=sys.stderr)
 
@@ -73,12 +74,14 @@ _ports = set()
 
 
 def free_port():
-    """A port of loopback that nobody listens on, and that was not given before."""
+    """A port of loopback that nobody listens on, and that was not given before; odd or even where two
+    processes run tests.
+    """
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if port not in _ports:
+        if port not in _ports and PORTS in (None, ("even", "odd")[port % 2]):
             _ports.add(port)
             return port
 
