@@ -100,6 +100,11 @@ package struct AuditChainEnd: Sendable, Equatable {
         self.mac = mac
     }
 
+    /// The last number that retention has removed, as it is sealed.
+    package static func floor(_ number: UInt64) -> AuditChainEnd {
+        AuditChainEnd(chain: .floor, position: number, mac: AuditVerifier.beginning)
+    }
+
     package var bytes: [UInt8] { chain.value.bytes + position.bigEndianBytes + mac }
 
     /// Nil unless `bytes` are whole ends.
@@ -316,9 +321,7 @@ package struct AuditHead: Sendable, Equatable {
     }
 
     package var text: String {
-        Self.prefix + "\(sequence):"
-            + String(
-                decoding: digest.flatMap { [hexDigit($0 >> 4), hexDigit($0)] }, as: UTF8.self)
+        "\(Self.prefix)\(sequence):\(digest.hex)"
     }
 
     package init?(text: String) {

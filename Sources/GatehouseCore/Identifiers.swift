@@ -130,10 +130,7 @@ extension FixedWidthInteger where Self: UnsignedInteger & BitwiseCopyable {
     }
 
     /// All digits, lower case.
-    package var hex: String {
-        String(
-            decoding: bigEndianBytes.flatMap { [hexDigit($0 >> 4), hexDigit($0)] }, as: UTF8.self)
-    }
+    package var hex: String { bigEndianBytes.hex }
 
     /// Reads lower-case hex digits; the caller has checked their number.
     package init?(hexDigits digits: ArraySlice<UInt8>) {
@@ -148,6 +145,13 @@ extension FixedWidthInteger where Self: UnsignedInteger & BitwiseCopyable {
             }
         }
         self = value
+    }
+}
+
+extension [UInt8] {
+    /// Lower-case hex digits.
+    package var hex: String {
+        String(decoding: flatMap { [hexDigit($0 >> 4), hexDigit($0)] }, as: UTF8.self)
     }
 }
 

@@ -74,6 +74,7 @@ package enum SecretMemory {
     /// `count` zeros for one owner, who gives them to ``free(_:)``; stops where there is no memory, as
     /// every allocation of Swift does.
     package static func bytes(_ count: Int) -> UnsafeMutablePointer<UInt8> {
+        // Nothing can go on without the memory, and a caller could only stop as well.
         guard let block = unsafe allocate(count) else { fatalError("no memory for a secret") }
         // SAFETY: the block has `count` bytes.
         return unsafe block.bindMemory(to: UInt8.self, capacity: count)
@@ -151,6 +152,7 @@ package enum SecretMemory {
         let header = unsafe block - headerBytes
         // SAFETY: every block has a header before it.
         let mark = unsafe header.load(fromByteOffset: 8, as: UInt.self)
+        // Freed twice, or overwritten: another owner's key may lie there, so that nothing is safe to do.
         guard mark == ~UInt(bitPattern: block) else { fatalError("secret memory is damaged") }
         return unsafe header.load(as: Int.self) - headerBytes
     }

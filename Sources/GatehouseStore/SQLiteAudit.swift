@@ -142,13 +142,13 @@ extension SQLiteStore {
             try Row.fetchAll(
                 db, sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 arguments: [Int64(clamping: sequence), limit]
-            ).map { row in
-                // A row that was made unreadable is one entry that is wrong, and hides no other.
-                do { return try row.auditRecord() } catch {
-                    return .damaged(try row.number("sequence"))
-                }
-            }
+            ).map { try Self.record($0) }
         }
+    }
+
+    /// A row that was made unreadable is one entry that is wrong, and hides no other.
+    private static func record(_ row: Row) throws -> AuditRecord {
+        do { return try row.auditRecord() } catch { return .damaged(try row.number("sequence")) }
     }
 
     package func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
@@ -169,7 +169,7 @@ extension SQLiteStore {
             try Row.fetchAll(
                 db, sql: Self.auditRows + filter + " ORDER BY sequence DESC LIMIT ?",
                 arguments: arguments
-            ).reversed().map { try $0.auditRecord() }
+            ).reversed().map { try Self.record($0) }
         }
     }
 
@@ -253,7 +253,7 @@ extension SQLiteStore {
                 """)
         guard isFirst == true else { return }
         var count = 0
-        var digest = AuditVerifier.emptyDigest
+        var digest = AuditVerifier.beginning
         let rows = try Row.fetchCursor(db, sql: Self.auditRows + " ORDER BY sequence")
         while let row = try rows.next() {
             digest = try AuditVerifier.digest(digest, try row.auditRecord())
@@ -306,8 +306,7 @@ extension SQLiteStore {
             extent = try await auditExtent()
         }
         // Whoever can write to the file could otherwise have it all removed.
-        let end = AuditChainEnd(
-            chain: .floor, position: extent.floor, mac: AuditVerifier.emptyDigest)
+        let end = AuditChainEnd.floor(extent.floor)
         guard extent.floor > 0 else { return 0 }
         guard let base = extent.bases.first(where: { $0.end.chain == .floor }),
             let key = keys.all[base.key], (try? key.base(end)) == base
@@ -377,8 +376,7 @@ extension SQLiteStore {
         try await write(at: now) { db in
             // Another server may have been faster.
             guard try Self.auditFloor(db) == old else { return }
-            let end = AuditChainEnd(
-                chain: .floor, position: floor, mac: AuditVerifier.emptyDigest)
+            let end = AuditChainEnd.floor(floor)
             for end in ends + [end] { try Self.seal(end, db) }
             try Self.append(
                 AuditEvent(.auditPruned, by: .server, detail: "up_to=\(floor)"), to: db, at: now)

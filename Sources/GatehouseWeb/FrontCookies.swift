@@ -34,11 +34,13 @@ extension FrontDoor {
         return series
     }
 
-    /// Where a request comes from, as its owner will see it.
-    func origin(_ request: FrontRequest) -> SessionOrigin {
+    /// Where a request comes from, as its owner will see it unless another place is asked for.
+    func origin(
+        _ request: FrontRequest, place: AuditAddresses = .network
+    ) -> SessionOrigin {
         SessionOrigin(
             browser: BrowserName.label(request.values(.userAgent)),
-            place: request.address?.network)
+            place: place.place(request.address))
     }
 
     /// Whoever signs in with a request; all that it presents ends.

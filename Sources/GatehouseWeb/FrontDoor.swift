@@ -116,9 +116,7 @@ package struct FrontDoor: Sendable {
     /// Answers one request, whatever happens.
     func respond(to request: FrontRequest) async -> FrontResponse {
         var context = AuditContext()
-        context.origin = SessionOrigin(
-            browser: BrowserName.label(request.values(.userAgent)),
-            place: settings.auditAddresses.place(request.address))
+        context.origin = origin(request, place: settings.auditAddresses)
         return await AuditContext.$current.withValue(context) { await answer(request) }
     }
 

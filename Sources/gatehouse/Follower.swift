@@ -134,9 +134,7 @@ struct Follower: Service {
     private func pruneAudit(
         at now: Instant, since start: Instant, after failure: StoreError?
     ) async -> (hasMore: Bool, failure: StoreError?) {
-        let byWall = now.wall.seconds - start.wall.seconds
-        let byBoot = (now.boot.nanoseconds - start.boot.nanoseconds) / 1_000_000_000
-        guard abs(byWall - byBoot) <= Self.maximumStepSeconds else { return (false, failure) }
+        guard Self.isSteady(at: now, since: start) else { return (false, failure) }
         do throws(StoreError) {
             let removed = try await store.pruneAudit(
                 before: now.wall.advanced(bySeconds: -auditKeepSeconds), limit: Self.upkeepBatch,
@@ -149,6 +147,13 @@ struct Follower: Service {
             }
             return (false, error)
         }
+    }
+
+    /// Whether the wall clock is where it ought to be by the clock that doesn't step.
+    static func isSteady(at now: Instant, since start: Instant) -> Bool {
+        let byWall = now.wall.seconds - start.wall.seconds
+        let byBoot = (now.boot.nanoseconds - start.boot.nanoseconds) / 1_000_000_000
+        return abs(byWall - byBoot) <= maximumStepSeconds
     }
 
     private func checkpointAudit(at now: UnixTime) async {

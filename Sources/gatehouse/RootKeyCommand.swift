@@ -27,6 +27,8 @@ enum RootKeyCommand {
                 "can be changed by others",
                 hint: "it must belong to root or this user, and nobody else may write to it")
         }
+        // Where whoever started us has it ignored, the kernel keeps no exit code.
+        _ = signal(SIGCHLD, SIG_DFL)
         guard let child = Child(words, environment: Self.minimal(environment)) else {
             throw refusal("does not start: errno \(errno)", hint: "is it executable?")
         }
@@ -197,7 +199,7 @@ enum RootKeyCommand {
             var tries = said.isLate ? 0 : 100
             while true {
                 let ended = unsafe waitpid(id, &status, WNOHANG)
-                // Nobody knows how it ended: whoever started us has SIGCHLD ignored.
+                // Nobody knows how it ended.
                 guard ended >= 0 else { return -1 }
                 if ended > 0 { break }
                 if tries == 0 { kill(-id, SIGKILL) }

@@ -61,7 +61,7 @@ private struct Trail {
         guard number > 0 else { return [] }
         return [
             try trailKey.base(
-                AuditChainEnd(chain: .floor, position: number, mac: AuditVerifier.emptyDigest))
+                AuditChainEnd.floor(number))
         ]
     }
 
@@ -337,7 +337,7 @@ extension AuditRecord {
 
     @Test func `entries of earlier releases are vouched for once`() throws {
         var old: [AuditRecord] = []
-        var digest = AuditVerifier.emptyDigest
+        var digest = AuditVerifier.beginning
         for number in 1...20 as ClosedRange<UInt64> {
             let record = AuditRecord(
                 sequence: number, time: time(noon), event: AuditEvent(.signedIn, by: .server))

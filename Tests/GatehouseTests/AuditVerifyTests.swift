@@ -24,7 +24,7 @@ import Testing
         let base = try trailKey.base(
             AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
         let floor = try trailKey.base(
-            AuditChainEnd(chain: .floor, position: 2, mac: AuditVerifier.emptyDigest))
+            AuditChainEnd.floor(2))
         let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
         var told: [UInt64] = []
         let (verifier, head) = try await AuditCommand.verify(store, ring: ring) { entries in

@@ -16,6 +16,15 @@ import Testing
         return (node, heartbeat.advanced(bySeconds: seconds))
     }
 
+    /// A wall clock that has stepped may be wrong, and removes no old entries of the trail.
+    @Test(arguments: [
+        (3600, true), (-3600, true), (3601, false), (-3601, false), (500 * 86_400, false),
+    ] as [(Int64, Bool)])
+    func `a clock is steady up to an hour's step`(step: Int64, isSteady: Bool) {
+        let now = Instant(wall: time(noon + 86_400 + step), boot: instant(noon + 86_400).boot)
+        #expect(Follower.isSteady(at: now, since: instant(noon)) == isSteady)
+    }
+
     @Test func `a server is silent once two of its beats are missing`() throws {
         let (node, now) = try node(silentFor: NodeRecord.silentSeconds)
         #expect(node.silence(at: now) == nil)

@@ -4,15 +4,33 @@ import itertools
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 import unittest
 
-from harness import REVOCATION_SECONDS, Gatehouse, scratch
+from harness import BINARY, REVOCATION_SECONDS, Gatehouse, scratch
 from wire import eventually
 
 ROTATE = ("keys", "rotate", "--wait")
 REVOKE = ("keys", "revoke", "--all", "--wait")
 FINISH = ("keys", "rewrap", "--finish")
+
+
+class Commands(unittest.TestCase):
+    def test_a_command_that_fails_is_noticed_whatever_the_parent_does_with_its_children(self):
+        made = Gatehouse(self).make_store()
+        program = scratch(self) / "unwrap"
+        for ending, code in [("", 0), ("exit 3", 3)]:
+            program.write_text(f"#!/bin/sh\ncat {made.data}/root.key\n{ending}\n")
+            program.chmod(0o700)
+            # Ignored is inherited, and the kernel then keeps nobody's exit code.
+            done = subprocess.run(
+                [BINARY, "keys", "list", "--data-dir", made.data], capture_output=True, text=True,
+                env=made.environment | {"GATEHOUSE_ROOT_KEY_COMMAND": str(program)},
+                preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+            self.assertEqual(done.returncode, 3 if code else 0, done)
+            if code:
+                self.assertIn("ended with 3", done.stderr)
 
 
 def errors(gatehouse):

@@ -8,6 +8,12 @@ import GatehouseCore
 import GatehouseSystem
 import Glibc
 
+/// What keeps the probe from looking; its exit code tells the test.
+struct CannotProbe: Error {
+    let reason: String
+    init(_ reason: String) { self.reason = reason }
+}
+
 /// 32 random bytes that this process holds inverted only: the search does not find itself.
 let inverted: [UInt8] = try Entropy.system.bytes(32)
 let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
@@ -29,8 +35,8 @@ struct Region {
     var isForSecrets = false
 }
 
-func regions() -> [Region] {
-    guard let file = fopen("/proc/self/smaps", "r") else { fatalError("no /proc") }
+func regions() throws -> [Region] {
+    guard let file = fopen("/proc/self/smaps", "r") else { throw CannotProbe("no /proc") }
     defer { fclose(file) }
     var found: [Region] = []
     var line = [CChar](repeating: 0, count: 4096)
@@ -54,13 +60,13 @@ func regions() -> [Region] {
 }
 
 /// Copies of what `wanted` holds inverted: (all, outside of secret memory).
-func copies(of wanted: [UInt8]) -> (all: Int, outside: Int) {
+func copies(of wanted: [UInt8]) throws -> (all: Int, outside: Int) {
     let memory = open("/proc/self/mem", O_RDONLY)
     precondition(memory >= 0)
     defer { close(memory) }
     var all = 0
     var outside = 0
-    for region in regions() where region.isReadable {
+    for region in try regions() where region.isReadable {
         var address = region.start
         while address < region.end {
             let wish = min(window.count, region.end - address)
@@ -81,12 +87,12 @@ func copies(of wanted: [UInt8]) -> (all: Int, outside: Int) {
     return (all, outside)
 }
 
-func report(_ wanted: [UInt8], _ live: (all: Int, outside: Int)) {
-    print("live \(live.all) outside \(live.outside) left \(copies(of: wanted).all)")
+func report(_ wanted: [UInt8], _ live: (all: Int, outside: Int)) throws {
+    print("live \(live.all) outside \(live.outside) left \(try copies(of: wanted).all)")
 }
 
 func ring() throws -> Keyring {
-    let id = KeyID(rawValue: 7) ?? { fatalError("no id") }()
+    guard let id = KeyID(rawValue: 7) else { throw CannotProbe("no id") }
     let time = UnixTime(clamping: 1)
     let key = TokenKey(
         id: id, state: .active, created: time, activated: time, ended: nil,
@@ -96,7 +102,7 @@ func ring() throws -> Keyring {
 
 /// The key of session tokens, inverted.
 func derived(_ ring: Keyring) throws -> [UInt8] {
-    guard let secret = ring.keys[0].secret else { fatalError("no secret") }
+    guard let secret = ring.keys[0].secret else { throw CannotProbe("no secret") }
     let key = try secret.withSpan {
         try hkdfSHA256(secret: $0, info: Array("gatehouse/v1/token/session".utf8), byteCount: 32)
     }
@@ -106,39 +112,39 @@ func derived(_ ring: Keyring) throws -> [UInt8] {
 try ProcessLimits.protectSecrets()
 switch CommandLine.arguments.dropFirst().first {
 case "bytes":
-    func use() -> (all: Int, outside: Int) {
+    func use() throws -> (all: Int, outside: Int) {
         let secret = marked(300)
         let copy = secret.copy()
-        let found = copies(of: inverted)
+        let found = try copies(of: inverted)
         precondition(secret.count == copy.count)
         return found
     }
-    report(inverted, use())
+    try report(inverted, use())
 case "large":
-    func use() -> (all: Int, outside: Int) {
+    func use() throws -> (all: Int, outside: Int) {
         let secret = marked(SecretMemory.largestBlockBytes + 1)
-        let found = copies(of: inverted)
+        let found = try copies(of: inverted)
         precondition(secret.count > 0)
         return found
     }
-    report(inverted, use())
+    try report(inverted, use())
 case "keyring":
     func use() throws -> (all: Int, outside: Int) {
         let root = try RootKey.random(from: .system)
         let ring = try ring()
         let wrapped = try root.wrap(ring, entropy: .system)
         let opened = try root.unwrap(wrapped)
-        let found = copies(of: inverted)
+        let found = try copies(of: inverted)
         precondition(opened.version == ring.version)
         return found
     }
-    report(inverted, try use())
+    try report(inverted, use())
 case "cipher":
     var wanted: [UInt8] = []
     func use() throws -> (all: Int, outside: Int) {
         let ring = try ring()
         wanted = try derived(ring)
-        guard let audience = Audience("probe") else { fatalError("no audience") }
+        guard let audience = Audience("probe") else { throw CannotProbe("no audience") }
         let cipher = try TokenCipher(keyring: ring, audience: audience, purposes: [.session])
         for _ in 0..<10 {
             let text = try cipher.seal(
@@ -146,13 +152,13 @@ case "cipher":
             guard
                 case .opened = cipher.open(
                     text.span, purpose: .session, transport: .cookie, { $0.count })
-            else { fatalError("does not open") }
+            else { throw CannotProbe("does not open") }
         }
-        let found = copies(of: wanted)
+        let found = try copies(of: wanted)
         precondition(cipher.sealingKey != nil)
         return found
     }
     let found = try use()
-    report(wanted, found)
-default: fatalError("bytes, large, keyring or cipher")
+    try report(wanted, found)
+default: throw CannotProbe("bytes, large, keyring or cipher")
 }
