@@ -236,22 +236,18 @@ import Testing
 
     @Test func `after a while without a hash the memory is given back`() async throws {
         try await withHasher(keptArenaSeconds: 0.5) { hasher in
-            var arena: Arena?
+            // That an arena unmaps its memory when it goes is another test's: here the place may be another
+            // test's arena at once, so that what is looked for is this one.
+            weak var arena: Arena?
             // On a busy machine it may be gone before anyone looks.
             while arena == nil {
                 _ = try await hasher.hash(made(of: "correct horse battery staple"))
                 arena = hasher.keptArenas.first
             }
-            let addresses = try #require(arena?.addresses)
-            #expect(isMapped(addresses))
-            arena = nil
             while hasher.status.keptKiB > 0 { try await Task.sleep(for: .milliseconds(10)) }
-            // Unmapped a moment after it is no longer counted; and another test may be given the place
-            // for a while.
-            for _ in 0..<1000 where isMapped(addresses) {
-                try await Task.sleep(for: .milliseconds(10))
-            }
-            #expect(!isMapped(addresses))
+            // It goes a moment after it is no longer counted.
+            for _ in 0..<1000 where arena != nil { try await Task.sleep(for: .milliseconds(10)) }
+            #expect(arena == nil)
         }
     }
 

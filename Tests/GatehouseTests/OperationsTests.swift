@@ -17,9 +17,10 @@ import Testing
     }
 
     /// A wall clock that has stepped may be wrong, and removes no old entries of the trail.
-    @Test(arguments: [
-        (3600, true), (-3600, true), (3601, false), (-3601, false), (500 * 86_400, false),
-    ] as [(Int64, Bool)])
+    @Test(
+        arguments: [
+            (3600, true), (-3600, true), (3601, false), (-3601, false), (500 * 86_400, false),
+        ] as [(Int64, Bool)])
     func `a clock is steady up to an hour's step`(step: Int64, isSteady: Bool) {
         let now = Instant(wall: time(noon + 86_400 + step), boot: instant(noon + 86_400).boot)
         #expect(Follower.isSteady(at: now, since: instant(noon)) == isSteady)
