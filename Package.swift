@@ -86,8 +86,14 @@ let package = Package(
             ],
             swiftSettings: settings),
         .target(
+            name: "GatehousePeople",
+            dependencies: ["GatehouseCore", .product(name: "Yams", package: "Yams")],
+            swiftSettings: settings),
+        .target(
             name: "GatehouseStore",
-            dependencies: ["GatehouseCore", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "GatehouseCore", "GatehousePeople", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: settings),
         .target(
             name: "GatehouseCheck",
@@ -102,7 +108,7 @@ let package = Package(
         .target(
             name: "GatehouseWeb",
             dependencies: [
-                "GatehouseCore", "GatehousePasswords", "GatehouseSystem",
+                "GatehouseCore", "GatehousePasswords", "GatehousePeople", "GatehouseSystem",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdHTTP2", package: "hummingbird"),
@@ -120,7 +126,7 @@ let package = Package(
             name: "gatehouse",
             dependencies: [
                 "CWipingHeap", "GatehouseCore", "GatehouseSystem", "GatehousePasswords",
-                "GatehouseStore", "GatehouseCheck", "GatehouseWeb",
+                "GatehousePeople", "GatehouseStore", "GatehouseCheck", "GatehouseWeb",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -173,9 +179,13 @@ let package = Package(
             dependencies: ["GatehousePasswords", "GatehouseTestSupport"],
             swiftSettings: settings),
         .testTarget(
+            name: "GatehousePeopleTests",
+            dependencies: ["GatehousePeople", "GatehouseTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
             name: "GatehouseStoreTests",
             dependencies: [
-                "GatehouseStore", "GatehouseTestSupport", "GatehouseWeb",
+                "GatehousePeople", "GatehouseStore", "GatehouseTestSupport", "GatehouseWeb",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
@@ -191,7 +201,8 @@ let package = Package(
         .testTarget(
             name: "GatehouseWebTests",
             dependencies: [
-                "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehouseStore",
+                "GatehouseWeb", "GatehouseCore", "GatehousePasswords", "GatehousePeople",
+                "GatehouseStore",
                 "GatehouseTestSupport", "CAllocationCount",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],

@@ -212,6 +212,28 @@ package struct AuditEvent: Sendable, Equatable {
         /// Older entries were removed, as `audit.keep` says.
         case auditPruned = "audit_pruned"
         case auditExported = "audit_exported"
+        /// A notice, or terms: document and version.
+        case noticePublished = "notice_published"
+        /// A document was accepted, or a purpose agreed to: which, and its version.
+        case agreementGiven = "agreement_given"
+        case agreementWithdrawn = "agreement_withdrawn"
+        /// Which fields, never what they say.
+        case profileChanged = "profile_changed"
+        /// All that is held about a person was handed out.
+        case dataExported = "data_exported"
+        case deletionRequested = "deletion_requested"
+        case deletionCancelled = "deletion_cancelled"
+        /// A person let support look at them, or act for them.
+        case grantGiven = "grant_given"
+        case grantRevoked = "grant_revoked"
+        /// Somebody looked at a person: what, and by which grant.
+        case personSeen = "person_seen"
+        /// Somebody looked at a person without their permission.
+        case glassBroken = "glass_broken"
+        case adminTokenMade = "admin_token_made"
+        case adminTokenRevoked = "admin_token_revoked"
+        case referralAdded = "referral_added"
+        case referralRetired = "referral_retired"
         /// Of a newer release, or of nobody who has the key.
         case unknown
         /// The keyring opens with one root key more or less.

@@ -399,7 +399,7 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func addUser(
+    static func addUser(
         _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
         audit: AuditEvent, _ db: Database, at now: UnixTime
     ) throws -> AddUserOutcome {
@@ -589,7 +589,7 @@ package final class SQLiteStore: Store {
         try await read { db in try Self.link(hash, db, at: now) }
     }
 
-    private static func link(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws -> Link? {
+    static func link(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws -> Link? {
         try Row.fetchOne(
             db, sql: "SELECT * FROM links WHERE hash = ? AND used IS NULL AND expires > ?",
             arguments: [Data(hash.bytes), now.seconds]
@@ -602,7 +602,7 @@ package final class SQLiteStore: Store {
         }
     }
 
-    private static func useUp(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws {
+    static func useUp(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws {
         try db.execute(
             sql: "UPDATE links SET used = ? WHERE hash = ?",
             arguments: [now.seconds, Data(hash.bytes)])

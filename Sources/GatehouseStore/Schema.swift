@@ -15,11 +15,16 @@ enum Schema {
         migrator.registerMigration("8", migrate: addRingKey)
         migrator.registerMigration("9", migrate: countKeyUse)
         migrator.registerMigration("10", migrate: chainAudit)
+        migrator.registerMigration("11", migrate: createAgreements)
+        migrator.registerMigration("12", migrate: createProfiles)
+        migrator.registerMigration("13", migrate: createDepartures)
+        migrator.registerMigration("14", migrate: createPermissions)
+        migrator.registerMigration("15", migrate: createReferrals)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations: Set<String> = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+    static let currentMigrations = Set((1...15).map { "\($0)" })
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
     private static func createFirstTables(_ db: Database) throws {

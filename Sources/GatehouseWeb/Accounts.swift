@@ -2,6 +2,7 @@
 
 package import GatehouseCore
 import GatehousePasswords
+package import GatehousePeople
 import Logging
 
 /// Who may make an account.
@@ -28,7 +29,7 @@ package struct Accounts: Sendable {
 
     let registration: Registration
     private let usernames: UsernamePolicy
-    let store: any Store
+    let store: any Store & PeopleStore
     let sealer: Sealer
     let node: Node
     let gate: PasswordGate
@@ -39,7 +40,8 @@ package struct Accounts: Sendable {
     let logger: Logger
 
     package init(
-        registration: Registration, usernames: UsernamePolicy, store: any Store, sealer: Sealer,
+        registration: Registration, usernames: UsernamePolicy, store: any Store & PeopleStore,
+        sealer: Sealer,
         node: Node, gate: PasswordGate, policy: PasswordPolicy, rules: SignInRules,
         entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
@@ -278,7 +280,8 @@ package struct Accounts: Sendable {
     }
 
     package func register(
-        username: [UInt8], password: [UInt8], invitation: [UInt8]?, address: AddressPrefix? = nil
+        username: [UInt8], password: [UInt8], invitation: [UInt8]?, address: AddressPrefix? = nil,
+        enrolment: Enrolment = Enrolment()
     ) async -> RegistrationOutcome {
         guard registration != .closed else { return .closed }
         // Whatever comes of it: answers tell which names are taken.
@@ -308,15 +311,9 @@ package struct Accounts: Sendable {
             let id = try UserID.random(from: entropy)
             let audit = AuditEvent(.userCreated, by: .server, user: id)
             let now = clock().wall
-            let outcome =
-                if let invitationHash {
-                    try await store.addUser(
-                        name, id: id, passwordHash: hash, invitation: invitationHash, audit: audit,
-                        at: now)
-                } else {
-                    try await store.addUser(
-                        name, id: id, passwordHash: hash, audit: audit, at: now)
-                }
+            let outcome = try await store.addUser(
+                name, id: id, passwordHash: hash, invitation: invitationHash,
+                enrolment: enrolment, audit: audit, at: now)
             switch outcome {
             case .added(let user):
                 do { try await gate.begin(name) } catch {

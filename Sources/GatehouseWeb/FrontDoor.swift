@@ -1,6 +1,7 @@
 // The front door: pages and JSON for people and programs. One table of routes, one set of headers.
 
 package import GatehouseCore
+package import GatehousePeople
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -69,6 +70,7 @@ package struct FrontDoor: Sendable {
 
     let settings: FrontDoorSettings
     let accounts: Accounts
+    let people: People
     let devices: Devices
     let sealer: Sealer
     let formTokens: FormTokens
@@ -86,11 +88,13 @@ package struct FrontDoor: Sendable {
 
     /// - Throws: `PageFaults` when templates, texts or logo can't be used.
     package init(
-        settings: FrontDoorSettings, accounts: Accounts, devices: Devices, sealer: Sealer,
+        settings: FrontDoorSettings, accounts: Accounts, people: People, devices: Devices,
+        sealer: Sealer,
         uses: SessionUses, entropy: Entropy, clock: @escaping @Sendable () -> Instant
     ) throws {
         self.settings = settings
         self.accounts = accounts
+        self.people = people
         self.devices = devices
         self.sealer = sealer
         self.uses = uses
@@ -102,11 +106,11 @@ package struct FrontDoor: Sendable {
             settings: settings.pages)
         hostRule = HostRule(settings.origins)
         crossSiteRule = CrossSiteRule(settings.origins)
-        routes = Self.pageRoutes.merging(Self.apiRoutes) { page, _ in page }
-            .merging(Self.deviceRoutes) { page, _ in page }
-            .merging(Self.attemptRoutes) { page, _ in page }
-            .merging(Self.sessionRoutes) { page, _ in page }
-            .merging(Self.descriptionRoutes) { page, _ in page }
+        routes = [
+            Self.pageRoutes, Self.apiRoutes, Self.deviceRoutes, Self.attemptRoutes,
+            Self.sessionRoutes, Self.agreementRoutes, Self.profileRoutes, Self.departureRoutes,
+            Self.supportRoutes, Self.referralRoutes, Self.descriptionRoutes,
+        ].reduce(into: [:]) { all, some in all.merge(some) { page, _ in page } }
     }
 
     func path(_ local: String) -> String { base + local }

@@ -262,8 +262,10 @@ extension FrontDoor {
     }
 
     /// Reads a form, cheapest test first: media type, origin, size, form, token.
+    ///
+    /// - Parameter more: names of fields that this form has besides.
     func form(
-        _ request: FrontRequest, otherwise page: (Form?) -> Page
+        _ request: FrontRequest, taking more: [String] = [], otherwise page: (Form?) -> Page
     ) async throws(FrontRefusal) -> Form {
         try requireMediaType(request, .form)
         try requireSameSite(request, body: .form)
@@ -277,7 +279,7 @@ extension FrontDoor {
             "username", "invite", "token", Self.sessionField, Self.lastField, Self.newKeyField,
             Self.newValueField,
         ]
-        for name in own + body.names(withPrefix: Self.preferencePrefix) {
+        for name in own + more + body.names(withPrefix: Self.preferencePrefix) {
             fields[name] = body.value(name)
         }
         let target = body.value("return_to").flatMap { raw in

@@ -19,6 +19,7 @@ struct Page {
     var notice: Message?
     /// What the alert is about; the first one is what it links to.
     var wrongFields: [Field] = []
+    var sections: [any PageSection] = []
     var username = ""
     var returnTo: String?
     var formToken: String?
@@ -55,6 +56,14 @@ struct Page {
         self.kind = kind
         self.title = title ?? Message(kind == .message ? "title.refused" : "\(kind).title")
     }
+}
+
+/// What a page shows of one thing, beside what all pages have.
+protocol PageSection: Sendable {
+    /// What templates call it.
+    var name: String { get }
+    /// By their names; texts as ``EscapedText``, nothing for what is empty.
+    var values: [String: Any?] { get }
 }
 
 /// What the account page says about this browser.
@@ -287,22 +296,23 @@ struct Pages: Sendable {
                 ])
             },
         ])
+        for section in page.sections { values[section.name] = Self.values(section.values) }
         values.merge(Texts.limits) { own, _ in own }
         values["rememberDays"] = rememberDays
         return library.render(values, withTemplate: page.kind.rawValue) ?? title
     }
 
-    private static func values(_ all: [String: Any?]) -> [String: Any] {
+    static func values(_ all: [String: Any?]) -> [String: Any] {
         all.compactMapValues { $0 }
     }
 
     /// Nothing for what is empty, so that a section asks whether it is there.
-    private static func value(_ text: String?) -> MustacheTemplate? {
+    static func value(_ text: String?) -> MustacheTemplate? {
         text.flatMap { $0.isEmpty ? nil : EscapedText.value($0) }
     }
 
     /// `2026-11-24T16:21:42Z` for programs and `2026-11-24 16:21 UTC` for people, of any language.
-    private static func time(_ time: UnixTime) -> [String: String] {
+    static func time(_ time: UnixTime) -> [String: String] {
         let text = Date(timeIntervalSince1970: Double(time.seconds)).formatted(.iso8601)
         return [
             "datetime": text,

@@ -58,6 +58,7 @@ struct Doctor {
         findings += certificates(settings)
         findings += passwordFilter(settings)
         findings.append(pages(settings))
+        findings.append(peopleSchema(settings))
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
         findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLiteStore.fileName]
@@ -121,6 +122,15 @@ struct Doctor {
             return Finding(
                 check: "pages", level: .ok, message: "templates, texts and logo are good")
         } catch { return failed("pages", error) }
+    }
+
+    private func peopleSchema(_ settings: Settings) -> Finding {
+        do {
+            _ = try settings.peopleSchema()
+            return Finding(
+                check: "people", level: .ok,
+                message: settings.peopleSchemaFile.map { "\($0) is good" } ?? "nothing is asked")
+        } catch { return failed("people", error) }
     }
 
     private func passwordFilter(_ settings: Settings) -> [Finding] {

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
@@ -57,6 +58,10 @@ struct CommandFailure: Error, Equatable {
             self = .environment(
                 "the configuration has \(errors.findings.count) fault(s):\n  "
                     + errors.findings.joined(separator: "\n  "))
+        case let faults as PeopleSchemaFaults:
+            self = .environment(
+                "the schema of people has \(faults.findings.count) fault(s):\n  "
+                    + faults.findings.joined(separator: "\n  "), hint: "see people.schema")
         case let faults as PageFaults:
             self = .environment(
                 "the pages have \(faults.findings.count) fault(s):\n  "

@@ -4,6 +4,7 @@ import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehousePasswords
+import GatehousePeople
 import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
@@ -163,7 +164,7 @@ struct Server {
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
-        store: any Store, sealer: Sealer, node: Node, hasher: PasswordHasher,
+        store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
         policy: PasswordPolicy, uses: SessionUses
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
@@ -196,6 +197,9 @@ struct Server {
         let door = try FrontDoor(
             settings: doorSettings,
             accounts: accounts,
+            people: People(
+                store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
+                clock: SystemClock.now),
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
             sealer: sealer, uses: uses, entropy: .system, clock: SystemClock.now)

@@ -1,7 +1,9 @@
 // The configuration: every setting, its default, its meaning, and how its text is read.
 
+import Foundation
 import GatehouseCheck
 import GatehouseCore
+import GatehousePeople
 import GatehouseSystem
 import GatehouseWeb
 import Glibc
@@ -38,6 +40,8 @@ struct Settings: Sendable {
     var returnOrigins: [Origin] = []
     var pages = PageSettings()
     var registration = Registration.open
+    /// What is asked of people, and for what; nil when nothing is.
+    var peopleSchemaFile: String?
     var usernames = UsernamePolicy()
     /// Beside ``UsernamePolicy/reservedNames``.
     var moreReservedNames: [Username] = []
@@ -74,6 +78,20 @@ struct Settings: Sendable {
     /// How many are set, of which one may be.
     var rootKeySources: Int {
         [rootKeyFile != nil, rootKeyCredential != nil, !rootKeyCommand.isEmpty].count { $0 }
+    }
+
+    func peopleSchema() throws -> PeopleSchema {
+        guard let path = peopleSchemaFile else { return PeopleSchema() }
+        guard let data = FileManager.default.contents(atPath: path),
+            data.count <= PeopleSchema.maximumBytes,
+            let text = String(validating: data, as: UTF8.self)
+        else {
+            throw PeopleSchemaFaults(findings: [
+                "cannot read \(path): it must be UTF-8 text of at most "
+                    + "\(PeopleSchema.maximumBytes) bytes"
+            ])
+        }
+        return try PeopleSchema(yaml: text, name: path)
     }
 
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
@@ -485,6 +503,14 @@ struct Setting: Sendable {
             }
             guard names.count <= 1000 else { return "takes at most 1000 names" }
             settings.moreReservedNames = names
+            return nil
+        },
+        Setting(
+            "people.schema", default: "",
+            "A YAML file that says what is asked of people, and for what: purposes and profile fields. Taken up when a server starts."
+        ) { text, settings in
+            guard text.isEmpty || text.hasPrefix("/") else { return "must be an absolute path" }
+            settings.peopleSchemaFile = text.isEmpty ? nil : text
             return nil
         },
         Setting(

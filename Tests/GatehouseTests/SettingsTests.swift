@@ -225,6 +225,7 @@ import Testing
                 ["ab", "12345", "1-2-3", String(repeating: "a", count: 65), "abc\u{378}"]
             ),
             ("password.filter", ["", "/x"], ["x"]),
+            ("people.schema", ["", "/x"], ["x"]),
             ("password.threads", ["0", "64"], ["-1", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
             (
@@ -263,7 +264,8 @@ import Testing
             "root_key.credential", "root_key.command", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
-            "registration", "password.threads", "password.queue", "check.driver", "check.tls",
+            "registration", "people.schema", "password.threads", "password.queue", "check.driver",
+            "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
             "session.max_per_user", "session.at_limit", "remember.enabled", "remember.absolute",
             "remember.grace", "session.reseal", "throttle.address_failures", "username.unicode",

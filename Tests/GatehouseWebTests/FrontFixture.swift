@@ -3,6 +3,7 @@
 import Foundation
 import GatehouseCore
 import GatehousePasswords
+import GatehousePeople
 import GatehouseStore
 import GatehouseTestSupport
 import HTTPTypes
@@ -44,7 +45,7 @@ final class FrontFixture: Sendable {
         parameters: Argon2Parameters? = nil,
         policy: PasswordPolicy = PasswordPolicy(), sessionLimit: Int = 20,
         atLimit: SessionLimit.AtLimit = .endOldest, deviceEntropy: Entropy = .system,
-        pages: PageSettings = PageSettings(),
+        pages: PageSettings = PageSettings(), schema: PeopleSchema = PeopleSchema(),
         remember: RememberLimits? = RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
         returnOrigins: [String] = ["https://app.example", "https://shop.example"],
         continuing earlier: FrontFixture? = nil,
@@ -100,7 +101,10 @@ final class FrontFixture: Sendable {
         settings.pages = pages
         door = try FrontDoor(
             settings: settings,
-            accounts: accounts, devices: devices, sealer: sealer, uses: uses, entropy: .system,
+            accounts: accounts,
+            people: People(
+                store: store, schema: schema, node: node, entropy: .system, clock: clock),
+            devices: devices, sealer: sealer, uses: uses, entropy: .system,
             clock: clock)
     }
 

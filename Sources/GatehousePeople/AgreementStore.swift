@@ -1,0 +1,4 @@
+// The store of what people agreed to, and when.
+
+package protocol AgreementStore: Sendable {
+}

@@ -1,0 +1,43 @@
+// What is kept of people besides their accounts, and what they may do about it. Core and the check endpoint
+// know nothing of it.
+
+package import GatehouseCore
+
+/// The store and the rules that the promises made to people are kept with.
+package struct People: Sendable {
+    package let store: any Store & PeopleStore
+    package let schema: PeopleSchema
+    /// Whose ring has the keys that profiles are sealed under.
+    package let node: Node
+    package let entropy: Entropy
+    package let clock: @Sendable () -> Instant
+
+    package init(
+        store: any Store & PeopleStore, schema: PeopleSchema, node: Node, entropy: Entropy,
+        clock: @escaping @Sendable () -> Instant
+    ) {
+        self.store = store
+        self.schema = schema
+        self.node = node
+        self.entropy = entropy
+        self.clock = clock
+    }
+}
+
+/// What the store keeps of people. One protocol for each thing that is promised.
+package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, PermissionStore,
+    ReferralStore
+{
+    /// Adds a user with what they said when they registered, in one transaction.
+    ///
+    /// - Parameter invitation: what is used up; nil where anybody may register.
+    func addUser(
+        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash?,
+        enrolment: Enrolment, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome
+}
+
+/// What is stored with a new user besides name and password.
+package struct Enrolment: Sendable {
+    package init() {}
+}

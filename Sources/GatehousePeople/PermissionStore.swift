@@ -1,0 +1,4 @@
+// The store of who may look at a person, who did, and why.
+
+package protocol PermissionStore: Sendable {
+}

@@ -1,0 +1,4 @@
+// The store of what people say of themselves, sealed.
+
+package protocol ProfileStore: Sendable {
+}

@@ -1,0 +1,4 @@
+// The store of which codes people came by.
+
+package protocol ReferralStore: Sendable {
+}

@@ -1,0 +1,38 @@
+// Every table that has rows about people, and what becomes of them when a person goes.
+
+import GRDB
+
+/// A table with a column that names a user. `PersonalTableTests` finds those that are not listed.
+struct PersonalTable: Sendable {
+    enum Fate: Sendable, Equatable {
+        /// Removed with the person.
+        case removed
+        /// Removed with the row of another table that it belongs to.
+        case removedWith(String)
+        /// Stays, for the reason given.
+        case kept(String)
+    }
+
+    let name: String
+    /// The column that names the user.
+    let column: String
+    let fate: Fate
+
+    init(_ name: String, column: String = "user_id", _ fate: Fate) {
+        self.name = name
+        self.column = column
+        self.fate = fate
+    }
+
+    static let all: [PersonalTable] = [
+        PersonalTable("users", column: "id", .kept("the tombstone that reserves the name")),
+        PersonalTable("names", .kept("nobody else is given the name")),
+        PersonalTable("sessions", .kept("until its deadline, so that its tokens stay refused")),
+        PersonalTable("series", .removed),
+        PersonalTable("devices", .removed),
+        PersonalTable("preferences", column: "device_id", .removedWith("devices")),
+        PersonalTable("links", .removed),
+        PersonalTable("warnings", .removed),
+        PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
+    ]
+}

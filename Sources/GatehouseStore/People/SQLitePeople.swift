@@ -1,0 +1,33 @@
+// What the SQLite store keeps of people.
+
+import GRDB
+package import GatehouseCore
+package import GatehousePeople
+
+extension SQLiteStore: PeopleStore {
+    package func addUser(
+        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash?,
+        enrolment: Enrolment, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await write(at: now) { db in
+            if let invitation,
+                try Self.link(invitation, db, at: now)?.purpose != .invitation
+            {
+                return .notInvited
+            }
+            let outcome = try Self.addUser(
+                username, id: id, passwordHash: passwordHash, takingReserved: false, audit: audit,
+                db, at: now)
+            // A taken name leaves the invitation for another try.
+            guard case .added = outcome else { return outcome }
+            if let invitation { try Self.useUp(invitation, db, at: now) }
+            try Self.keep(enrolment, of: id, db, at: now)
+            return outcome
+        }
+    }
+
+    private static func keep(
+        _ enrolment: Enrolment, of user: UserID, _ db: Database, at now: UnixTime
+    ) throws {
+    }
+}

@@ -1,0 +1,8 @@
+// Profiles, sealed, with their history: migration 12.
+
+import GRDB
+
+extension Schema {
+    static func createProfiles(_ db: Database) throws {
+    }
+}
