@@ -51,7 +51,7 @@ final class GatehouseServer {
         try start()
         stop()
         for name in Self.userNames + [Self.revokedUserName] {
-            _ = try command(["users", "add", name])
+            _ = try command(["users", "add", name, "--test"])
         }
     }
 

@@ -25,8 +25,13 @@ extension AnswerBuffer {
         appendMethods(claims)
         append("\r\nx-auth-level: ")
         append(UInt8(ascii: "0") + claims.level.rawValue)
-        // The actor is a support person under a grant; empty until there are grants.
-        append("\r\nx-auth-actor: \r\nx-auth-reason: ")
+        if claims.isActed {
+            append("\r\nx-auth-actor: ")
+            claims.withActor { appendPercentEncoded($0) }
+            append("\r\nx-auth-reason: ")
+        } else {
+            append("\r\nx-auth-actor: \r\nx-auth-reason: ")
+        }
         if let renewal {
             append("\r\nset-cookie: ")
             append(renewal.span)

@@ -34,7 +34,7 @@ package enum AuthenticationLevel: UInt8, CaseIterable, Sendable {
 ///
 /// ```
 /// offset  size  field
-/// 0       1     claims version, 0x01
+/// 0       1     claims version, 0x01, or 0x02 with an actor
 /// 1       16    session id
 /// 17      16    user id
 /// 33      4     user epoch
@@ -46,11 +46,15 @@ package enum AuthenticationLevel: UInt8, CaseIterable, Sendable {
 /// 71      1     level, 1...3
 /// 72      1     flags, bit 0: remembered
 /// 73      1     n, length of the username, 1...64
-/// 74      n     username, canonical UTF-8; nothing follows
+/// 74      n     username, canonical UTF-8; in version 1 nothing follows
+/// 74+n    1     m, length of the actor's name, 1...32
+/// 75+n    m     actor, an operator's name; nothing follows
 /// ```
 /// All big endian.
 package struct Claims: Sendable {
     package static let version: UInt8 = 1
+    /// Of claims with an actor; sealed only while every live node opens it.
+    package static let actingVersion: UInt8 = 2
     static let fixedBytes = 74
     private static let rememberedFlag: UInt8 = 1
 
@@ -66,6 +70,8 @@ package struct Claims: Sendable {
     package let isRemembered: Bool
     private let usernameBytes: InlineArray<64, UInt8>
     private let usernameCount: UInt8
+    private var actorBytes = InlineArray<32, UInt8>(repeating: 0)
+    private var actorCount: UInt8 = 0
 
     package init(
         session: SessionID, user: UserID, username: Username, epoch: UInt32, issued: UnixTime,
@@ -98,6 +104,29 @@ package struct Claims: Sendable {
         return renewed
     }
 
+    /// The same session, in which an operator acts for the user.
+    package func acted(by actor: OperatorName) -> Claims {
+        var acted = self
+        let name = Array(actor.text.utf8)
+        acted.actorBytes = InlineArray { $0 < name.count ? name[$0] : 0 }
+        acted.actorCount = UInt8(name.count)
+        return acted
+    }
+
+    /// Whether somebody acts for the user.
+    package var isActed: Bool { actorCount > 0 }
+
+    /// Lends the bytes of the actor's name, none where nobody acts.
+    package func withActor(_ body: (Span<UInt8>) -> Void) {
+        body(actorBytes.span.extracting(0..<Int(actorCount)))
+    }
+
+    /// The actor as a value of its own, which allocates.
+    package var actor: OperatorName? {
+        OperatorName(
+            String(decoding: (0..<Int(actorCount)).map { actorBytes[$0] }, as: UTF8.self))
+    }
+
     /// The number of bytes of the username.
     package var usernameLength: Int { Int(usernameCount) }
 
@@ -113,7 +142,7 @@ package struct Claims: Sendable {
     }
 
     package func encoded() -> [UInt8] {
-        var bytes: [UInt8] = [Self.version]
+        var bytes: [UInt8] = [isActed ? Self.actingVersion : Self.version]
         bytes += session.value.bytes + user.value.bytes + epoch.bigEndianBytes
         for time in [issued, authenticated, idleDeadline, absoluteDeadline] {
             bytes += UInt64(time.seconds).bigEndianBytes
@@ -121,7 +150,8 @@ package struct Claims: Sendable {
         bytes += methods.rawValue.bigEndianBytes
         bytes += [level.rawValue, isRemembered ? Self.rememberedFlag : 0, usernameCount]
         for index in 0..<usernameLength { bytes.append(usernameBytes[index]) }
-        return bytes
+        guard isActed else { return bytes }
+        return bytes + [actorCount] + (0..<Int(actorCount)).map { actorBytes[$0] }
     }
 
     /// The session that the bytes name, before anything else is read; nil when they are too few.
@@ -132,11 +162,22 @@ package struct Claims: Sendable {
     /// Reads the layout; nil for anything else. The bytes were sealed by us, and are still treated
     /// as a stranger's (REQUIREMENTS CK-14). Allocates nothing.
     package init?(_ bytes: Span<UInt8>) {
-        guard bytes.count > Self.fixedBytes, bytes[0] == Self.version else { return nil }
+        guard bytes.count > Self.fixedBytes else { return nil }
         let nameCount = Int(bytes[73])
-        guard (1...Username.maximumBytes).contains(nameCount),
-            bytes.count == Self.fixedBytes + nameCount
-        else { return nil }
+        let nameEnd = Self.fixedBytes + nameCount
+        guard (1...Username.maximumBytes).contains(nameCount), bytes.count >= nameEnd else {
+            return nil
+        }
+        switch bytes[0] {
+        case Self.version: guard bytes.count == nameEnd else { return nil }
+        case Self.actingVersion:
+            guard bytes.count > nameEnd, bytes.count == nameEnd + 1 + Int(bytes[nameEnd]),
+                OperatorName.isName(bytes.extracting((nameEnd + 1)..<bytes.count))
+            else { return nil }
+            actorCount = bytes[nameEnd]
+            for index in 0..<Int(actorCount) { actorBytes[index] = bytes[nameEnd + 1 + index] }
+        default: return nil
+        }
         let session = Identifier(bytes, at: 1)
         let user = Identifier(bytes, at: 17)
         guard session != .zero, user != .zero,
@@ -151,7 +192,7 @@ package struct Claims: Sendable {
         guard methods.isSubset(of: .known),
             let level = AuthenticationLevel(rawValue: bytes[71]),
             flags & ~Self.rememberedFlag == 0,
-            Self.isUTF8(bytes.extracting(Self.fixedBytes..<bytes.count))
+            Self.isUTF8(bytes.extracting(Self.fixedBytes..<nameEnd))
         else { return nil }
 
         self.session = SessionID(session)
@@ -172,5 +213,29 @@ package struct Claims: Sendable {
 
     private static func isUTF8(_ bytes: Span<UInt8>) -> Bool {
         (try? UTF8Span(validating: bytes)) != nil
+    }
+}
+
+/// Who looks at people, or acts for them: an account of the machine, or an admin token's name.
+package struct OperatorName: Hashable, Sendable {
+    /// As Linux allows for an account's.
+    package static let maximumBytes = 32
+    package let text: String
+
+    /// - Returns: nil unless it is 1 to 32 ASCII letters, digits, `.`, `_`, `-` and `@`.
+    package init?(_ text: String) {
+        guard Self.isName(Array(text.utf8).span) else { return nil }
+        self.text = text
+    }
+
+    static func isName(_ bytes: Span<UInt8>) -> Bool {
+        guard (1...maximumBytes).contains(bytes.count) else { return false }
+        for index in bytes.indices {
+            switch bytes[index] {
+            case 0x30...0x39, 0x40...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F: continue
+            default: return false
+            }
+        }
+        return true
     }
 }

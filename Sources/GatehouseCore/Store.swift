@@ -126,10 +126,13 @@ package struct NodeRecord: Sendable, Equatable {
     package let rootKey: RootKey.Identifier64?
     /// Whether it replaces keys that are old; one that doesn't leaves that to others.
     package let rotates: Bool
+    /// The highest version of claims that it opens.
+    package let claimsVersion: UInt8
 
     package init(
         id: NodeID, started: UnixTime, heartbeat: UnixTime, leaseSeconds: Int64, position: UInt64,
-        keyringVersion: UInt64, rootKey: RootKey.Identifier64? = nil, rotates: Bool = true
+        keyringVersion: UInt64, rootKey: RootKey.Identifier64? = nil, rotates: Bool = true,
+        claimsVersion: UInt8 = Claims.actingVersion
     ) {
         self.id = id
         self.started = started
@@ -139,6 +142,7 @@ package struct NodeRecord: Sendable, Equatable {
         self.keyringVersion = keyringVersion
         self.rootKey = rootKey
         self.rotates = rotates
+        self.claimsVersion = claimsVersion
     }
 
     /// When a silent node is given up: its lease, and 5 s for the beat that was under way.

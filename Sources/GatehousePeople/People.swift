@@ -11,6 +11,8 @@ package struct People: Sendable {
     package let node: Node
     package let entropy: Entropy
     package let clock: @Sendable () -> Instant
+    /// How long people let support in.
+    package var permission = PermissionRule()
 
     package init(
         store: any Store & PeopleStore, schema: PeopleSchema, node: Node, entropy: Entropy,

@@ -121,7 +121,8 @@ extension Row {
             heartbeat: try time("heartbeat"), leaseSeconds: lease,
             position: try number("position"), keyringVersion: try number("keyring_version"),
             rootKey: try rootKey(),
-            rotates: try integer("rotates") != 0)
+            rotates: try integer("rotates") != 0,
+            claimsVersion: try number("claims_version"))
     }
 
     /// 8 bytes, big endian.

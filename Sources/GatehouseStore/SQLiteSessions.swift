@@ -8,41 +8,47 @@ extension SQLiteStore {
     package func createSessions(
         _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        let sessions = creation.sessions
-        return try await write(at: now) { db in
-            if let first = sessions.first {
-                guard let user = try Self.user(first.user, db), user.state == .enabled,
-                    user.epoch == first.epoch,
-                    creation.passwordHash == nil || creation.passwordHash == user.passwordHash,
-                    try creation.superseding.map({ try Self.isLive($0, of: user.id, db, at: now) })
-                        ?? true
-                else { return .userChanged }
-            }
-            guard try Self.isCurrent(creation.seal, for: sessions, db) else { return .outdated }
-            if let limit = creation.limit, let first = sessions.first {
-                let room = try Self.makeRoom(
-                    for: first, limit: limit,
-                    ending: creation.ending.sessions + (creation.superseding.map { [$0] } ?? []),
-                    series: creation.ending.series, db, at: now)
-                guard room else { return .limitReached }
-            }
-            for session in sessions { try Self.insert(session, db) }
-            try Self.noteSeals(
-                sessions.count, by: creation.seal.key,
-                until: sessions.reduce(now) { max($0, $1.absoluteDeadline) }, db, at: now)
-            if let series = creation.series, let origin = sessions.first?.origin {
-                try Self.insert(series, origin: origin, db, at: now)
-                try Self.noteSeals(
-                    1, by: creation.seal.key, until: series.deadline, db, at: now)
-            }
-            for event in audit { try Self.append(event, to: db, at: now) }
-            if let key = creation.clearing { try Self.clearAttempts(key, db) }
-            if let old = creation.superseding, let session = sessions.first {
-                try Self.supersede(old, by: session, db, at: now)
-            }
-            try Self.end(creation.ending, audit: .sessionRevoked, db, at: now)
-            return .created(position: try Self.sequence(db))
+        try await write(at: now) { db in
+            try Self.createSessions(creation, audit: audit, db, at: now)
         }
+    }
+
+    static func createSessions(
+        _ creation: SessionCreation, audit: [AuditEvent], _ db: Database, at now: UnixTime
+    ) throws -> CreateSessionsOutcome {
+        let sessions = creation.sessions
+        if let first = sessions.first {
+            guard let user = try Self.user(first.user, db), user.state == .enabled,
+                user.epoch == first.epoch,
+                creation.passwordHash == nil || creation.passwordHash == user.passwordHash,
+                try creation.superseding.map({ try Self.isLive($0, of: user.id, db, at: now) })
+                    ?? true
+            else { return .userChanged }
+        }
+        guard try Self.isCurrent(creation.seal, for: sessions, db) else { return .outdated }
+        if let limit = creation.limit, let first = sessions.first {
+            let room = try Self.makeRoom(
+                for: first, limit: limit,
+                ending: creation.ending.sessions + (creation.superseding.map { [$0] } ?? []),
+                series: creation.ending.series, db, at: now)
+            guard room else { return .limitReached }
+        }
+        for session in sessions { try Self.insert(session, db) }
+        try Self.noteSeals(
+            sessions.count, by: creation.seal.key,
+            until: sessions.reduce(now) { max($0, $1.absoluteDeadline) }, db, at: now)
+        if let series = creation.series, let origin = sessions.first?.origin {
+            try Self.insert(series, origin: origin, db, at: now)
+            try Self.noteSeals(
+                1, by: creation.seal.key, until: series.deadline, db, at: now)
+        }
+        for event in audit { try Self.append(event, to: db, at: now) }
+        if let key = creation.clearing { try Self.clearAttempts(key, db) }
+        if let old = creation.superseding, let session = sessions.first {
+            try Self.supersede(old, by: session, db, at: now)
+        }
+        try Self.end(creation.ending, audit: .sessionRevoked, db, at: now)
+        return .created(position: try Self.sequence(db))
     }
 
     /// Whether tokens that were sealed so may be handed out: with the ring and the revocation by time

@@ -16,7 +16,7 @@ package final class SQLiteStore: Store {
     private let pool: DatabasePool
     /// A connection of its own for following the feed, so that no long query of others delays it.
     private let follower: DatabaseQueue
-    private let locks: NodeLocks
+    let locks: NodeLocks
     private let path: String
     private let file: FileIdentity?
     let signer = AuditSigner()
@@ -316,14 +316,15 @@ package final class SQLiteStore: Store {
                 sql: """
                     INSERT INTO nodes
                         (id, started, heartbeat, lease_seconds, position, keyring_version,
-                            root_key_id, rotates)
-                    VALUES (?, ?, ?, ?, 0, 0, ?, ?)
+                            root_key_id, rotates, claims_version)
+                    VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?)
                     ON CONFLICT (id) DO UPDATE SET
                         heartbeat = excluded.heartbeat, position = 0, keyring_version = 0
                     """,
                 arguments: [
                     id.value.data, now.seconds, now.seconds, leaseSeconds,
                     rootKey.map { Data($0.rawValue.bigEndianBytes) }, rotates,
+                    Int64(Claims.actingVersion),
                 ])
         }
     }
@@ -355,7 +356,7 @@ package final class SQLiteStore: Store {
         try await read { [locks] db in try Self.liveNodes(db, locks: locks, at: now) }
     }
 
-    private static func liveNodes(
+    static func liveNodes(
         _ db: Database, locks: NodeLocks, at now: UnixTime
     ) throws -> [NodeRecord] {
         let nodes = try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id")

@@ -16,6 +16,15 @@ package enum ProcessAccount {
         return "\(own) (\(name(of: id)))"
     }
 
+    /// Who is behind the process: whoever signed in to the machine, where the kernel knows, else the account.
+    package static var person: String {
+        let name = name
+        guard let start = name.firstIndex(of: "("), name.last == ")" else {
+            return name.replacing(" ", with: "-")
+        }
+        return String(name[name.index(after: start)...].dropLast()).replacing(" ", with: "-")
+    }
+
     /// Its name, or `uid N` where it has none.
     private static func name(of id: UInt32) -> String {
         var buffer = [CChar](repeating: 0, count: 16_384)

@@ -17,19 +17,21 @@ package struct AdminReport: Sendable {
     }
 }
 
-/// `/livez`, `/readyz` and `/metrics`, on a listener of their own: no request on the check endpoint
+/// `/livez`, `/readyz`, `/metrics` and people's records, on a listener of their own: no request on the check endpoint
 /// can look like one of these (REQUIREMENTS CHK-8).
 package struct AdminServer: Service {
     private let address: ListenAddress
     private let logger: Logger
+    private let desk: AdminDesk
     private let source: @Sendable () async -> AdminReport
 
     package init(
-        address: ListenAddress, logger: Logger,
+        address: ListenAddress, logger: Logger, desk: AdminDesk,
         source: @escaping @Sendable () async -> AdminReport
     ) {
         self.address = address
         self.logger = logger
+        self.desk = desk
         self.source = source
     }
 
@@ -40,13 +42,13 @@ package struct AdminServer: Service {
             case .unix(let path): .unixDomainSocket(path: path)
             }
         let application = Application(
-            router: Self.router(source: source),
+            router: Self.router(desk: desk, source: source),
             configuration: ApplicationConfiguration(address: bind), logger: logger)
         try await application.runService(gracefulShutdownSignals: [])
     }
 
     static func router(
-        source: @escaping @Sendable () async -> AdminReport
+        desk: AdminDesk, source: @escaping @Sendable () async -> AdminReport
     ) -> Router<BasicRequestContext> {
         let router = Router()
         router.get("livez") { _, _ in Self.response(.ok, "text/plain; charset=utf-8", "alive\n") }
@@ -61,6 +63,14 @@ package struct AdminServer: Service {
             Self.response(
                 .ok, "text/plain; version=0.0.4; charset=utf-8",
                 await source().metrics.map(\.text).joined())
+        }
+        router.get("v1/admin/users/:username") { request, context in
+            let answer = await desk.record(
+                of: context.parameters.get("username") ?? "", request.headers)
+            var response = Self.response(
+                HTTPResponse.Status(code: answer.status), answer.type, answer.body)
+            for (name, value) in answer.headers { response.headers[name] = value }
+            return response
         }
         return router
     }

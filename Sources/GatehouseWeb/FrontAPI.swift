@@ -48,6 +48,8 @@ extension FrontDoor {
         let authenticated: Int64
         let idle_deadline: Int64
         let absolute_deadline: Int64
+        /// The operator who acts for the user; absent when nobody does.
+        let actor: String?
         /// A bearer's.
         var token: String?
         /// How many the user has not been told; absent for none.
@@ -61,6 +63,7 @@ extension FrontDoor {
             authenticated = claims.authenticated.seconds
             idle_deadline = claims.idleDeadline.seconds
             absolute_deadline = claims.absoluteDeadline.seconds
+            actor = claims.actor?.text
         }
     }
 
@@ -87,7 +90,7 @@ extension FrontDoor {
             await accounts.signIn(
                 attempt(Array(body.username.utf8), Array(body.password.utf8), request),
                 client: await newClient(request, transport), remembers: body.remember == true))
-        let warnings = (try? await accounts.warnings(of: signedIn.session.user))?.count ?? 0
+        let warnings = await untoldCount(signedIn.session.user)
         return try sessionResponse(
             signedIn, transport, cookies: await cookies(signedIn, transport, request),
             warnings: warnings)

@@ -54,6 +54,7 @@ extension FrontDoor {
     }
 
     private func clear(_ claims: Claims) async throws(FrontRefusal) {
+        try requireOwner(claims)
         // Else whoever took a session could guess for as long as it lasts.
         guard isFresh(claims) else { throw Self.stale }
         guard let username = claims.username else { throw .unavailable }
@@ -91,6 +92,7 @@ extension FrontDoor {
         guard let (_, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account")
         }
+        try requireOwner(claims)
         guard isFresh(claims) else { return toConfirm }
         try await clear(claims)
         return .redirect(to: path("/account?notice=unlocked"))

@@ -31,6 +31,7 @@ extension FrontDoor {
         guard let claims = try await session(request) else {
             return .redirect(to: path("/resume") + returnQuery(target))
         }
+        try requireOwner(claims)
         return await page(confirmPage(claims, target), for: request)
     }
 
@@ -44,6 +45,7 @@ extension FrontDoor {
         guard let claims = client?.claims, client?.transport == .cookie else {
             return .redirect(to: path("/resume") + returnQuery(form.returnTarget))
         }
+        try requireOwner(claims)
         let page = confirmPage(claims, form.returnTarget)
         guard let password = form.password else {
             throw FrontRefusal(400, "missing_field", "refusal.missing_password", page: page)
@@ -79,6 +81,7 @@ extension FrontDoor {
     func apiConfirm(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: Confirmation = try await json(request)
         guard let client = try await client(request) else { throw Self.noSession }
+        try requireOwner(client.claims)
         let signedIn = try signedIn(
             await confirm(client.claims, Array(body.password.utf8), client.transport, request))
         return try sessionResponse(

@@ -127,6 +127,7 @@ extension FrontDoor {
     ) async throws(FrontRefusal) -> FrontResponse {
         let body: [String: [String: String]] = try await json(request)
         let claims = try await browserSession(request)
+        try requireOwner(claims)
         guard body.count == 1, let values = body["preferences"] else {
             throw FrontRefusal(422, "preferences", "refusal.preferences_body")
         }
@@ -139,8 +140,10 @@ extension FrontDoor {
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> FrontResponse {
         try requireSameSite(request, body: .json)
+        let claims = try await browserSession(request)
+        try requireOwner(claims)
         var response = FrontResponse(status: 204)
-        response.headers = try await forget(try await browserSession(request), request)
+        response.headers = try await forget(claims, request)
         return response
     }
 
@@ -190,6 +193,7 @@ extension FrontDoor {
         guard let (form, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account")
         }
+        try requireOwner(claims)
         func text(_ field: String) -> String {
             String(decoding: form.fields[field] ?? [], as: UTF8.self)
         }
@@ -221,6 +225,7 @@ extension FrontDoor {
         guard let (_, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account")
         }
+        try requireOwner(claims)
         var response = FrontResponse.redirect(to: path("/account?notice=forgotten"))
         response.headers += try await forget(claims, request)
         return response

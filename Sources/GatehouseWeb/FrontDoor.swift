@@ -191,7 +191,8 @@ package struct FrontDoor: Sendable {
         guard let slash = local.lastIndex(of: UInt8(ascii: "/")),
             Identifier(hex: String(decoding: local[slash...].dropFirst(), as: UTF8.self)) != nil
         else { return nil }
-        return routes[String(decoding: local[...slash], as: UTF8.self) + "{session}"]
+        let parent = String(decoding: local[...slash], as: UTF8.self)
+        return routes[parent + "{session}"] ?? routes[parent + "{grant}"]
     }
 
     /// A refusal outside a form: a page of its own.
@@ -219,7 +220,9 @@ package struct FrontDoor: Sendable {
         page.canRegister = accounts.registration == .open
         page.canRemember = accounts.rules.remember != nil
         var cookie: String?
-        if page.kind != .message {
+        let acting = await actingSection(request)
+        if let acting { page.sections.append(acting) }
+        if page.kind != .message || acting != nil {
             do {
                 let now = clock()
                 var binding = await formBinding(request)

@@ -83,9 +83,9 @@ extension FrontDoor {
                 attempt(username, password, request), client: await newClient(request, .cookie),
                 remembers: form.isRemembered), page: page)
         // What they must know comes before what they came for.
-        let warnings = (try? await accounts.warnings(of: signedIn.session.user)) ?? []
+        let untold = await untoldCount(signedIn.session.user)
         var response = FrontResponse.redirect(
-            to: warnings.isEmpty
+            to: untold == 0
                 ? form.returnTarget?.location ?? path("/account")
                 : path("/account/warnings") + returnQuery(form.returnTarget))
         response.headers += await signInCookies(signedIn, request)
@@ -226,6 +226,7 @@ extension FrontDoor {
                 ?? Page(kind: .message, title: "recover.title")
         }
         defer { form.wipePassword() }
+        try await requireNobodyActs(request)
         guard let link = form.fields["token"], let password = form.password else {
             throw FrontRefusal(400, "missing_field", "refusal.missing_new_password")
         }

@@ -21,6 +21,7 @@ extension FrontDoor {
         guard let claims = try await session(request) else {
             return toSignIn(back: "/account/password")
         }
+        try requireOwner(claims)
         return await page(passwordPage(claims), for: request)
     }
 
@@ -34,6 +35,7 @@ extension FrontDoor {
         guard let client, client.transport == .cookie else {
             return toSignIn(back: "/account/password")
         }
+        try requireOwner(client.claims)
         let page = passwordPage(client.claims)
         guard let current = form.password, let new = form.newPassword else {
             throw FrontRefusal(400, "missing_field", "refusal.missing_passwords", page: page)
@@ -73,6 +75,7 @@ extension FrontDoor {
 
     func apiChangePassword(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: Passwords = try await json(request)
+        try await requireNobodyActs(request)
         guard let client = try await client(request),
             let signedIn = try await change(
                 client, Array(body.current_password.utf8), Array(body.new_password.utf8), request)

@@ -1,6 +1,7 @@
 // Sign-ins as their owner sees and ends them, the account itself, and warnings.
 
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 
 extension FrontDoor {
@@ -75,6 +76,7 @@ extension FrontDoor {
     static let sessionField = "session"
     /// The form's field that says up to where warnings were shown.
     static let lastField = "last"
+    static let lastLookField = "last_look"
 
     /// Does something that may fail for want of the store.
     private func trying<Value>(
@@ -92,12 +94,23 @@ extension FrontDoor {
     }
 
     func signIns(_ claims: Claims) async throws(FrontRefusal) -> [SignInRow] {
-        try await signInList(claims).map { signIn in
+        let actors = try await actors(claims)
+        return try await signInList(claims).map { signIn in
             SignInRow(
                 session: signIn.session.text, isCurrent: signIn.session == claims.session,
                 isRemembered: signIn.isRemembered, browser: signIn.origin.browser ?? "",
                 place: signIn.origin.place ?? "", created: signIn.created,
-                lastUsed: signIn.lastUsed)
+                lastUsed: signIn.lastUsed, actor: actors[signIn.session]?.text ?? "")
+        }
+    }
+
+    private func actors(
+        _ claims: Claims
+    ) async throws(FrontRefusal) -> [SessionID: OperatorName] {
+        try await trying { () async throws(Accounts.Failure) in
+            do { return try await people.store.actors(of: claims.user) } catch {
+                throw accounts.failed(error)
+            }
         }
     }
 
@@ -127,6 +140,7 @@ extension FrontDoor {
             response.headers += signOutHeaders
             return response
         }
+        try requireOwner(claims)
         guard isFresh(claims) else { return toConfirm }
         // One that has gone in the meantime has ended too.
         _ = try await end(SessionID(id), of: claims)
@@ -137,6 +151,7 @@ extension FrontDoor {
         guard let (_, claims) = try await accountForm(request) else {
             return toSignIn(back: "/account")
         }
+        try requireOwner(claims)
         guard isFresh(claims) else { return toConfirm }
         guard try await endOthers(claims) else { return toSignIn(back: "/account") }
         return .redirect(to: path("/account?notice=ended-others"))
@@ -151,6 +166,8 @@ extension FrontDoor {
             let place: String?
             let created: Int64
             let last_used: Int64
+            /// The operator who acts for the user in it; absent when nobody does.
+            let actor: String?
         }
         let sessions: [Row]
     }
@@ -162,6 +179,7 @@ extension FrontDoor {
 
     func apiSessions(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let claims = try await requireSession(request)
+        let actors = try await actors(claims)
         return try .json(
             200,
             SessionsBody(
@@ -170,7 +188,7 @@ extension FrontDoor {
                         session: signIn.session.text, current: signIn.session == claims.session,
                         remembered: signIn.isRemembered, browser: signIn.origin.browser,
                         place: signIn.origin.place, created: signIn.created.seconds,
-                        last_used: signIn.lastUsed.seconds)
+                        last_used: signIn.lastUsed.seconds, actor: actors[signIn.session]?.text)
                 }))
     }
 
@@ -181,6 +199,7 @@ extension FrontDoor {
             let id = Identifier(hex: String(text))
         else { throw FrontRefusal(404, "not_found", "refusal.no_sign_in") }
         let isOwn = SessionID(id) == claims.session
+        if !isOwn { try requireOwner(claims) }
         guard isOwn || isFresh(claims) else { throw Self.stale }
         guard try await end(SessionID(id), of: claims) else {
             throw FrontRefusal(404, "not_found", "refusal.no_sign_in")
@@ -193,6 +212,7 @@ extension FrontDoor {
     func apiEndOtherSessions(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         try requireSameSite(request, body: .json)
         let claims = try await requireSession(request)
+        try requireOwner(claims)
         guard isFresh(claims) else { throw Self.stale }
         guard try await endOthers(claims) else { throw Self.noSession }
         return FrontResponse(status: 204)
@@ -203,6 +223,7 @@ extension FrontDoor {
     private func forget(
         _ claims: Claims, _ request: FrontRequest
     ) async throws(FrontRefusal) -> [(HTTPField.Name, String)] {
+        try requireOwner(claims)
         let series = await presentedSeries(request)
         try await trying { () async throws(Accounts.Failure) in
             try await accounts.forgetSeries(series, of: claims)
@@ -270,13 +291,18 @@ extension FrontDoor {
             return toSignIn(back: "/account/warnings")
         }
         let warnings = try await warnings(claims)
-        guard let last = warnings.first?.id else {
+        let looks = try await untoldLooks(claims.user)
+        guard !warnings.isEmpty || !looks.isEmpty else {
             return .redirect(to: target?.location ?? path("/account"))
         }
-        var page = Page(kind: .warnings)
+        let title: Message =
+            looks.isEmpty
+            ? "warnings.title" : warnings.isEmpty ? "support.warning_title" : "warnings.several"
+        var page = Page(kind: .warnings, title: title)
+        if !looks.isEmpty { page.sections.append(UntoldLooksSection(looks: looks)) }
         page.username = claims.username?.text ?? ""
         page.returnTo = target?.location
-        page.lastWarning = last
+        page.lastWarning = warnings.first?.id ?? 0
         page.warnings = warnings.map {
             WarningRow(time: $0.time, browser: $0.browser ?? "", place: $0.place ?? "")
         }
@@ -284,19 +310,30 @@ extension FrontDoor {
     }
 
     func dismissWarnings(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let (form, claims) = try await accountForm(request) else {
+        let form = try await form(request, taking: [Self.lastLookField]) { _ in
+            Page(kind: .message, title: "account.title")
+        }
+        guard let claims = try await session(request) else {
             return toSignIn(back: "/account/warnings")
         }
+        try requireOwner(claims)
         // Else a thief could put away what tells of him.
         guard isFresh(claims) else {
             return .redirect(to: path("/confirm?return_to=\(path("/account/warnings"))"))
         }
-        guard let text = form.fields[Self.lastField],
-            let last = Int64(String(decoding: text, as: UTF8.self))
-        else { throw FrontRefusal(400, "missing_field", "refusal.no_warning") }
-        try await trying { () async throws(Accounts.Failure) in
-            try await accounts.dismissWarnings(of: claims.user, upTo: last)
+        func last(_ field: String) -> Int64? {
+            form.fields[field].flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
         }
+        let (lastWarning, lastLook) = (last(Self.lastField), last(Self.lastLookField))
+        guard lastWarning != nil || lastLook != nil else {
+            throw FrontRefusal(400, "missing_field", "refusal.no_warning")
+        }
+        if let lastWarning {
+            try await trying { () async throws(Accounts.Failure) in
+                try await accounts.dismissWarnings(of: claims.user, upTo: lastWarning)
+            }
+        }
+        if let lastLook { try await putAwayLooks(of: claims.user, upTo: lastLook) }
         return .redirect(to: form.returnTarget?.location ?? path("/account"))
     }
 
@@ -307,25 +344,32 @@ extension FrontDoor {
             let place: String?
         }
         let warnings: [Row]
+        /// Without permission, and not told yet; absent for none.
+        let looks: [LookAnswer]?
     }
 
     func apiWarnings(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let claims = try await requireSession(request)
+        let looks = try await untoldLooks(claims.user)
         return try .json(
             200,
             WarningsBody(
                 warnings: try await warnings(claims).map {
                     WarningsBody.Row(time: $0.time.seconds, browser: $0.browser, place: $0.place)
-                }))
+                }, looks: looks.isEmpty ? nil : looks.map { LookAnswer($0) }))
     }
 
     func apiDismissWarnings(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         try requireSameSite(request, body: .json)
         let claims = try await requireSession(request)
+        try requireOwner(claims)
         guard isFresh(claims) else { throw Self.stale }
         let last = try await warnings(claims).first?.id ?? 0
         try await trying { () async throws(Accounts.Failure) in
             try await accounts.dismissWarnings(of: claims.user, upTo: last)
+        }
+        if let look = try await untoldLooks(claims.user).first {
+            try await putAwayLooks(of: claims.user, upTo: look.id)
         }
         return FrontResponse(status: 204)
     }

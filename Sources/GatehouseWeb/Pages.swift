@@ -7,7 +7,7 @@ import Mustache
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
-        case login, register, account, logout, recover, confirm, password, warnings, message
+        case login, register, account, logout, recover, confirm, password, warnings, support, message
     }
 
     var kind: Kind
@@ -90,6 +90,8 @@ struct SignInRow {
     var place: String
     var created: UnixTime
     var lastUsed: UnixTime
+    /// The operator who acts for the user in it; empty when nobody does.
+    var actor = ""
 }
 
 /// A remember cookie of the user's was used by two parties, and what came of it has ended.
@@ -186,6 +188,7 @@ struct Pages: Sendable {
         "confirm.mustache": PackageResources.confirm_mustache,
         "password.mustache": PackageResources.password_mustache,
         "warnings.mustache": PackageResources.warnings_mustache,
+        "support.mustache": PackageResources.support_mustache,
         "message.mustache": PackageResources.message_mustache,
         styleName: PackageResources.style_css,
     ]
@@ -286,7 +289,7 @@ struct Pages: Sendable {
                     "session": Self.value(row.session), "isCurrent": row.isCurrent,
                     "isRemembered": row.isRemembered, "browser": Self.value(row.browser),
                     "place": Self.value(row.place), "created": Self.time(row.created),
-                    "lastUsed": Self.time(row.lastUsed),
+                    "lastUsed": Self.time(row.lastUsed), "actor": Self.value(row.actor),
                 ])
             },
             "warnings": page.warnings.map { row in

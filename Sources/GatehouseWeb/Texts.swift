@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import Mustache
 
 /// Something to tell a person: the key of a text, and values for its places.
@@ -148,6 +149,8 @@ struct Texts: Sendable {
         "preferenceKeyBytes": "\(Preferences.maximumKeyBytes)",
         "preferenceValueBytes": "\(Preferences.maximumValueBytes)",
         "formBytes": "\(FormBody.maximumBytes)", "formFields": "\(FormBody.maximumFields)",
+        "reasonBytes": "\(LookReason.maximumBytes)",
+        "operatorBytes": "\(OperatorName.maximumBytes)",
         "queryBytes": "\(QueryString.maximumBytes)",
     ]
 }

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 
 struct AuditCommand: AsyncParsableCommand {
@@ -16,8 +17,12 @@ struct AuditCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List entries, the latest at the end.",
-            discussion: "Shows the beginning of long ids; --json has all of them.")
+            discussion: """
+                Shows the beginning of long ids; --json has all of them. Place, browser and reason \
+                of entries about people are shown only with --user and permission.
+                """)
         @OptionGroup var options: CommonOptions
+        @OptionGroup var look: LookOptions
         @Option(help: "Only entries about this user: a username or an id.") var user: String?
         @Option(
             help:
@@ -31,6 +36,9 @@ struct AuditCommand: AsyncParsableCommand {
         func validate() throws {
             guard (1...AuditQuery.maximumEntries).contains(limit) else {
                 throw ValidationError("--limit takes 1 to \(AuditQuery.maximumEntries)")
+            }
+            guard user != nil || look.permission == nil else {
+                throw ValidationError("a permission is one person's: name them with --user")
             }
         }
 
@@ -47,10 +55,22 @@ struct AuditCommand: AsyncParsableCommand {
                 }
                 query.kind = known
             }
-            let store = try options.openStore(try options.settings())
-            if let user { query.user = try await Self.user(user, in: store) }
+            let store: SQLiteStore
+            var isShown = false
+            if let user {
+                let workshop = try await options.openWorkshop(because: look.breakGlass)
+                store = workshop.store
+                let id = try await Self.user(user, in: store)
+                query.user = id
+                isShown = try await permit(id, workshop)
+            } else {
+                store = try options.openStore(try options.settings())
+            }
             let entries = try await store.audit(query)
-            if options.json { return try Output.json(["entries": entries.map(AuditOutput.init)]) }
+            if options.json {
+                return try Output.json(
+                    ["entries": entries.map { AuditOutput($0, withPersonal: isShown) }])
+            }
             Output.table(
                 ["entry", "time", "what", "who", "user", "about", "from", "why"],
                 entries.map { entry in
@@ -59,10 +79,17 @@ struct AuditCommand: AsyncParsableCommand {
                         "\(entry.sequence)", Output.text(entry.time), entry.kindText,
                         entry.operatorName ?? entry.actorText,
                         event.user.map { Self.short($0.text) } ?? "", Self.about(event),
-                        entry.personal?.origin.place ?? "",
-                        entry.personal?.reason ?? "",
+                        entry.shownPersonal(isShown)?.origin.place ?? "",
+                        entry.shownPersonal(isShown)?.reason ?? "",
                     ]
                 })
+        }
+
+        /// Notes the look. Of somebody who was deleted nothing personal is left, and nobody to be told.
+        private func permit(_ id: UserID, _ workshop: Workshop) async throws -> Bool {
+            guard let user = try await workshop.store.user(id) else { return false }
+            try await look.look(at: user, .audit, workshop)
+            return true
         }
 
         /// By id too: the entries of a user who was deleted are found by nothing else.
@@ -148,9 +175,15 @@ struct AuditCommand: AsyncParsableCommand {
             abstract: "Print all entries as JSON, one to a line, and the head at the end.",
             discussion: """
                 Exits 1, after having printed everything, when the trail is not whole; see \
-                `gatehouse audit verify`.
+                `gatehouse audit verify`. Place, browser and reason of entries about people are left \
+                out; each entry can be proved without them. --break-glass puts them in, and everybody \
+                whom they are about is told.
                 """)
         @OptionGroup var options: CommonOptions
+        @Option(
+            help:
+                "Export what is personal too, for this reason; audited, and shown to everybody concerned.")
+        var breakGlass: String?
         @Option(help: "Only entries with a higher number: the last one that was exported before.")
         var after: UInt64 = 0
 
@@ -159,8 +192,21 @@ struct AuditCommand: AsyncParsableCommand {
             let whole: Bool
         }
 
+        func validate() throws {
+            if let breakGlass, LookReason(breakGlass) == nil {
+                throw ValidationError(
+                    "--break-glass takes a reason of 1 to \(LookReason.maximumBytes) bytes on one line"
+                )
+            }
+        }
+
         func run() async throws {
-            let workshop = try await options.openWorkshop()
+            let workshop = try await options.openWorkshop(because: breakGlass)
+            let why = breakGlass.flatMap { LookReason($0) }
+            if let why {
+                _ = try await workshop.store.noteAuditLook(
+                    by: try LookOptions.operatorName(), reason: why, at: workshop.now())
+            }
             try await workshop.store.note(
                 AuditEvent(.auditExported, by: .command, detail: "after=\(after)"),
                 at: workshop.now())
@@ -168,7 +214,7 @@ struct AuditCommand: AsyncParsableCommand {
                 workshop.store, ring: try await workshop.keyring()
             ) { entries in
                 for entry in entries where entry.sequence > after {
-                    try Output.json(AuditOutput(entry))
+                    try Output.json(AuditOutput(entry, withPersonal: why != nil))
                 }
             }
             try Output.json(Head(head: head.text, whole: verifier.faultCount == 0))
@@ -270,6 +316,8 @@ struct AuditOutput: Encodable {
     let reason: String?
     /// Whether place, browser and reason were erased.
     let erased: Bool
+    /// Whether they are left out for want of permission; absent where they are not.
+    let withheld: Bool?
     let salt: String?
     let personal: String?
     let ends: String?
@@ -278,8 +326,10 @@ struct AuditOutput: Encodable {
     let audit_key: String?
     let mac: String?
 
-    init(_ entry: AuditRecord) {
+    /// - Parameter withPersonal: whether what is personal of entries about people may be shown.
+    init(_ entry: AuditRecord, withPersonal: Bool) {
         let event = entry.event
+        let shown = entry.shownPersonal(withPersonal)
         self.entry = entry.sequence
         time = entry.time.seconds
         kind = entry.kindText
@@ -290,16 +340,26 @@ struct AuditOutput: Encodable {
         key = event.key?.text
         series = event.series?.value.hex
         detail = event.detail
-        place = entry.personal?.origin.place
-        browser = entry.personal?.origin.browser
-        reason = entry.personal?.reason
+        place = shown?.origin.place
+        browser = shown?.origin.browser
+        reason = shown?.reason
+        withheld = entry.personal != nil && shown == nil ? true : nil
         erased = entry.commitment != nil && entry.personal == nil
-        salt = entry.personal?.salt.hex
+        // With it what was left out could be guessed at.
+        salt = shown?.salt.hex
         personal = entry.commitment?.hex
         ends = entry.ends.isEmpty ? nil : entry.ends.flatMap(\.bytes).hex
         chain = entry.link?.chain.text
         position = entry.link?.position
         audit_key = entry.link?.key.text
         mac = entry.link?.mac.hex
+    }
+}
+
+extension AuditRecord {
+    /// What is personal, as far as it may be shown: of entries about nobody always.
+    func shownPersonal(_ isPermitted: Bool) -> AuditPersonal? {
+        let isAboutPeople = event.user != nil || event.session != nil || event.series != nil
+        return isPermitted || !isAboutPeople ? personal : nil
     }
 }

@@ -81,7 +81,9 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// Opens the store and its keyring; what is written is signed in the audit trail.
-    func openWorkshop() async throws -> Workshop {
+    ///
+    /// - Parameter why: the reason where `--reason` gives none.
+    func openWorkshop(because why: String? = nil) async throws -> Workshop {
         let settings = try settings()
         let store = try openStore(settings)
         if let stranger = try await store.strangers().first {
@@ -93,7 +95,7 @@ struct CommonOptions: ParsableArguments {
         let workshop = Workshop(settings: settings, store: store, rootKey: rootKey)
         var context = AuditContext()
         context.operatorName = ProcessAccount.name
-        context.reason = reason
+        context.reason = reason ?? why
         try store.signTrail(as: .commands, under: try await workshop.keyring(), for: context)
         return workshop
     }

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import GatehouseCheck
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 
 struct ExplainCommand: AsyncParsableCommand {
@@ -11,13 +12,15 @@ struct ExplainCommand: AsyncParsableCommand {
         commandName: "explain", abstract: "Say what a token is, and whether it would be taken.",
         discussion: """
             Reads the token from standard input when it is not given, which keeps it out of the \
-            shell's history. Changes nothing. Exits 0 for a good token, 1 for one that is refused.
+            shell's history. Changes nothing about it. Whose it is by name is told only with \
+            permission. Exits 0 for a good token, 1 for one that is refused.
             """)
 
     /// `-remember`, the longest that our cookies' names have behind the session's.
     private static let suffixCharacters = 9
 
     @OptionGroup var options: CommonOptions
+    @OptionGroup var look: LookOptions
     @Argument(help: "A token, or a cookie as NAME=TOKEN.") var token: String?
 
     private struct Explanation: Encodable {
@@ -36,6 +39,10 @@ struct ExplainCommand: AsyncParsableCommand {
         var session: String?
         var user: String?
         var username: String?
+        /// Whether the name is not told, for want of permission.
+        var username_withheld: Bool?
+        /// The operator who acts for the user.
+        var actor: String?
         var issued: Int64?
         var authenticated: Int64?
         var idle_deadline: Int64?
@@ -78,10 +85,11 @@ struct ExplainCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let workshop = try await options.openWorkshop()
+        let workshop = try await options.openWorkshop(because: look.breakGlass)
         let text = try tokenText(cookieName: workshop.settings.sessionCookieName)
         var explanation = try await explain(Array(text.utf8), workshop: workshop)
         try await describeKey(&explanation, workshop: workshop)
+        try await withhold(&explanation, workshop: workshop)
         if options.json {
             try Output.json(explanation)
         } else {
@@ -156,6 +164,22 @@ struct ExplainCommand: AsyncParsableCommand {
             .seconds
     }
 
+    /// Takes the name away from whoever has no permission to know it.
+    private func withhold(
+        _ explanation: inout Explanation, workshop: Workshop
+    ) async throws {
+        guard let user = explanation.user.flatMap({ UserID(text: $0) }) else {
+            // A device's users are many; a permission is one person's.
+            guard look.permission == nil else {
+                throw CommandFailure.refused("the token is nobody's whom a permission could be of")
+            }
+            return
+        }
+        guard try await !look.mayLook(at: user, .token, workshop) else { return }
+        explanation.username = nil
+        explanation.username_withheld = true
+    }
+
     private func refused(_ defect: TokenDefect, key: TokenKey?, id: KeyID?) -> Explanation {
         var explanation = Explanation(
             verdict: defect == .revokedKey ? "revoked" : "invalid", reason: defect.rawValue)
@@ -193,6 +217,7 @@ struct ExplainCommand: AsyncParsableCommand {
         explanation.session = claims.session.text
         explanation.user = claims.user.text
         explanation.username = claims.username?.text
+        explanation.actor = claims.actor?.text
         explanation.issued = claims.issued.seconds
         explanation.authenticated = claims.authenticated.seconds
         explanation.idle_deadline = claims.idleDeadline.seconds
@@ -310,7 +335,11 @@ struct ExplainCommand: AsyncParsableCommand {
         line("transport", explanation.transport)
         line("session", explanation.session)
         line("user", explanation.user)
-        line("username", explanation.username)
+        line(
+            "username",
+            explanation.username_withheld == true
+                ? "not told without --grant or --break-glass" : explanation.username)
+        line("actor", explanation.actor)
         line("issued", time(explanation.issued))
         line("authenticated", time(explanation.authenticated))
         line("idle deadline", time(explanation.idle_deadline))

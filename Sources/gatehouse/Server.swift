@@ -48,8 +48,12 @@ struct Server {
         let hasher = try settings.passwordHasher()
         let rules = try PasswordRules(settings)
         let uses = SessionUses()
+        var people = People(
+            store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
+            clock: SystemClock.now)
+        people.permission.longestSeconds = settings.longestGrantSeconds
         let front = try await frontServer(
-            store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
+            people: people, store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
             uses: uses)
 
         let meter = KeyMeter(
@@ -58,7 +62,7 @@ struct Server {
             lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
-            source: status.report)
+            desk: AdminDesk(people: people), source: status.report)
         let endpoints = Endpoints(
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
@@ -164,7 +168,7 @@ struct Server {
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
-        store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
+        people: People, store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
         policy: PasswordPolicy, uses: SessionUses
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
@@ -197,9 +201,7 @@ struct Server {
         let door = try FrontDoor(
             settings: doorSettings,
             accounts: accounts,
-            people: People(
-                store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
-                clock: SystemClock.now),
+            people: people,
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
             sealer: sealer, uses: uses, entropy: .system, clock: SystemClock.now)
@@ -294,7 +296,7 @@ struct Server {
 
             Make a user, get a cookie, check it; paste these in another terminal:
 
-              \(program) users add ada --data-dir \(quoted)
+              \(program) users add ada --test --data-dir \(quoted)
               COOKIE=$(\(program) sessions issue ada --data-dir \(quoted))
               curl -i -H "Cookie: \(settings.sessionCookieName)=$COOKIE" \(check)
 

@@ -3,6 +3,7 @@
 import ArgumentParser
 import GatehouseCheck
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 import GatehouseSystem
 
@@ -18,6 +19,7 @@ struct SessionsCommand: AsyncParsableCommand {
         static let maximumRows = 10_000
 
         @OptionGroup var options: CommonOptions
+        @OptionGroup var look: LookOptions
         @Argument(help: "The username.") var name: String
 
         private struct Listed: Encodable {
@@ -26,8 +28,10 @@ struct SessionsCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let workshop = try await options.openWorkshop(because: look.breakGlass)
+            let store = workshop.store
             let user = try await CommonOptions.user(name, in: store)
+            try await look.look(at: user, .signIns, workshop)
             let floor = try await store.authenticatedFloor()
             let now = SystemClock.now().wall
             let sessions = try await store.sessions(of: user.id, limit: Self.maximumRows)
@@ -72,7 +76,9 @@ struct SessionsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Issue sessions without a sign-in, and print their tokens.",
             discussion: """
-                For benchmarks and smoke tests; audited. Nobody has proved anything in such a \
+                For benchmarks and smoke tests, as users that `users add --test` made; audited. As \
+                anybody else it is acting for them: that takes --grant or --break-glass, is one \
+                session, and says in it who acts. Nobody has proved anything in such a \
                 session, so its level is 1 and its methods are empty. A token is the value of the \
                 session cookie, or with --bearer what goes behind “Authorization: Bearer”.
                 """)
@@ -82,19 +88,12 @@ struct SessionsCommand: AsyncParsableCommand {
         static let maximumCount = 1_000_000
 
         @OptionGroup var options: CommonOptions
+        @OptionGroup var look: LookOptions
         @Argument(help: "The username.") var name: String
         @Option(help: "How many.") var count = 1
         @Option(help: "Seconds that they live, idle or not; by default the configured limits.")
         var ttl: Int64?
         @Flag(help: "For the Authorization header, not for a cookie.") var bearer = false
-
-        private struct Issued: Encodable {
-            let session: String
-            let token: String
-            let key: String
-            let idle_deadline: Int64
-            let absolute_deadline: Int64
-        }
 
         func validate() throws {
             guard (1...Self.maximumCount).contains(count) else {
@@ -106,12 +105,18 @@ struct SessionsCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            let workshop = try await options.openWorkshop()
+            let workshop = try await options.openWorkshop(because: look.breakGlass)
             let limits =
                 ttl.map { SessionLimits(idleSeconds: $0, absoluteSeconds: $0) }
                 ?? workshop.settings.sessionLimits
             guard let limits else { throw CommandFailure.usage("--ttl is out of range") }
-            var issued: [Issued] = []
+            var issued: [IssuedSession] = []
+            let user = try await CommonOptions.user(name, in: workshop.store)
+            if try await !workshop.store.isTestUser(user.id) {
+                let session = try await act(for: user, limits: limits, workshop: workshop)
+                if options.json { return try Output.json(["sessions": [session]]) }
+                return print(session.token)
+            }
             var left = count
             while left > 0 {
                 let batch = try await issue(
@@ -126,10 +131,27 @@ struct SessionsCommand: AsyncParsableCommand {
             if options.json { try Output.json(["sessions": issued]) }
         }
 
+        private func act(
+            for user: User, limits: SessionLimits, workshop: Workshop
+        ) async throws -> IssuedSession {
+            guard let permission = look.permission else {
+                throw LookOptions.notPermitted(user.username)
+            }
+            guard count == 1 else {
+                throw CommandFailure.usage("--count is for users that were made for tests")
+            }
+            guard user.state == .enabled else {
+                throw CommandFailure.refused("the user \(user.username.text) is disabled")
+            }
+            return try await workshop.act(
+                for: user.id, under: permission, transport: bearer ? .bearer : .cookie,
+                limits: limits)
+        }
+
         /// Seals, then stores, and only then hands out: again when keys or user changed meanwhile.
         private func issue(
             _ count: Int, limits: SessionLimits, workshop: Workshop
-        ) async throws -> [Issued] {
+        ) async throws -> [IssuedSession] {
             let store = workshop.store
             for _ in 0..<Workshop.maximumTries {
                 let user = try await CommonOptions.user(name, in: store)
@@ -146,7 +168,7 @@ struct SessionsCommand: AsyncParsableCommand {
                 }
                 let now = workshop.now()
                 var records: [SessionRecord] = []
-                var issued: [Issued] = []
+                var issued: [IssuedSession] = []
                 for _ in 0..<count {
                     let record = try SessionRecord(
                         for: user, at: now, floor: floor, limits: limits, methods: [],
@@ -155,11 +177,7 @@ struct SessionsCommand: AsyncParsableCommand {
                         record.claims(username: user.username, at: now),
                         transport: bearer ? .bearer : .cookie, entropy: .system)
                     records.append(record)
-                    issued.append(
-                        Issued(
-                            session: record.id.text, token: String(decoding: token, as: UTF8.self),
-                            key: key.text, idle_deadline: record.idleDeadline.seconds,
-                            absolute_deadline: record.absoluteDeadline.seconds))
+                    issued.append(IssuedSession(record, token: token, key: key))
                 }
                 let audit = records.map {
                     AuditEvent(.sessionCreated, by: .command, user: user.id, session: $0.id)

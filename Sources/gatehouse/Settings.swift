@@ -65,6 +65,7 @@ struct Settings: Sendable {
     /// Nil when keys are rotated by command only.
     var rotateEverySeconds: Int64? = RotationRule.defaultSeconds
     var auditKeepSeconds: Int64 = 400 * 86_400
+    var longestGrantSeconds = PermissionRule().longestSeconds
     var auditAddresses = AuditAddresses.network
     var logLevel = Logger.Level.info
 
@@ -692,6 +693,14 @@ struct Setting: Sendable {
             }
             settings.auditAddresses = value
             return nil
+        },
+        Setting(
+            "support.longest_grant", default: "7d",
+            "How long people may let support look at them or act for them at most, 1h to 30d; they can revoke it at any time."
+        ) { text, settings in
+            read(text, seconds: 3600...(30 * 86_400)) {
+                settings.longestGrantSeconds = $0
+            }
         },
         Setting(
             "log.level", default: "info", "trace, debug, info, notice, warning, error or critical."

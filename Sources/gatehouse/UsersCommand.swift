@@ -5,6 +5,7 @@ import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehousePasswords
+import GatehousePeople
 import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
@@ -21,14 +22,16 @@ struct UsersCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Add a user.",
             discussion: """
-                Without --password-stdin the user has no password: sessions can be issued for them, \
-                and nobody can sign in as them with one.
+                Without --password-stdin the user has no password, and nobody can sign in as them \
+                with one. With --test sessions can be issued for them without a permission.
                 """)
 
         @OptionGroup var options: CommonOptions
         @Argument(help: "The username.") var name: String
         @Flag(help: "Read the password from standard input; one line end is not part of it.")
         var passwordStdin = false
+        @Flag(help: "Nobody: for tests and measurements; operators may look at it and act for it.")
+        var test = false
         @Flag(help: "Take the name although it is reserved, or looks like one that is.")
         var reserved = false
 
@@ -47,10 +50,17 @@ struct UsersCommand: AsyncParsableCommand {
                 hash = try await workshop.keyring().peppers.sealing(bare).text
             }
             let id = try UserID.random(from: .system)
-            let outcome = try await store.addUser(
-                username, id: id, passwordHash: hash, takingReserved: reserved,
-                audit: AuditEvent(.userCreated, by: .command, user: id),
-                at: SystemClock.now().wall)
+            let audit = AuditEvent(
+                .userCreated, by: .command, user: id, detail: test ? "test=true" : nil)
+            let now = SystemClock.now().wall
+            let outcome =
+                test
+                ? try await store.addTestUser(
+                    username, id: id, passwordHash: hash, takingReserved: reserved, audit: audit,
+                    at: now)
+                : try await store.addUser(
+                    username, id: id, passwordHash: hash, takingReserved: reserved, audit: audit,
+                    at: now)
             guard case .added(let user) = outcome else {
                 throw outcome == .skeletonsOutdated
                     ? UsersCommand.skeletonsOutdated : UsersCommand.taken(username)
@@ -176,11 +186,13 @@ struct UsersCommand: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Show one user.")
         @OptionGroup var options: CommonOptions
+        @OptionGroup var look: LookOptions
         @Argument(help: "The username.") var name: String
 
         func run() async throws {
-            let workshop = try await options.openWorkshop()
+            let workshop = try await options.openWorkshop(because: look.breakGlass)
             let user = try await CommonOptions.user(name, in: workshop.store)
+            try await look.look(at: user, .account, workshop)
             let former = try await workshop.store.names(of: user.id).filter { $0.state == .former }
             let key = try AttemptKey(user.username, key: try await workshop.lookUpKey())
             let attempts = try await workshop.store.attempts(key)

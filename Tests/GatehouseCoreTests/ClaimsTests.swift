@@ -45,7 +45,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 2, 255] as [UInt8])
+    // 2 without an actor is none either.
+    @Test(arguments: [0, 2, 3, 255] as [UInt8])
     func `another claims version is refused`(_ version: UInt8) {
         #expect(!Self.isAccepted(Self.changing(0, to: [version])))
     }
@@ -98,6 +99,93 @@ import Testing
         for name in [[0xC3], [0xFF, 0x61], [0xC0, 0x80], [0xED, 0xA0, 0x80]] as [[UInt8]] {
             #expect(!Self.isAccepted(Array(Self.good[..<73]) + [UInt8(name.count)] + name))
         }
+    }
+}
+
+@Suite struct ActingClaimsTests {
+    private static func isAccepted(_ bytes: [UInt8]) -> Bool { Claims(bytes.span) != nil }
+    private static let plain = Claims.sample(name: "ada").encoded()
+
+    private static func acted(by actor: String) -> [UInt8] {
+        [2] + plain.dropFirst() + [UInt8(actor.utf8.count)] + Array(actor.utf8)
+    }
+
+    @Test func `claims without an actor stay as they were, byte for byte`() {
+        #expect(Self.plain[0] == 1)
+        #expect(Self.plain.count == 77)
+        let read = Claims(Self.plain.span)
+        #expect(read != nil)
+        #expect(read?.actor == nil)
+        #expect(read?.isActed == false)
+    }
+
+    @Test func `an actor is read back, and everything else with it`() throws {
+        let support = try #require(OperatorName("support.eve"))
+        let claims = Claims.sample(name: "zoë").acted(by: support)
+        #expect(claims.encoded() == [2] + Claims.sample(name: "zoë").encoded().dropFirst()
+            + [11] + Array("support.eve".utf8))
+        guard let read = Claims(claims.encoded().span) else {
+            Issue.record("it is not read")
+            return
+        }
+        #expect(read.actor == support)
+        #expect(read.isActed)
+        #expect(read.username == username("zoë"))
+        #expect(read.session == claims.session)
+        #expect(read.encoded() == claims.encoded())
+    }
+
+    // Promise: permission
+    @Test func `whoever acts still does when the session is renewed`() throws {
+        let support = try #require(OperatorName("eve"))
+        let renewed = Claims.sample().acted(by: support)
+            .renewed(idleSeconds: 3600, at: time(noon + 600))
+        #expect(renewed.actor == support)
+        #expect(renewed.idleDeadline == time(noon + 4200))
+    }
+
+    @Test func `an actor of 1 and 32 bytes is read, of 0 and 33 not`() {
+        for count in [1, 32] {
+            #expect(Self.isAccepted(Self.acted(by: String(repeating: "a", count: count))))
+        }
+        for count in [0, 33] {
+            #expect(!Self.isAccepted(Self.acted(by: String(repeating: "a", count: count))))
+        }
+    }
+
+    @Test func `every shorter and every longer content is refused`() {
+        let good = Self.acted(by: "eve")
+        #expect(Self.isAccepted(good))
+        for count in 0..<good.count { #expect(!Self.isAccepted(Array(good[..<count]))) }
+        for count in 1...300 {
+            #expect(!Self.isAccepted(good + [UInt8](repeating: 97, count: count)))
+        }
+    }
+
+    @Test func `an actor in version 1 is refused, and one that is no operator's name`() {
+        #expect(!Self.isAccepted([1] + Self.acted(by: "eve").dropFirst()))
+        for byte in UInt8.min...UInt8.max {
+            let isName =
+                UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte
+                || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+                || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte
+                || [UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "@")]
+                    .contains(byte)
+            #expect(Self.isAccepted([2] + Self.plain.dropFirst() + [1, byte]) == isName, "\(byte)")
+            let text = String(decoding: [byte], as: UTF8.self)
+            #expect((OperatorName(text) != nil) == isName)
+        }
+    }
+
+    @Test func `the longest token with an actor is below 512 characters`() throws {
+        let name = String(repeating: "n", count: 64)
+        let actor = try #require(OperatorName(String(repeating: "o", count: 32)))
+        let content = Claims.sample(name: name).acted(by: actor).encoded()
+        #expect(content.count == 74 + 64 + 1 + 32)
+        #expect(content.count <= TokenFormat.maximumPlaintextBytes)
+        #expect(
+            Base64URL.characterCount(byteCount: content.count + TokenFormat.overheadBytes)
+                <= TokenFormat.maximumCharacters)
     }
 }
 

@@ -301,5 +301,6 @@ private func bytes(_ text: [UInt8]) -> [UInt8] {
         }
         #expect(claims.encoded() == vector.bytes("claims"))
         #expect(claims.username?.text == vector.text("username"))
+        #expect(claims.actor?.text == vector.fields["actor"])
     }
 }

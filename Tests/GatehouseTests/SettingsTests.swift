@@ -153,6 +153,7 @@ import Testing
             ("remember.grace", ["1s", "10m"], ["0s", "601s", "60"]),
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("audit.keep", ["30d", "4000d"], ["2591999s", "4001d", "0"]),
+            ("support.longest_grant", ["1h", "7d", "30d"], ["3599s", "31d", "0"]),
             ("audit.addresses", ["network", "address", "none"], ["", "full"]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
@@ -273,6 +274,7 @@ import Testing
             "password.context_words", "password.filter", "password.memory", "password.deadline",
             "password.argon2_memory", "password.argon2_iterations", "pages.name", "pages.colour",
             "pages.logo", "pages.texts", "pages.templates", "audit.keep", "audit.addresses",
+            "support.longest_grant",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }

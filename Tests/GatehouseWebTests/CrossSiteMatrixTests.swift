@@ -21,31 +21,53 @@ import Testing
     private func refusal(
         _ browser: Browser, _ route: (HTTPRequest.Method, String), form: String?
     ) async -> String? {
+        guard let handler = browser.fixture.door.routes[route.1]?[route.0] else { return "none" }
+        do throws(FrontRefusal) {
+            _ = try await handler(browser.fixture.door, Self.request(browser, route, form: form))
+            return nil
+        } catch { return error.type }
+    }
+
+    /// The type of a route's refusal to a browser that sends its own form; nil when there is none.
+    static func send(
+        _ method: HTTPRequest.Method, _ path: String, as browser: inout Browser
+    ) async throws -> String? {
+        let form = await browser.formToken()
+        guard let handler = browser.fixture.door.routes[path]?[method] else { return "none" }
+        do throws(FrontRefusal) {
+            _ = try await handler(
+                browser.fixture.door, request(browser, (method, path), form: form))
+            return nil
+        } catch { return error.type }
+    }
+
+    /// A request with whatever any route takes.
+    private static func request(
+        _ browser: Browser, _ route: (HTTPRequest.Method, String), form: String?
+    ) -> FrontRequest {
         let isAPI = route.1.hasPrefix("/v1/")
         let session = String(repeating: "ab", count: 16)
         let path = route.1.replacing("{session}", with: session)
+            .replacing("{grant}", with: session)
         let body: String
         if route.1 == "/v1/device" {
             body = #"{"preferences":{"theme":"dark"}}"#
         } else if isAPI {
             body =
                 #"{"username":"mallory","password":"\#(FrontFixture.password)","#
-                + #""current_password":"\#(FrontFixture.password)","new_password":"a newer password"}"#
+                + #""current_password":"\#(FrontFixture.password)","new_password":"a newer password","#
+                + #""reason":"x","scope":"see"}"#
         } else {
             let password = Browser.encode(FrontFixture.password)
             body =
                 "username=mallory&password=\(password)&new_password=a+newer+password"
                 + "&session=\(session)&last=99&token=x&new_key=theme&new_value=dark"
+                + "&grant=\(session)&reason=x&scope=see"
                 + (form.map { "&form=" + Browser.encode($0) } ?? "")
         }
-        let request = browser.request(
+        return browser.request(
             route.0, path, body: Array(body.utf8),
             type: isAPI ? "application/json" : "application/x-www-form-urlencoded")
-        guard let handler = browser.fixture.door.routes[route.1]?[route.0] else { return "none" }
-        do throws(FrontRefusal) {
-            _ = try await handler(browser.fixture.door, request)
-            return nil
-        } catch { return error.type }
     }
 
     private static let foreign: [(site: String?, origin: String?)] = [

@@ -322,6 +322,7 @@ struct SessionAnswer: Decodable {
     let absolute_deadline: Int64
     let token: String?
     let warnings: Int?
+    let actor: String?
 }
 
 /// A front door with a clock that the test moves.

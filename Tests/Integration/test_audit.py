@@ -18,6 +18,10 @@ class Audit(unittest.TestCase):
     def entries(self, *options):
         return self.gatehouse.json("audit", "list", *options)["entries"]
 
+    def user_of(self, kind):
+        [entry] = self.entries("--kind", kind)
+        return entry["user"]
+
     def verify(self, *options):
         code, output, _ = self.gatehouse.command("audit", "verify", "--json", *options)
         return code, json.loads(output)
@@ -59,7 +63,9 @@ class Audit(unittest.TestCase):
             "key_activated", "key_revoked", "sessions_revoked_before", "pepper_layered",
             "password_attempts_reset", "audit_checkpoint",
         }, kinds)
-        by_reason = {entry["reason"]: entry for entry in self.entries("--limit", "1000")
+        eve = self.user_of("user_deleted")
+        by_reason = {entry["reason"]: entry
+                     for user in ["ada", eve] for entry in self.entries("--user", user)
                      if "reason" in entry}
         self.assertEqual(by_reason["ticket 1"]["kind"], "session_revoked")
         self.assertTrue(by_reason["ticket 1"]["operator"])

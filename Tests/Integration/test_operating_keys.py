@@ -70,7 +70,7 @@ public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", 
             "GATEHOUSE_CONFIG": str(configuration)}
         self.run_block("gatehouse keys init && systemctl start gatehouse")
         self.addCleanup(self.stop)
-        self.run_block("gatehouse users add ada")
+        self.run_block("gatehouse users add ada --test")
 
     def stop(self):
         subprocess.run([self.places["PROGRAMS"] / "systemctl", "stop"], env=self.environment)

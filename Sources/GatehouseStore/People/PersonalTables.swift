@@ -33,6 +33,8 @@ struct PersonalTable: Sendable {
         PersonalTable("preferences", column: "device_id", .removedWith("devices")),
         PersonalTable("links", .removed),
         PersonalTable("warnings", .removed),
+        PersonalTable("grants", .removed),
+        PersonalTable("looks", .removed),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }

@@ -1,0 +1,385 @@
+// Grants, looks, acting sessions and admin tokens in SQLite.
+
+import Foundation
+import GRDB
+package import GatehouseCore
+package import GatehousePeople
+
+extension SQLiteStore {
+    // MARK: Grants
+
+    package func giveGrant(
+        _ grant: Grant, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> GiveGrantOutcome {
+        try await write(at: now) { db in
+            guard try Self.user(grant.user, db)?.state == .enabled else { return .userChanged }
+            let open =
+                try Int.fetchOne(
+                    db,
+                    sql: """
+                        SELECT count(*) FROM grants
+                        WHERE user_id = ? AND revoked IS NULL AND ends > ?
+                        """,
+                    arguments: [grant.user.value.data, now.seconds]) ?? 0
+            guard open < PermissionRule.maximumOpen else { return .tooMany }
+            try db.execute(
+                sql: """
+                    INSERT INTO grants (id, user_id, reason, scope, operator, given, ends)
+                    VALUES (?, ?, ?, ?, ?, ?, ?)
+                    """,
+                arguments: [
+                    grant.id.value.data, grant.user.value.data, grant.reason.text,
+                    grant.scope.rawValue, grant.onlyFor?.text, grant.given.seconds,
+                    grant.ends.seconds,
+                ])
+            try Self.append(audit, to: db, at: now)
+            return .given
+        }
+    }
+
+    package func revokeGrant(
+        _ id: GrantID, of user: UserID, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> RevocationOutcome {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    UPDATE grants SET revoked = ?
+                    WHERE id = ? AND user_id = ? AND revoked IS NULL
+                    """,
+                arguments: [now.seconds, id.value.data, user.value.data])
+            guard db.changesCount == 1 else { return .notFound }
+            try Self.append(audit, to: db, at: now)
+            let sessions = try Row.fetchAll(
+                db,
+                sql: "SELECT session_id FROM looks WHERE grant_id = ? AND session_id IS NOT NULL",
+                arguments: [id.value.data]
+            ).map { SessionID(try $0.identifier("session_id")) }
+            let ended = try Self.end(
+                sessions, audit: .sessionRevoked, by: audit.actor, db, at: now)
+            return .revoked(position: try Self.sequence(db), sessions: ended)
+        }
+    }
+
+    package func grant(_ id: GrantID) async throws(StoreError) -> Grant? {
+        try await read { db in try Self.grant(id, db) }
+    }
+
+    private static func grant(_ id: GrantID, _ db: Database) throws -> Grant? {
+        try Row.fetchOne(
+            db, sql: "SELECT * FROM grants WHERE id = ?", arguments: [id.value.data]
+        ).map { try $0.grant() }
+    }
+
+    package func grants(of user: UserID, limit: Int) async throws(StoreError) -> [Grant] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: "SELECT * FROM grants WHERE user_id = ? ORDER BY given DESC, id LIMIT ?",
+                arguments: [user.value.data, limit]
+            ).map { try $0.grant() }
+        }
+    }
+
+    // MARK: Looks
+
+    package func note(
+        _ look: Look, audit actor: AuditEvent.Actor, at now: UnixTime
+    ) async throws(StoreError) -> LookOutcome {
+        try await write(at: now) { db in
+            if let refusal = try Self.refusal(of: look, db, at: now) { return .refused(refusal) }
+            try Self.insert(look, by: actor, db, at: now)
+            return .noted
+        }
+    }
+
+    private static func refusal(
+        of look: Look, _ db: Database, at now: UnixTime
+    ) throws -> LookRefusal? {
+        guard case .grant(let id) = look.permission else { return nil }
+        guard let grant = try grant(id, db) else { return .noGrant }
+        // By the store's clock: one that is behind gives nobody more time.
+        return grant.refusal(
+            of: look.seen == .session ? .act : .see, on: look.user, by: look.by,
+            at: try latestTime(db, now))
+    }
+
+    private static func insert(
+        _ look: Look, by actor: AuditEvent.Actor, _ db: Database, at now: UnixTime
+    ) throws {
+        var grant: GrantID?
+        var reason: LookReason?
+        switch look.permission {
+        case .grant(let id): grant = id
+        case .brokenGlass(let why): reason = why
+        }
+        try db.execute(
+            sql: """
+                INSERT INTO looks (user_id, time, operator, grant_id, reason, seen, session_id)
+                VALUES (?, ?, ?, ?, ?, ?, ?)
+                """,
+            arguments: [
+                look.user.value.data, look.time.seconds, look.by.text, grant?.value.data,
+                reason?.text, look.seen.rawValue, look.session?.value.data,
+            ])
+        let detail =
+            "by=\(look.by.text) seen=\(look.seen.rawValue)"
+            + (grant.map { " grant=\($0.text)" } ?? "")
+        try append(
+            AuditEvent(
+                grant == nil ? .glassBroken : .personSeen, by: actor, user: look.user,
+                session: look.session, detail: detail), to: db, at: now)
+    }
+
+    package func noteAuditLook(
+        by operatorName: OperatorName, reason: LookReason, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO looks (user_id, time, operator, reason, seen)
+                    SELECT DISTINCT audit.user_id, :now, :operator, :reason, 'audit'
+                    FROM audit JOIN audit_personal USING (sequence)
+                        JOIN users ON users.id = audit.user_id
+                    WHERE users.test = 0
+                    """,
+                arguments: [
+                    "now": now.seconds, "operator": operatorName.text, "reason": reason.text,
+                ])
+            let count = db.changesCount
+            try Self.append(
+                AuditEvent(
+                    .glassBroken, by: .command,
+                    detail: "by=\(operatorName.text) seen=audit people=\(count)"), to: db, at: now)
+            return count
+        }
+    }
+
+    package func looks(of user: UserID, limit: Int) async throws(StoreError) -> [Look] {
+        try await read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM looks WHERE user_id = ? ORDER BY id DESC LIMIT ?",
+                arguments: [user.value.data, limit]
+            ).map { try $0.look() }
+        }
+    }
+
+    /// What one page shows; the rest comes when these were put away.
+    static let maximumUntold = 100
+
+    package func untoldLooks(of user: UserID) async throws(StoreError) -> [Look] {
+        try await read { db in
+            // The eldest: putting away goes up to the last one that was shown.
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM looks WHERE user_id = ? AND grant_id IS NULL AND told = 0
+                    ORDER BY id LIMIT ?
+                    """,
+                arguments: [user.value.data, Self.maximumUntold]
+            ).reversed().map { try $0.look() }
+        }
+    }
+
+    package func putAwayLooks(
+        of user: UserID, upTo last: Int64, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: "UPDATE looks SET told = 1 WHERE user_id = ? AND id <= ? AND told = 0",
+                arguments: [user.value.data, last])
+        }
+    }
+
+    // MARK: Acting
+
+    package func beginActing(
+        _ creation: SessionCreation, look: Look, at now: UnixTime
+    ) async throws(StoreError) -> ActingOutcome {
+        try await write(at: now) { [locks] db in
+            guard creation.sessions.count == 1, let session = creation.sessions.first,
+                session.id == look.session, session.user == look.user, look.seen == .session,
+                session.level == .remembered, session.methods.isEmpty, creation.series == nil
+            else { throw StoreError.damaged("no session that somebody acts in") }
+            if let refusal = try Self.refusal(of: look, db, at: now) { return .refused(refusal) }
+            if case .grant(let id) = look.permission,
+                let grant = try Self.grant(id, db), session.absoluteDeadline > grant.ends
+            {
+                return .refused(.expired)
+            }
+            let older = try Self.liveNodes(db, locks: locks, at: now)
+                .filter { $0.claimsVersion < Claims.actingVersion }
+            guard older.isEmpty else { return .olderNodes(older.map(\.id)) }
+            let created = AuditEvent(
+                .sessionCreated, by: .command, user: session.user, session: session.id,
+                detail: "actor=\(look.by.text)")
+            switch try Self.createSessions(creation, audit: [created], db, at: now) {
+            case .created(let position):
+                try Self.insert(look, by: .command, db, at: now)
+                return .created(position: position)
+            case .outdated: return .outdated
+            // It has no limit.
+            case .userChanged, .limitReached: return .userChanged
+            }
+        }
+    }
+
+    package func acting(in session: SessionID) async throws(StoreError) -> Acting? {
+        try await read { db in
+            guard
+                let row = try Row.fetchOne(
+                    db, sql: "SELECT * FROM looks WHERE session_id = ?",
+                    arguments: [session.value.data])
+            else { return nil }
+            let look = try row.look()
+            switch look.permission {
+            case .brokenGlass(let reason):
+                return Acting(by: look.by, reason: reason, permission: look.permission)
+            case .grant(let id):
+                guard let grant = try Self.grant(id, db) else { return nil }
+                return Acting(by: look.by, reason: grant.reason, permission: look.permission)
+            }
+        }
+    }
+
+    package func actors(
+        of user: UserID
+    ) async throws(StoreError) -> [SessionID: OperatorName] {
+        try await read { db in
+            let looks = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT looks.* FROM looks JOIN sessions ON sessions.id = looks.session_id
+                    WHERE looks.user_id = ? AND sessions.revoked IS NULL
+                    """,
+                arguments: [user.value.data]
+            ).map { try $0.look() }
+            return Dictionary(
+                looks.compactMap { look in look.session.map { ($0, look.by) } },
+                uniquingKeysWith: { first, _ in first })
+        }
+    }
+
+    // MARK: Test users
+
+    package func addTestUser(
+        _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
+        audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> AddUserOutcome {
+        try await write(at: now) { db in
+            let outcome = try Self.addUser(
+                username, id: id, passwordHash: passwordHash, takingReserved: takingReserved,
+                audit: audit, db, at: now)
+            guard case .added = outcome else { return outcome }
+            try db.execute(
+                sql: "UPDATE users SET test = 1 WHERE id = ?", arguments: [id.value.data])
+            return outcome
+        }
+    }
+
+    package func isTestUser(_ id: UserID) async throws(StoreError) -> Bool {
+        try await read { db in
+            try Row.fetchOne(
+                db, sql: "SELECT 1 FROM users WHERE id = ? AND test = 1",
+                arguments: [id.value.data]) != nil
+        }
+    }
+
+    // MARK: Admin tokens
+
+    package func addAdminToken(
+        _ token: AdminToken, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try await write(at: now) { db in
+            let known = try Row.fetchAll(db, sql: "SELECT * FROM admin_tokens")
+                .map { try $0.adminToken() }
+            guard !known.contains(where: { $0.name == token.name }),
+                known.count < AdminToken.maximumCount
+            else { return false }
+            try db.execute(
+                sql: "INSERT INTO admin_tokens (name, hash, created) VALUES (?, ?, ?)",
+                arguments: [token.name.text, Data(token.hash), token.created.seconds])
+            try Self.append(audit, to: db, at: now)
+            return true
+        }
+    }
+
+    package func adminTokens() async throws(StoreError) -> [AdminToken] {
+        try await read { db in
+            try Row.fetchAll(db, sql: "SELECT * FROM admin_tokens ORDER BY name")
+                .map { try $0.adminToken() }
+        }
+    }
+
+    package func revokeAdminToken(
+        _ name: OperatorName, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) -> Bool {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: "UPDATE admin_tokens SET revoked = ? WHERE name = ? AND revoked IS NULL",
+                arguments: [now.seconds, name.text])
+            guard db.changesCount == 1 else { return false }
+            try Self.append(audit, to: db, at: now)
+            return true
+        }
+    }
+
+    /// How often the use of a token is written, in seconds.
+    static let adminUseStepSeconds: Int64 = 3600
+
+    package func useAdminToken(
+        _ name: OperatorName, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            try db.execute(
+                sql: """
+                    UPDATE admin_tokens SET last_used = :now
+                    WHERE name = :name AND coalesce(last_used, 0) < :now - :step
+                    """,
+                arguments: [
+                    "now": now.seconds, "name": name.text, "step": Self.adminUseStepSeconds,
+                ])
+        }
+    }
+}
+
+extension Row {
+    fileprivate func operatorName(_ column: String) throws(StoreError) -> OperatorName {
+        guard let name = OperatorName(try text(column)) else { throw .damaged(column) }
+        return name
+    }
+
+    fileprivate func reason() throws(StoreError) -> LookReason {
+        guard let reason = LookReason(try text("reason")) else { throw .damaged("reason") }
+        return reason
+    }
+
+    fileprivate func grant() throws(StoreError) -> Grant {
+        guard let scope = Grant.Scope(rawValue: try text("scope")) else { throw .damaged("scope") }
+        return Grant(
+            id: GrantID(try identifier("id")), user: UserID(try identifier("user_id")),
+            reason: try reason(), scope: scope,
+            onlyFor: try optionalText("operator") == nil ? nil : try operatorName("operator"),
+            given: try time("given"), ends: try time("ends"), revoked: try optionalTime("revoked"))
+    }
+
+    fileprivate func look() throws(StoreError) -> Look {
+        guard let seen = Look.Seen(rawValue: try text("seen")) else { throw .damaged("seen") }
+        let permission: Permission
+        if let grant = try optionalIdentifier("grant_id") {
+            permission = .grant(GrantID(grant))
+        } else {
+            permission = .brokenGlass(try reason())
+        }
+        return Look(
+            id: try integer("id"), user: UserID(try identifier("user_id")), time: try time("time"),
+            by: try operatorName("operator"),
+            permission: permission, seen: seen,
+            session: try optionalIdentifier("session_id").map { SessionID($0) })
+    }
+
+    fileprivate func adminToken() throws(StoreError) -> AdminToken {
+        AdminToken(
+            name: try operatorName("name"), hash: try bytes("hash"), created: try time("created"),
+            lastUsed: try optionalTime("last_used"), revoked: try optionalTime("revoked"))
+    }
+}

@@ -1,0 +1,90 @@
+// `gatehouse grants`: what a person let support do.
+
+import ArgumentParser
+import GatehouseCheck
+import GatehouseCore
+import GatehousePeople
+import GatehouseStore
+import GatehouseSystem
+
+struct GrantsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "grants", abstract: "Use what people let support do.",
+        subcommands: [Show.self, Use.self])
+
+    /// A grant by the code that the person read out.
+    private static func grant(_ code: String, in store: SQLiteStore) async throws -> Grant {
+        guard let id = GrantID(text: code) else {
+            throw CommandFailure.usage("“\(code)” is no code: 32 lower-case hex digits")
+        }
+        guard let grant = try await store.grant(id) else { throw LookOptions.refused(.noGrant) }
+        return grant
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Say whose permission a code is, for what and until when.")
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The code.") var code: String
+
+        private struct Shown: Encodable {
+            let grant: String
+            let username: String?
+            let reason: String
+            let scope: String
+            let `operator`: String?
+            let given: Int64
+            let ends: Int64
+            let revoked: Int64?
+            let live: Bool
+        }
+
+        func run() async throws {
+            let store = try options.openStore(try options.settings())
+            let grant = try await GrantsCommand.grant(code, in: store)
+            let username = try await store.user(grant.user)?.username.text
+            let isLive = grant.isLive(at: SystemClock.now().wall)
+            if options.json {
+                return try Output.json(
+                    Shown(
+                        grant: grant.id.text, username: username, reason: grant.reason.text,
+                        scope: grant.scope.rawValue, operator: grant.onlyFor?.text,
+                        given: grant.given.seconds, ends: grant.ends.seconds,
+                        revoked: grant.revoked?.seconds, live: isLive))
+            }
+            print("username  \(username ?? "-")")
+            print("reason    \(grant.reason.text)")
+            print("allows    \(grant.scope.rawValue)")
+            print("for       \(grant.onlyFor?.text ?? "any operator")")
+            print("given     \(Output.text(grant.given))")
+            print("until     \(Output.text(grant.ends))")
+            print("state     \(grant.revoked != nil ? "revoked" : isLive ? "good" : "ended")")
+        }
+    }
+
+    struct Use: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Be signed in as the person who gave the grant, and print the token.",
+            discussion: """
+                The session says on every page who acts, ends with the grant, and changes no \
+                credentials. A token is the value of the session cookie, or with --bearer what \
+                goes behind “Authorization: Bearer”.
+                """)
+        @OptionGroup var options: CommonOptions
+        @Argument(help: "The code.") var code: String
+        @Flag(help: "For the Authorization header, not for a cookie.") var bearer = false
+
+        func run() async throws {
+            let workshop = try await options.openWorkshop()
+            let grant = try await GrantsCommand.grant(code, in: workshop.store)
+            guard let limits = workshop.settings.sessionLimits else {
+                throw CommandFailure.environment("session.idle is longer than session.absolute")
+            }
+            let issued = try await workshop.act(
+                for: grant.user, under: .grant(grant.id), transport: bearer ? .bearer : .cookie,
+                limits: limits)
+            if options.json { return try Output.json(issued) }
+            print(issued.token)
+        }
+    }
+}
