@@ -218,6 +218,8 @@ package struct AuditEvent: Sendable, Equatable {
         case auditExported = "audit_exported"
         /// A notice, or terms: document and version.
         case noticePublished = "notice_published"
+        /// One that has not taken effect was taken back.
+        case noticeWithdrawn = "notice_withdrawn"
         /// A document was accepted, or a purpose agreed to: which, and its version.
         case agreementGiven = "agreement_given"
         case agreementWithdrawn = "agreement_withdrawn"

@@ -41,5 +41,8 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
 
 /// What is stored with a new user besides name and password.
 package struct Enrolment: Sendable {
+    /// The documents that they accepted.
+    package var agreements: [NoticeID] = []
+
     package init() {}
 }

@@ -13,6 +13,9 @@ package struct PeopleSchema: Sendable {
     /// Many times what a schema with every field that makes sense has.
     package static let maximumBytes = 64 * 1024
 
+    /// What people choose for or against, in the order of the file.
+    package private(set) var purposes: [Purpose] = []
+
     /// Without a file: nothing is asked of anybody.
     package init() {}
 
@@ -29,8 +32,9 @@ package struct PeopleSchema: Sendable {
             )
         }
         var findings: [String] = []
-        for (key, _) in mapping {
+        for (key, value) in mapping {
             switch key.string {
+            case "purposes": purposes = Purpose.list(value, file: name, &findings)
             default: findings.append("\(name): there is no \(key.string ?? "such key")")
             }
         }

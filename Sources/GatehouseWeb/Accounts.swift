@@ -98,6 +98,8 @@ package struct Accounts: Sendable {
         case refused
         /// Too many failures from this address.
         case slowDown(seconds: Int64)
+        /// The password is right, and these have to be accepted first.
+        case agreementRequired([Notice])
         /// The password is right, and the user is signed in as often as one may be.
         case limitReached
         /// The session whose place the new one was to take has ended.
@@ -114,10 +116,13 @@ package struct Accounts: Sendable {
     /// Verifies the password, and begins a session only if user, epoch and password hash are still
     /// what was read before (DESIGN section 5). Ends what the client presented in the same transaction.
     package func signIn(
-        _ attempt: PasswordGate.Try, client: Client, remembers: Bool = false
+        _ attempt: PasswordGate.Try, client: Client, remembers: Bool = false,
+        accepting accepted: [NoticeID] = []
     ) async -> SignInOutcome {
         await verify(attempt) { user, counter in
-            try await begin(
+            let missing = try await accept(accepted, by: user.id)
+            guard missing.isEmpty else { return .agreementRequired(missing) }
+            return try await begin(
                 user, clearing: counter, client: client,
                 remembers: remembers && rules.remember != nil)
         }
@@ -126,10 +131,13 @@ package struct Accounts: Sendable {
     /// Verifies the password of a session's user once more, and puts a session of level 2 in its place
     /// (DESIGN section 5, step-up).
     package func confirm(
-        _ claims: Claims, _ attempt: PasswordGate.Try, client: Client
+        _ claims: Claims, _ attempt: PasswordGate.Try, client: Client,
+        accepting accepted: [NoticeID] = []
     ) async -> SignInOutcome {
         await verify(attempt) { user, counter in
             guard user.id == claims.user, user.epoch == claims.epoch else { return .sessionEnded }
+            let missing = try await accept(accepted, by: user.id)
+            guard missing.isEmpty else { return .agreementRequired(missing) }
             if let outcome = try await begin(
                 user, clearing: counter, client: client, remembers: false,
                 superseding: claims.session)

@@ -25,6 +25,7 @@ extension FrontDoor {
         let username: String
         let password: String
         let invite: String?
+        let accept: [Acceptance]?
     }
 
     private struct SignIn: Decodable {
@@ -32,6 +33,7 @@ extension FrontDoor {
         let password: String
         let transport: String?
         let remember: Bool?
+        let accept: [Acceptance]?
     }
 
     struct UserBody: Encodable {
@@ -69,9 +71,12 @@ extension FrontDoor {
 
     private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: Registration = try await json(request)
+        let enrolment = try await enrolment(
+            accepting: body.accept?.compactMap(\.notice) ?? [])
         let outcome = await accounts.register(
             username: Array(body.username.utf8), password: Array(body.password.utf8),
-            invitation: body.invite.map { Array($0.utf8) }, address: request.address)
+            invitation: body.invite.map { Array($0.utf8) }, address: request.address,
+            enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome) { throw refusal }
         guard case .registered(let user) = outcome else { throw .unavailable }
         return try .json(
@@ -89,7 +94,8 @@ extension FrontDoor {
         let signedIn = try signedIn(
             await accounts.signIn(
                 attempt(Array(body.username.utf8), Array(body.password.utf8), request),
-                client: await newClient(request, transport), remembers: body.remember == true))
+                client: await newClient(request, transport), remembers: body.remember == true,
+                accepting: body.accept?.compactMap(\.notice) ?? []))
         let warnings = await untoldCount(signedIn.session.user)
         return try sessionResponse(
             signedIn, transport, cookies: await cookies(signedIn, transport, request),
@@ -175,13 +181,15 @@ extension FrontResponse {
         let type: String
         let title: String
         let status: Int
+        let documents: [FrontRefusal.Document]?
     }
 
     /// RFC 9457.
     static func problem(_ refusal: FrontRefusal, _ texts: Texts) -> FrontResponse {
         let problem = Problem(
             type: "urn:gatehouse:problem:\(refusal.type)", title: texts.text(refusal.message),
-            status: refusal.status)
+            status: refusal.status,
+            documents: refusal.documents.isEmpty ? nil : refusal.documents)
         var response =
             (try? json(refusal.status, problem, type: "application/problem+json"))
             ?? FrontResponse(status: refusal.status)

@@ -1,6 +1,7 @@
 // Step-up: the password once more, for what an old or a remembered session may not do.
 
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 
 extension FrontDoor {
@@ -19,10 +20,13 @@ extension FrontDoor {
         .redirect(to: path("/confirm?return_to=\(path("/account?notice=confirmed"))"))
     }
 
-    private func confirmPage(_ claims: Claims, _ target: ReturnTarget?) -> Page {
+    private func confirmPage(
+        _ claims: Claims, _ target: ReturnTarget?, accepting accepted: [NoticeID] = []
+    ) -> Page {
         var page = Page(kind: .confirm)
         page.username = claims.username?.text ?? ""
         page.returnTo = target?.location
+        page.accepted = accepted
         return page
     }
 
@@ -46,11 +50,12 @@ extension FrontDoor {
             return .redirect(to: path("/resume") + returnQuery(form.returnTarget))
         }
         try requireOwner(claims)
-        let page = confirmPage(claims, form.returnTarget)
+        let page = confirmPage(claims, form.returnTarget, accepting: form.accepted)
         guard let password = form.password else {
             throw FrontRefusal(400, "missing_field", "refusal.missing_password", page: page)
         }
-        let outcome = await confirm(claims, password, .cookie, request)
+        let outcome = await confirm(
+            claims, password, .cookie, request, accepting: form.accepted)
         if case .sessionEnded = outcome {
             return .redirect(to: path("/resume") + returnQuery(form.returnTarget))
         }
@@ -62,11 +67,13 @@ extension FrontDoor {
     }
 
     private func confirm(
-        _ claims: Claims, _ password: [UInt8], _ transport: TokenTransport, _ request: FrontRequest
+        _ claims: Claims, _ password: [UInt8], _ transport: TokenTransport, _ request: FrontRequest,
+        accepting accepted: [NoticeID]
     ) async -> Accounts.SignInOutcome {
         await accounts.confirm(
             claims, attempt(claims, password, request),
-            client: Accounts.Client(transport: transport, origin: origin(request)))
+            client: Accounts.Client(transport: transport, origin: origin(request)),
+            accepting: accepted)
     }
 
     /// The new session's cookie; the browser is remembered as before.
@@ -76,14 +83,19 @@ extension FrontDoor {
         [(.setCookie, settings.cookies.setting(settings.cookies.session, to: signedIn.token))]
     }
 
-    private struct Confirmation: Decodable { let password: String }
+    private struct Confirmation: Decodable {
+        let password: String
+        let accept: [Acceptance]?
+    }
 
     func apiConfirm(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: Confirmation = try await json(request)
         guard let client = try await client(request) else { throw Self.noSession }
         try requireOwner(client.claims)
         let signedIn = try signedIn(
-            await confirm(client.claims, Array(body.password.utf8), client.transport, request))
+            await confirm(
+                client.claims, Array(body.password.utf8), client.transport, request,
+                accepting: body.accept?.compactMap(\.notice) ?? []))
         return try sessionResponse(
             signedIn, client.transport,
             cookies: client.transport == .cookie ? confirmedCookies(signedIn) : [])

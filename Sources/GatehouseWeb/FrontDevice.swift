@@ -182,9 +182,18 @@ extension FrontDoor {
     func accountForm(
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> (form: Form, claims: Claims)? {
-        let form = try await form(request) { _ in Page(kind: .message, title: "account.title") }
-        guard let claims = try await session(request) else { return nil }
-        return (form, claims)
+        let (form, claims) = try await accountForm(request, taking: [])
+        return claims.map { (form, $0) }
+    }
+
+    /// The same with fields of its own.
+    func accountForm(
+        _ request: FrontRequest, taking more: [String]
+    ) async throws(FrontRefusal) -> (form: Form, claims: Claims?) {
+        let form = try await form(request, taking: more) { _ in
+            Page(kind: .message, title: "account.title")
+        }
+        return (form, try await session(request))
     }
 
     private func savePreferences(

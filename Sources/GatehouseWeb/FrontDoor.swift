@@ -188,6 +188,9 @@ package struct FrontDoor: Sendable {
         guard path.utf8.starts(with: base.utf8) else { return nil }
         let local = path.utf8.dropFirst(base.utf8.count)
         if let methods = routes[String(decoding: local, as: UTF8.self)] { return methods }
+        if Self.isNotice(String(decoding: local, as: UTF8.self)) {
+            return routes["/notices/{document}"]
+        }
         guard let slash = local.lastIndex(of: UInt8(ascii: "/")),
             Identifier(hex: String(decoding: local[slash...].dropFirst(), as: UTF8.self)) != nil
         else { return nil }
@@ -222,7 +225,8 @@ package struct FrontDoor: Sendable {
         var cookie: String?
         let acting = await actingSection(request)
         if let acting { page.sections.append(acting) }
-        if page.kind != .message || acting != nil {
+        page.sections += await noticeSections(of: page)
+        if page.kind.hasForm || acting != nil {
             do {
                 let now = clock()
                 var binding = await formBinding(request)
@@ -374,6 +378,8 @@ struct FrontRefusal: Error {
     var headers: [(HTTPField.Name, String)] = []
     /// The form that is shown again.
     var page: Page?
+    /// What has to be accepted first.
+    var documents: [Document] = []
 
     init(_ status: Int, _ type: String, _ message: Message, page: Page? = nil) {
         self.status = status

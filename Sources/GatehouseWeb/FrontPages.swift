@@ -68,6 +68,7 @@ extension FrontDoor {
     private static let notices: [String: Message] = [
         "registered": "notice.registered", "signed-out": "notice.signed_out",
         "recovered": "notice.recovered", "stolen": "notice.stolen",
+        "agreements": "notice.agreements",
     ]
 
     private func signIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -81,7 +82,7 @@ extension FrontDoor {
         let signedIn = try signedIn(
             await accounts.signIn(
                 attempt(username, password, request), client: await newClient(request, .cookie),
-                remembers: form.isRemembered), page: page)
+                remembers: form.isRemembered, accepting: form.accepted), page: page)
         // What they must know comes before what they came for.
         let untold = await untoldCount(signedIn.session.user)
         var response = FrontResponse.redirect(
@@ -100,6 +101,7 @@ extension FrontDoor {
         case .signedIn(let signedIn): return signedIn
         case .refused: throw .credentials(page: page)
         case .slowDown(let seconds): throw .slowDown(seconds, page: page)
+        case .agreementRequired(let notices): throw .agreementRequired(notices, page: page)
         case .limitReached:
             throw FrontRefusal(409, "session_limit", "refusal.session_limit", page: page)
         case .sessionEnded: throw Self.noSession
@@ -166,9 +168,10 @@ extension FrontDoor {
             throw FrontRefusal(
                 400, "missing_field", "refusal.missing_credentials", page: page)
         }
+        let enrolment = try await enrolment(accepting: form.accepted, page: page)
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"],
-            address: request.address)
+            address: request.address, enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
         let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
         return .redirect(to: path("/login?notice=registered") + back)
@@ -254,6 +257,7 @@ extension FrontDoor {
             page.username = fields["username"].map { String(decoding: $0, as: UTF8.self) } ?? ""
             page.returnTo = returnTarget?.location
             page.isRemembered = isRemembered
+            page.accepted = accepted
         }
 
         mutating func wipePassword() {
@@ -280,7 +284,11 @@ extension FrontDoor {
             "username", "invite", "token", Self.sessionField, Self.lastField, Self.newKeyField,
             Self.newValueField,
         ]
-        for name in own + more + body.names(withPrefix: Self.preferencePrefix) {
+        var names = own + more
+        for prefix in [Self.preferencePrefix, Self.acceptPrefix, Self.choicePrefix] {
+            names += body.names(withPrefix: prefix)
+        }
+        for name in names {
             fields[name] = body.value(name)
         }
         let target = body.value("return_to").flatMap { raw in

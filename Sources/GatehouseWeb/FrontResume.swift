@@ -53,6 +53,9 @@ extension FrontDoor {
             response.headers += await cookies(resumed, request)
             return response
         case .signedOut: return .redirect(to: path("/login") + returnQuery(target))
+        case .agreementRequired:
+            let back = target.map { "&return_to=" + $0.queryText } ?? ""
+            return .redirect(to: path("/login?notice=agreements") + back)
         case .stolen:
             let back = target.map { "&return_to=" + $0.queryText } ?? ""
             return .redirect(to: path("/login?notice=stolen") + back)
@@ -73,7 +76,7 @@ extension FrontDoor {
                 response.headers += await cookies(resumed, request)
             }
             return response
-        case .signedOut, .stolen: throw Self.noSession
+        case .signedOut, .agreementRequired, .stolen: throw Self.noSession
         case .failed(let failure): throw .failed(failure)
         }
     }

@@ -2,12 +2,17 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import Mustache
 
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
         case login, register, account, logout, recover, confirm, password, warnings, support, message
+        case agreements, document
+
+        /// Whether it has a form, which needs a cookie. Notices can be read without any.
+        var hasForm: Bool { ![.message, .document].contains(self) }
     }
 
     var kind: Kind
@@ -25,6 +30,10 @@ struct Page {
     var formToken: String?
     /// The secret of the link that led here.
     var link: String?
+    /// What has to be accepted with the form, on the pages that sign in.
+    var required: [Notice] = []
+    /// What is ticked of it.
+    var accepted: [NoticeID] = []
     var canRegister = false
     var device = DeviceSection()
     /// Failed sign-ins in a row, on the account page.
@@ -111,7 +120,7 @@ struct Pages: Sendable {
     /// Several times the largest of ours.
     static let maximumFileBytes = 64 * 1024
     /// Parts of pages; none has parts itself, so that nothing goes round in circles.
-    static let parts = ["head", "foot", "hidden"]
+    static let parts = ["head", "foot", "hidden", "documents", "coming"]
     static let styleName = "style.css"
 
     let texts: Texts
@@ -180,6 +189,10 @@ struct Pages: Sendable {
         "head.mustache": PackageResources.head_mustache,
         "foot.mustache": PackageResources.foot_mustache,
         "hidden.mustache": PackageResources.hidden_mustache,
+        "documents.mustache": PackageResources.documents_mustache,
+        "coming.mustache": PackageResources.coming_mustache,
+        "agreements.mustache": PackageResources.agreements_mustache,
+        "document.mustache": PackageResources.document_mustache,
         "login.mustache": PackageResources.login_mustache,
         "register.mustache": PackageResources.register_mustache,
         "account.mustache": PackageResources.account_mustache,

@@ -25,6 +25,8 @@ extension Accounts {
         case resumed(Resumed)
         /// Nothing that was presented brings anybody back; nothing has changed.
         case signedOut
+        /// Something has to be accepted first, at a sign-in; nothing has changed.
+        case agreementRequired
         /// Two parties had the remember cookie; what came of it has ended.
         case stolen
         case failed(Failure)
@@ -96,6 +98,13 @@ extension Accounts {
             }
             let rule = view.series.state.outcome(
                 presenting: claims.generation, graceSeconds: limits.graceSeconds, at: view.time)
+            switch rule {
+            case .advance, .repeatCurrent:
+                guard try await missingAgreements(of: view.series.user).isEmpty else {
+                    return .agreementRequired
+                }
+            case .endQuietly, .theft, .ahead: break
+            }
             let (action, resumed) = try await action(
                 rule, view, presenting: claims.generation, origin: origin, at: now)
             let outcome = try await store.presentSeries(

@@ -18,8 +18,8 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            PasswordsCommand.self, ExplainCommand.self, AuditCommand.self, GrantsCommand.self,
-            AdminTokensCommand.self, DoctorCommand.self,
+            PasswordsCommand.self, ExplainCommand.self, NoticesCommand.self, ChoicesCommand.self,
+            AuditCommand.self, GrantsCommand.self, AdminTokensCommand.self, DoctorCommand.self,
         ])
 }
 

@@ -42,6 +42,9 @@ struct Settings: Sendable {
     var registration = Registration.open
     /// What is asked of people, and for what; nil when nothing is.
     var peopleSchemaFile: String?
+    var noticeBusinessDays = NoticePeriod.defaultBusinessDays
+    /// On which nobody works; in the order in which they are written.
+    var holidays: [CalendarDay] = []
     var usernames = UsernamePolicy()
     /// Beside ``UsernamePolicy/reservedNames``.
     var moreReservedNames: [Username] = []
@@ -93,6 +96,10 @@ struct Settings: Sendable {
             ])
         }
         return try PeopleSchema(yaml: text, name: path)
+    }
+
+    var noticePeriod: NoticePeriod {
+        NoticePeriod(businessDays: noticeBusinessDays, holidays: Set(holidays))
     }
 
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
@@ -512,6 +519,29 @@ struct Setting: Sendable {
         ) { text, settings in
             guard text.isEmpty || text.hasPrefix("/") else { return "must be an absolute path" }
             settings.peopleSchemaFile = text.isEmpty ? nil : text
+            return nil
+        },
+        Setting(
+            "notices.wait", default: "30",
+            "Business days (Monday to Friday, UTC, less `notices.holidays`) that lie between the day on which a change of a notice is published and the one on which it takes effect, 1 to 250."
+        ) { text, settings in
+            read(text, NoticePeriod.businessDayRange) { settings.noticeBusinessDays = $0 }
+        },
+        Setting(
+            list: "notices.holidays", default: "",
+            "Days on which nobody works, such as `2026-12-25`, at most 1000; they don't count as business days."
+        ) { texts, settings in
+            var days: [CalendarDay] = []
+            for text in texts where !text.isEmpty {
+                guard let day = CalendarDay(text: text) else {
+                    return "“\(text)” is no day: write 2026-12-25"
+                }
+                days.append(day)
+            }
+            guard days.count <= NoticePeriod.maximumHolidays else {
+                return "takes at most \(NoticePeriod.maximumHolidays) days"
+            }
+            settings.holidays = days
             return nil
         },
         Setting(

@@ -227,6 +227,11 @@ import Testing
             ),
             ("password.filter", ["", "/x"], ["x"]),
             ("people.schema", ["", "/x"], ["x"]),
+            ("notices.wait", ["1", "250"], ["0", "251", "30d", "-1", ""]),
+            (
+                "notices.holidays", ["", "2026-12-25", "2028-02-29", "1970-01-01"],
+                ["2026-12-32", "2027-02-29", "25.12.2026", "2026-12-25T00:00:00Z", "Christmas"]
+            ),
             ("password.threads", ["0", "64"], ["-1", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
             (
@@ -265,7 +270,8 @@ import Testing
             "root_key.credential", "root_key.command", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
-            "registration", "people.schema", "password.threads", "password.queue", "check.driver",
+            "registration", "people.schema", "notices.wait", "notices.holidays",
+            "password.threads", "password.queue", "check.driver",
             "check.tls",
             "check.certificate", "check.key", "check.client_ca", "check.trusted_proxies",
             "session.max_per_user", "session.at_limit", "remember.enabled", "remember.absolute",

@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import GatehouseTestSupport
 import HTTPTypes
 import Mustache
@@ -41,7 +42,27 @@ private func fullPage(_ kind: Page.Kind, _ text: String) -> Page {
             place: text, created: time(noon), lastUsed: time(noon))
     }
     page.warnings = [WarningRow(time: time(noon), browser: text, place: text)]
+    page.sections = agreementSections(text)
     return page
+}
+
+/// What is shown of notices and choices, once each.
+private func agreementSections(_ text: String) -> [any PageSection] {
+    guard let name = SubjectName("terms") else { preconditionFailure("a name") }
+    let notice = Notice(
+        id: NoticeID(document: name, version: 1), title: text, digest: [1], published: time(noon),
+        effective: time(noon), requiredFrom: time(noon))
+    let said = Agreement(AgreementEntry(accepting: notice.id), at: time(noon))
+    let purpose = Purpose(name: name, title: text, text: text, initial: .optOut, version: 1)
+    return [
+        ComingSection(notices: [notice]), RequiredSection(notices: [notice], ticked: []),
+        ReadingSection(notice: notice, text: text, isComing: true, others: [notice]),
+        AgreementSection(
+            documents: [
+                AgreementSection.Document(
+                    notice: notice, isComing: true, isRequired: true, accepted: said)
+            ], purposes: [(purpose, holds: true)], statements: [(said, title: text)]),
+    ]
 }
 
 private func count(_ byte: Character, in html: String) -> Int {

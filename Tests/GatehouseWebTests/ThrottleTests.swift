@@ -207,7 +207,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         case .signedIn: return "in"
         case .refused: return "refused"
         case .slowDown(let seconds): return "slow \(seconds)"
-        case .limitReached, .sessionEnded: return "no place"
+        case .agreementRequired, .limitReached, .sessionEnded: return "no place"
         case .failed: return "failed"
         }
     }

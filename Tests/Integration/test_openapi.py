@@ -16,7 +16,7 @@ import requests
 import schemathesis
 import yaml
 
-from harness import ENVIRONMENT, ROOT, SEED, SOAK, Gatehouse
+from harness import ENVIRONMENT, ROOT, SEED, SOAK, Gatehouse, scratch
 from test_front_door import PASSWORD
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,8 +46,11 @@ def examples(value):
 class OpenAPI(unittest.TestCase):
     def setUp(self):
         # Hashes as cheap as they may be, and room for all of them: no 503, no 429.
+        schema = scratch(self) / "people.yaml"
+        schema.write_text("purposes: {newsletters: {title: News, text: x, default: opt-in}}\n")
         self.gatehouse = Gatehouse(self, front={
-            "password.argon2_memory": "12MiB", "password.queue": 1000}).start()
+            "password.argon2_memory": "12MiB", "password.queue": 1000,
+            "people.schema": str(schema)}).start()
         self.base = "http://%s:%d/auth" % self.gatehouse.front
         answer = requests.get(f"{self.base}/v1/openapi.yaml", timeout=20)
         self.assertEqual(answer.status_code, 200, answer.text)

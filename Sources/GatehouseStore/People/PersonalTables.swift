@@ -35,6 +35,7 @@ struct PersonalTable: Sendable {
         PersonalTable("warnings", .removed),
         PersonalTable("grants", .removed),
         PersonalTable("looks", .removed),
+        PersonalTable("agreements", .removed),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }

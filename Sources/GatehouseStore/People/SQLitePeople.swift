@@ -29,5 +29,8 @@ extension SQLiteStore: PeopleStore {
     private static func keep(
         _ enrolment: Enrolment, of user: UserID, _ db: Database, at now: UnixTime
     ) throws {
+        for notice in enrolment.agreements {
+            try insert(AgreementEntry(accepting: notice), of: user, session: nil, db, at: now)
+        }
     }
 }

@@ -1,0 +1,49 @@
+// What people have to accept before they sign in. No HTTP here.
+
+import GatehouseCore
+package import GatehousePeople
+
+extension Accounts {
+    /// What somebody has to accept before a session begins (empty for nothing).
+    func missingAgreements(of user: UserID) async throws(StoreError) -> [Notice] {
+        let board = try await store.noticeBoard()
+        let now = clock().wall
+        guard board.documents.contains(where: { board.required($0, at: now) != nil }) else {
+            return []
+        }
+        return board.missing(try await store.agreementState(of: user), at: now)
+    }
+
+    /// Records what somebody whose password was right accepts; gives what they still have to. When it is
+    /// not all, nothing is recorded.
+    func accept(_ accepted: [NoticeID], by user: UserID) async throws(StoreError) -> [Notice] {
+        let missing = try await missingAgreements(of: user)
+        guard !missing.isEmpty else { return [] }
+        let now = clock().wall
+        guard let met = try await store.noticeBoard().meeting(missing, with: accepted, at: now)
+        else { return missing }
+        let outcome = try await store.record(
+            met.map { AgreementEntry(accepting: $0) }, of: user, session: nil, purposes: [],
+            at: now)
+        switch outcome {
+        case .recorded, .full: return []
+        // The sign-in finds out itself that there is nobody.
+        case .noUser: return []
+        case .noNotice: return missing
+        }
+    }
+
+    /// What somebody who registers accepts, of what they have to.
+    package enum EnrolmentOutcome: Sendable {
+        case complete([NoticeID])
+        case missing([Notice])
+    }
+
+    func enrolment(accepting accepted: [NoticeID]) async throws(StoreError) -> EnrolmentOutcome {
+        let board = try await store.noticeBoard()
+        let now = clock().wall
+        let missing = board.missing(AgreementState(), at: now)
+        return board.meeting(missing, with: accepted, at: now).map { .complete($0) }
+            ?? .missing(missing)
+    }
+}
