@@ -39,5 +39,8 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
 
 /// What is stored with a new user besides name and password.
 package struct Enrolment: Sendable {
+    /// Of the user that is added.
+    package var profile: ProfileWrite?
+
     package init() {}
 }

@@ -13,6 +13,8 @@ package struct PeopleSchema: Sendable {
     /// Many times what a schema with every field that makes sense has.
     package static let maximumBytes = 64 * 1024
 
+    package var profile = ProfileSchema()
+
     /// Without a file: nothing is asked of anybody.
     package init() {}
 
@@ -29,8 +31,9 @@ package struct PeopleSchema: Sendable {
             )
         }
         var findings: [String] = []
-        for (key, _) in mapping {
+        for (key, value) in mapping {
             switch key.string {
+            case "profile": profile = ProfileSchema(value, name: name, &findings)
             default: findings.append("\(name): there is no \(key.string ?? "such key")")
             }
         }

@@ -371,6 +371,8 @@ struct FrontRefusal: Error {
     var headers: [(HTTPField.Name, String)] = []
     /// The form that is shown again.
     var page: Page?
+    /// What is wrong with several fields at once.
+    var problems: [Page.Problem] = []
 
     init(_ status: Int, _ type: String, _ message: Message, page: Page? = nil) {
         self.status = status

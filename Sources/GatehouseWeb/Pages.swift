@@ -7,7 +7,8 @@ import Mustache
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
-        case login, register, account, logout, recover, confirm, password, warnings, message
+        case login, register, account, profile, logout, recover, confirm, password, warnings,
+            message
     }
 
     var kind: Kind
@@ -19,6 +20,8 @@ struct Page {
     var notice: Message?
     /// What the alert is about; the first one is what it links to.
     var wrongFields: [Field] = []
+    /// Each of several things that are wrong, below the alert.
+    var problems: [Problem] = []
     var sections: [any PageSection] = []
     var username = ""
     var returnTo: String?
@@ -43,6 +46,16 @@ struct Page {
     var lastWarning: Int64 = 0
     /// Since when there is the account; on the account page.
     var created: UnixTime?
+
+    /// Something that is wrong with a field that the site defines.
+    struct Problem: Sendable {
+        /// As programs know it.
+        let field: String
+        let reason: String
+        let text: String
+        /// Of the field's element; nil when the page has none.
+        let id: String?
+    }
 
     /// A field that something can be wrong with; the raw value is its name and its element's id.
     enum Field: String, CaseIterable {
@@ -109,7 +122,7 @@ struct Pages: Sendable {
     /// Several times the largest of ours.
     static let maximumFileBytes = 64 * 1024
     /// Parts of pages; none has parts itself, so that nothing goes round in circles.
-    static let parts = ["head", "foot", "hidden"]
+    static let parts = ["head", "foot", "hidden", "fields"]
     static let styleName = "style.css"
 
     let texts: Texts
@@ -180,7 +193,9 @@ struct Pages: Sendable {
         "hidden.mustache": PackageResources.hidden_mustache,
         "login.mustache": PackageResources.login_mustache,
         "register.mustache": PackageResources.register_mustache,
+        "fields.mustache": PackageResources.fields_mustache,
         "account.mustache": PackageResources.account_mustache,
+        "profile.mustache": PackageResources.profile_mustache,
         "logout.mustache": PackageResources.logout_mustache,
         "recover.mustache": PackageResources.recover_mustache,
         "confirm.mustache": PackageResources.confirm_mustache,
@@ -251,6 +266,10 @@ struct Pages: Sendable {
             "alert": Self.value(page.alert.map(texts.text)),
             "hint": Self.value(page.hint.map(texts.text)),
             "notice": Self.value(page.notice.map(texts.text)),
+            "problems": page.problems.map {
+                Self.values(["text": Self.value($0.text), "place": Self.value($0.id)])
+            },
+            "hasProblems": !page.problems.isEmpty,
             "hasSummary": page.alert != nil && page.kind != .message,
             "wrongField": page.wrongFields.first?.rawValue,
             "wrong": Dictionary(

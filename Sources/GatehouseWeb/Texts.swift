@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import Mustache
 
 /// Something to tell a person: the key of a text, and values for its places.
@@ -147,6 +148,9 @@ struct Texts: Sendable {
         "preferenceCount": "\(Preferences.maximumCount)",
         "preferenceKeyBytes": "\(Preferences.maximumKeyBytes)",
         "preferenceValueBytes": "\(Preferences.maximumValueBytes)",
+        "profileHistory": "\(ProfileHistoryRow.maximumPerUser)",
+        "profileValueBytes": "\(Profile.maximumValueBytes)",
+        "profileBytes": "\(Profile.maximumBytes)", "profileLines": "\(ProfileField.maximumLines)",
         "formBytes": "\(FormBody.maximumBytes)", "formFields": "\(FormBody.maximumFields)",
         "queryBytes": "\(QueryString.maximumBytes)",
     ]

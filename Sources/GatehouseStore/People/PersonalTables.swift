@@ -33,6 +33,9 @@ struct PersonalTable: Sendable {
         PersonalTable("preferences", column: "device_id", .removedWith("devices")),
         PersonalTable("links", .removed),
         PersonalTable("warnings", .removed),
+        PersonalTable("profiles", .removed),
+        PersonalTable("profile_history", .removedWith("profiles")),
+        PersonalTable("profile_digests", .removedWith("profiles")),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }
