@@ -111,6 +111,7 @@ package enum DataKeyUpkeep {
         case .pepper: .counted(peppers.users[key.id] ?? 0)
         case .lookUp: .together(try await store.attemptCount(upTo: .maximum))
         case .audit: .counted(try await store.auditKeyUse()[key.id] ?? 0)
+        case .profile: .counted(try await store.profileKeyUse()[key.id] ?? 0)
         }
     }
 
@@ -171,6 +172,9 @@ package enum DataKeyUpkeep {
         case .audit:
             guard settled <= now else { return all(.settling(until: settled)) }
             return try await store.auditKeyUse().mapValues { .rows($0) }
+        case .profile:
+            guard settled <= now else { return all(.settling(until: settled)) }
+            return try await store.profileKeyUse().mapValues { .rows($0) }
         case .lookUp:
             // A counter that was charged before `settled` waits until then at the longest, so that none
             // that may be a former key's is left out.

@@ -8,12 +8,15 @@ package enum DataKeyPurpose: UInt8, CaseIterable, Sendable {
     case lookUp = 2
     /// HMAC over the entries of the audit trail (``AuditKey``).
     case audit = 3
+    /// Seals what people say of themselves, and makes the digests they are found by.
+    case profile = 4
 
     package var name: String {
         switch self {
         case .pepper: "pepper"
         case .lookUp: "look-up"
         case .audit: "audit"
+        case .profile: "profile"
         }
     }
 }
@@ -40,12 +43,13 @@ package struct DataKey: Sendable {
         self.secret = secret
     }
 
-    /// The key that HKDF-SHA-256 derives from the secret with the info "gatehouse/v1/data/" and the
-    /// purpose's name.
-    func derived() throws(LibCryptoError) -> SecretBytes {
+    /// The key that HKDF-SHA-256 derives from the secret with the info "gatehouse/v1/data/", the purpose's
+    /// name and, where a purpose has more than one use, `/` and the use.
+    package func derived(for use: String = "") throws(LibCryptoError) -> SecretBytes {
         try secret.withSpan { span throws(LibCryptoError) in
             try hkdfSHA256(
-                secret: span, info: Array("gatehouse/v1/data/\(purpose.name)".utf8), byteCount: 32)
+                secret: span, info: Array("gatehouse/v1/data/\(purpose.name)\(use)".utf8),
+                byteCount: 32)
         }
     }
 

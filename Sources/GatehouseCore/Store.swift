@@ -743,6 +743,8 @@ package protocol Store: Sendable {
     func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord]
     /// How many entries, and ends of what was removed, were made with each key.
     func auditKeyUse() async throws(StoreError) -> [KeyID: Int]
+    /// How many profiles, entries of their history and digests depend on each key.
+    func profileKeyUse() async throws(StoreError) -> [KeyID: Int]
     /// What the trail begins and ends with.
     func auditExtent() async throws(StoreError) -> AuditExtent
     /// Appends an entry that says how far every other chain has got since the last such entry.

@@ -43,6 +43,8 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
 package struct Enrolment: Sendable {
     /// The documents that they accepted.
     package var agreements: [NoticeID] = []
+    /// Of the user that is added.
+    package var profile: ProfileWrite?
 
     package init() {}
 }

@@ -15,6 +15,7 @@ package struct PeopleSchema: Sendable {
 
     /// What people choose for or against, in the order of the file.
     package private(set) var purposes: [Purpose] = []
+    package var profile = ProfileSchema()
 
     /// Without a file: nothing is asked of anybody.
     package init() {}
@@ -35,6 +36,7 @@ package struct PeopleSchema: Sendable {
         for (key, value) in mapping {
             switch key.string {
             case "purposes": purposes = Purpose.list(value, file: name, &findings)
+            case "profile": profile = ProfileSchema(value, name: name, &findings)
             default: findings.append("\(name): there is no \(key.string ?? "such key")")
             }
         }

@@ -287,9 +287,12 @@ package struct Accounts: Sendable {
         case failed(Failure)
     }
 
+    /// - Parameters:
+    ///   - id: what `enrolment` is made for; a new one when it is nil.
+    ///   - enrolment: what is stored with the user.
     package func register(
         username: [UInt8], password: [UInt8], invitation: [UInt8]?, address: AddressPrefix? = nil,
-        enrolment: Enrolment = Enrolment()
+        id proposed: UserID? = nil, enrolment: Enrolment = Enrolment()
     ) async -> RegistrationOutcome {
         guard registration != .closed else { return .closed }
         // Whatever comes of it: answers tell which names are taken.
@@ -316,7 +319,7 @@ package struct Accounts: Sendable {
             case .skeletonsOutdated: return skeletonsOutdated()
             }
             let hash = try await gate.hash(try Password(password.span))
-            let id = try UserID.random(from: entropy)
+            let id = try proposed ?? UserID.random(from: entropy)
             let audit = AuditEvent(.userCreated, by: .server, user: id)
             let now = clock().wall
             let outcome = try await store.addUser(

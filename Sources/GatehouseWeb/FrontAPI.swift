@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 import Hummingbird
 
@@ -26,6 +27,7 @@ extension FrontDoor {
         let password: String
         let invite: String?
         let accept: [Acceptance]?
+        let profile: [String: ProfileMember]?
     }
 
     private struct SignIn: Decodable {
@@ -70,12 +72,16 @@ extension FrontDoor {
     }
 
     private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let body: Registration = try await json(request)
-        let enrolment = try await enrolment(
+        let body: Registration = try await json(request, limit: Self.profileBodyBytes)
+        guard accounts.registration != .closed else { throw Self.registrationClosed }
+        let id = try newUserID()
+        var enrolment = try await enrolment(
             accepting: body.accept?.compactMap(\.notice) ?? [])
+        enrolment.profile = try await newProfile(
+            (body.profile ?? [:]).mapValues(\.input), of: id)
         let outcome = await accounts.register(
             username: Array(body.username.utf8), password: Array(body.password.utf8),
-            invitation: body.invite.map { Array($0.utf8) }, address: request.address,
+            invitation: body.invite.map { Array($0.utf8) }, address: request.address, id: id,
             enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome) { throw refusal }
         guard case .registered(let user) = outcome else { throw .unavailable }
@@ -150,11 +156,11 @@ extension FrontDoor {
 
     /// Reads a JSON body, cheapest test first.
     func json<Body: Decodable>(
-        _ request: FrontRequest
+        _ request: FrontRequest, limit: Int = FormBody.maximumBytes
     ) async throws(FrontRefusal) -> Body {
         try requireMediaType(request, .json)
         try requireSameSite(request, body: .json)
-        var bytes = try await request.body(limit: FormBody.maximumBytes)
+        var bytes = try await request.body(limit: limit)
         defer { unsafe bytes.withUnsafeMutableBytes { unsafe wipe($0) } }
         guard JSONObjectKeys.areUnique(bytes),
             let body = try? JSONDecoder().decode(Body.self, from: Data(bytes))
@@ -182,14 +188,27 @@ extension FrontResponse {
         let title: String
         let status: Int
         let documents: [FrontRefusal.Document]?
+        /// Of a profile: each field that something is wrong with.
+        var fields: [Field]?
+
+        struct Field: Encodable {
+            let field: String
+            let reason: String
+            let title: String
+        }
     }
 
     /// RFC 9457.
     static func problem(_ refusal: FrontRefusal, _ texts: Texts) -> FrontResponse {
-        let problem = Problem(
+        var problem = Problem(
             type: "urn:gatehouse:problem:\(refusal.type)", title: texts.text(refusal.message),
             status: refusal.status,
             documents: refusal.documents.isEmpty ? nil : refusal.documents)
+        if !refusal.problems.isEmpty {
+            problem.fields = refusal.problems.map {
+                Problem.Field(field: $0.field, reason: $0.reason, title: $0.text)
+            }
+        }
         var response =
             (try? json(refusal.status, problem, type: "application/problem+json"))
             ?? FrontResponse(status: refusal.status)

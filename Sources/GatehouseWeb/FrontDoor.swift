@@ -380,6 +380,8 @@ struct FrontRefusal: Error {
     var page: Page?
     /// What has to be accepted first.
     var documents: [Document] = []
+    /// What is wrong with several fields at once.
+    var problems: [Page.Problem] = []
 
     init(_ status: Int, _ type: String, _ message: Message, page: Page? = nil) {
         self.status = status

@@ -1,6 +1,7 @@
 // The pages' routes: what each form takes, does and answers.
 
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 import Hummingbird
 
@@ -143,6 +144,7 @@ extension FrontDoor {
         var page = Page(kind: .register)
         form?.fill(&page)
         page.link = form?.fields["invite"].map { String(decoding: $0, as: UTF8.self) }
+        if let section = registrationSection(form) { page.sections.append(section) }
         return page
     }
 
@@ -161,20 +163,28 @@ extension FrontDoor {
     static let notInvited = FrontRefusal(403, "not_invited", "refusal.not_invited")
 
     private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        var form = try await form(request) { registerPage($0) }
+        var form = try await form(request, limit: Self.profileBodyBytes) { registerPage($0) }
         defer { form.wipePassword() }
         let page = registerPage(form)
         guard let username = form.fields["username"], let password = form.password else {
             throw FrontRefusal(
                 400, "missing_field", "refusal.missing_credentials", page: page)
         }
-        let enrolment = try await enrolment(accepting: form.accepted, page: page)
+        guard accounts.registration != .closed else { throw Self.registrationClosed }
+        let id = try newUserID()
+        var enrolment = try await enrolment(accepting: form.accepted, page: page)
+        enrolment.profile = try await newProfile(form, of: id, page: page)
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"],
-            address: request.address, enrolment: enrolment)
+            address: request.address, id: id, enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
         let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
         return .redirect(to: path("/login?notice=registered") + back)
+    }
+
+    /// Of somebody who registers: what is sealed for them is bound to it.
+    func newUserID() throws(FrontRefusal) -> UserID {
+        do { return try UserID.random(from: people.entropy) } catch { throw .unavailable }
     }
 
     /// What a registration that did not happen means; nil when it did.
@@ -268,15 +278,18 @@ extension FrontDoor {
 
     /// Reads a form, cheapest test first: media type, origin, size, form, token.
     ///
-    /// - Parameter more: names of fields that this form has besides.
+    /// - Parameters:
+    ///   - more: names of fields that this form has besides.
+    ///   - limit: the largest body, in bytes.
     func form(
-        _ request: FrontRequest, taking more: [String] = [], otherwise page: (Form?) -> Page
+        _ request: FrontRequest, taking more: [String] = [], limit: Int = FormBody.maximumBytes,
+        otherwise page: (Form?) -> Page
     ) async throws(FrontRefusal) -> Form {
         try requireMediaType(request, .form)
         try requireSameSite(request, body: .form)
-        var bytes = try await request.body(limit: FormBody.maximumBytes)
+        var bytes = try await request.body(limit: limit)
         let body: FormBody
-        do throws(FormRefusal) { body = try FormBody(wiping: &bytes) } catch {
+        do throws(FormRefusal) { body = try FormBody(wiping: &bytes, maximumBytes: limit) } catch {
             throw FrontRefusal(error.status, "form", Message(error), page: page(nil))
         }
         var fields: [String: [UInt8]] = [:]
@@ -285,7 +298,9 @@ extension FrontDoor {
             Self.newValueField,
         ]
         var names = own + more
-        for prefix in [Self.preferencePrefix, Self.acceptPrefix, Self.choicePrefix] {
+        for prefix in [
+            Self.preferencePrefix, Self.acceptPrefix, Self.choicePrefix, Self.profilePrefix,
+        ] {
             names += body.names(withPrefix: prefix)
         }
         for name in names {

@@ -43,7 +43,10 @@ extension FrontDoor {
             .post: { door, request throws(FrontRefusal) in try await door.apiConfirm(request) }
         ],
         "/v1/account": [
-            .get: { door, request throws(FrontRefusal) in try await door.apiAccount(request) }
+            .get: { door, request throws(FrontRefusal) in try await door.apiAccount(request) },
+            .patch: { door, request throws(FrontRefusal) in
+                try await door.apiChangeProfile(request)
+            },
         ],
         "/v1/account/password": [
             .post: { door, request throws(FrontRefusal) in
@@ -258,6 +261,8 @@ extension FrontDoor {
     private struct AccountBody: Encodable {
         let user: UserBody
         let created: Int64
+        var profile: [String: ProfileValue]?
+        var profile_revision: Int64?
     }
 
     func user(_ claims: Claims) async throws(FrontRefusal) -> User? {
@@ -267,14 +272,19 @@ extension FrontDoor {
     }
 
     func apiAccount(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let user = try await user(try await requireSession(request)) else {
-            throw Self.noSession
+        try await account(try await requireSession(request))
+    }
+
+    /// What the account says of its owner.
+    func account(_ claims: Claims) async throws(FrontRefusal) -> FrontResponse {
+        guard let user = try await user(claims) else { throw Self.noSession }
+        var body = AccountBody(
+            user: UserBody(id: user.id.text, username: user.username.text),
+            created: user.created.seconds)
+        if let profile = try await profileBody(claims) {
+            (body.profile, body.profile_revision) = (profile.values, profile.revision)
         }
-        return try .json(
-            200,
-            AccountBody(
-                user: UserBody(id: user.id.text, username: user.username.text),
-                created: user.created.seconds))
+        return try .json(200, body)
     }
 
     // MARK: Warnings

@@ -8,8 +8,8 @@ import Mustache
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
-        case login, register, account, logout, recover, confirm, password, warnings, support, message
-        case agreements, document
+        case login, register, account, profile, logout, recover, confirm, password, warnings
+        case support, agreements, document, message
 
         /// Whether it has a form, which needs a cookie. Notices can be read without any.
         var hasForm: Bool { ![.message, .document].contains(self) }
@@ -24,6 +24,8 @@ struct Page {
     var notice: Message?
     /// What the alert is about; the first one is what it links to.
     var wrongFields: [Field] = []
+    /// Each of several things that are wrong, below the alert.
+    var problems: [Problem] = []
     var sections: [any PageSection] = []
     var username = ""
     var returnTo: String?
@@ -52,6 +54,16 @@ struct Page {
     var lastWarning: Int64 = 0
     /// Since when there is the account; on the account page.
     var created: UnixTime?
+
+    /// Something that is wrong with a field that the site defines.
+    struct Problem: Sendable {
+        /// As programs know it.
+        let field: String
+        let reason: String
+        let text: String
+        /// Of the field's element; nil when the page has none.
+        let id: String?
+    }
 
     /// A field that something can be wrong with; the raw value is its name and its element's id.
     enum Field: String, CaseIterable {
@@ -120,7 +132,7 @@ struct Pages: Sendable {
     /// Several times the largest of ours.
     static let maximumFileBytes = 64 * 1024
     /// Parts of pages; none has parts itself, so that nothing goes round in circles.
-    static let parts = ["head", "foot", "hidden", "documents", "coming"]
+    static let parts = ["head", "foot", "hidden", "fields", "documents", "coming"]
     static let styleName = "style.css"
 
     let texts: Texts
@@ -195,7 +207,9 @@ struct Pages: Sendable {
         "document.mustache": PackageResources.document_mustache,
         "login.mustache": PackageResources.login_mustache,
         "register.mustache": PackageResources.register_mustache,
+        "fields.mustache": PackageResources.fields_mustache,
         "account.mustache": PackageResources.account_mustache,
+        "profile.mustache": PackageResources.profile_mustache,
         "logout.mustache": PackageResources.logout_mustache,
         "recover.mustache": PackageResources.recover_mustache,
         "confirm.mustache": PackageResources.confirm_mustache,
@@ -267,6 +281,10 @@ struct Pages: Sendable {
             "alert": Self.value(page.alert.map(texts.text)),
             "hint": Self.value(page.hint.map(texts.text)),
             "notice": Self.value(page.notice.map(texts.text)),
+            "problems": page.problems.map {
+                Self.values(["text": Self.value($0.text), "place": Self.value($0.id)])
+            },
+            "hasProblems": !page.problems.isEmpty,
             "hasSummary": page.alert != nil && page.kind != .message,
             "wrongField": page.wrongFields.first?.rawValue,
             "wrong": Dictionary(

@@ -80,11 +80,12 @@ struct DataKeysCommand: AsyncParsableCommand {
             discussion: """
                 A new look-up key begins every counter of failed sign-ins anew: waits end, and users \
                 whose tries were used up can be tried again. Under a new audit key new entries of the \
-                audit trail are made; the one before stays as long as an entry was made with it. Works beside running servers; run again \
-                after an interruption, it goes on with the key that is pending.
+                audit trail are made; the one before stays as long as an entry was made with it. Under a new \
+                profile key every profile and its history are sealed anew. Works beside running servers; run again \
+                after an interruption, it goes on with the key that is pending, or with the profiles that are left.
                 """)
         @OptionGroup var options: CommonOptions
-        @Argument(help: "The purpose: look-up or audit.") var purpose: String
+        @Argument(help: "The purpose: look-up, audit or profile.") var purpose: String
 
         private struct Result: Encodable {
             let key: String
@@ -95,10 +96,15 @@ struct DataKeysCommand: AsyncParsableCommand {
         func run() async throws {
             guard let purpose = DataKeyPurpose.allCases.first(where: { $0.name == purpose }) else {
                 throw CommandFailure.usage(
-                    "“\(self.purpose)” is no purpose of a data key", hint: "write look-up or audit")
+                    "“\(self.purpose)” is no purpose of a data key",
+                    hint: "write look-up, audit or profile")
             }
             switch purpose {
             case .lookUp, .audit: break
+            case .profile:
+                return try await ProfileRotation(
+                    workshop: try await options.openWorkshop(), json: options.json
+                ).run()
             case .pepper:
                 throw CommandFailure.usage(
                     "a new pepper is laid over every password hash",

@@ -18,8 +18,9 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            PasswordsCommand.self, ExplainCommand.self, NoticesCommand.self, ChoicesCommand.self,
-            AuditCommand.self, GrantsCommand.self, AdminTokensCommand.self, DoctorCommand.self,
+            PasswordsCommand.self, ProfilesCommand.self, ExplainCommand.self, NoticesCommand.self,
+            ChoicesCommand.self, AuditCommand.self, GrantsCommand.self, AdminTokensCommand.self,
+            DoctorCommand.self,
         ])
 }
 
@@ -63,6 +64,7 @@ struct CommandFailure: Error, Equatable {
             self = .environment(
                 "the schema of people has \(faults.findings.count) fault(s):\n  "
                     + faults.findings.joined(separator: "\n  "), hint: "see people.schema")
+        case let failure as ProfileFailure: self = .profile(failure)
         case let faults as PageFaults:
             self = .environment(
                 "the pages have \(faults.findings.count) fault(s):\n  "
@@ -109,6 +111,18 @@ struct CommandFailure: Error, Equatable {
             case .damaged: "`gatehouse doctor` says more; restore the last good backup"
             }
         return .environment("\(error)", hint: hint)
+    }
+
+    private static func profile(_ failure: ProfileFailure) -> CommandFailure {
+        switch failure {
+        case .noKey:
+            .environment("the keyring has no profile key", hint: "start the server once")
+        case .damaged:
+            .environment(
+                "a profile was altered, or is of a newer release", hint: "restore a backup")
+        case .sealing: .environment("libcrypto failed")
+        case .store(let error): .store(error)
+        }
     }
 
     private static func keyring(_ failure: KeyringWrapFailure) -> CommandFailure {

@@ -52,7 +52,7 @@ private func bytes(_ secret: borrowing SecretBytes) -> [UInt8] {
 
     @Test func `the first ring has a key of each purpose in use`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
-        #expect(ring.dataKeys.map(\.purpose) == [.pepper, .lookUp, .audit])
+        #expect(ring.dataKeys.map(\.purpose) == [.pepper, .lookUp, .audit, .profile])
         #expect(ring.dataKeys.allSatisfy { $0.activated == time(noon) })
         #expect(ring.peppers.current == ring.dataKeys[0].id)
         #expect(ring.lookUpKey != nil)
@@ -66,7 +66,7 @@ private func bytes(_ secret: borrowing SecretBytes) -> [UInt8] {
         let complete = try #require(
             try older.completingDataKeys(at: time(noon + 9), entropy: .system))
         #expect(complete.version == 6)
-        #expect(complete.dataKeys.map(\.purpose) == [.pepper, .lookUp, .audit])
+        #expect(complete.dataKeys.map(\.purpose) == [.pepper, .lookUp, .audit, .profile])
         #expect(complete.pendingDataKeys.isEmpty)
         #expect(complete.active?.id == first.active?.id)
     }

@@ -389,6 +389,10 @@ final class FailingStore: Store {
         try await store.auditKeyUse()
     }
 
+    func profileKeyUse() async throws(StoreError) -> [KeyID: Int] {
+        try await store.profileKeyUse()
+    }
+
     func auditExtent() async throws(StoreError) -> AuditExtent {
         try await store.auditExtent()
     }

@@ -28,6 +28,9 @@ enum CryptographicInventory {
         case .pepper: "HMAC over Argon2's output, before it is stored or compared"
         case .lookUp: "HMAC over names that rows are found by and must not say"
         case .audit: "HMAC over the entries of the audit trail, each with the one before it"
+        case .profile:
+            "HKDF to one key that seals profiles and their history, and one for HMAC over what people are "
+                + "found by"
         }
     }
 
@@ -88,7 +91,7 @@ enum CryptographicInventory {
         [
             "XAES-256-GCM (C2SP)",
             "key \(8 * XAES256GCM.keyBytes), nonce \(8 * XAES256GCM.nonceBytes) random, "
-                + "tag \(8 * XAES256GCM.tagBytes) bits", "tokens, the ring",
+                + "tag \(8 * XAES256GCM.tagBytes) bits", "tokens, the ring, profiles",
         ],
         [
             "AES-256-GCM (SP 800-38D)",
@@ -156,7 +159,9 @@ enum CryptographicInventory {
         "gatehouse/v1/audit-head": "SHA-256 of the ends of all chains",
         "gatehouse/v1/audit-personal": "SHA-256 of an entry's salt and personal fields",
         "gatehouse/v1/token/": "and the purpose: HKDF of a token key",
-        "gatehouse/v1/data/": "and the purpose: HKDF of a data key",
+        "gatehouse/v1/data/":
+            "and the purpose, for the digests of profiles also `/search`: HKDF of a data key",
+        "gatehouse/v1/profile": "associated data of a profile, or an entry of its history",
         "gatehouse/v1/": "and audience, purpose and transport: associated data of a token",
     ]
 

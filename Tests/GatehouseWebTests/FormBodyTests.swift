@@ -148,13 +148,13 @@ import Testing
         #expect(read(zeros) == .failure(.tooLarge))
     }
 
-    @Test func `a form has at most 32 fields`() {
+    @Test func `a form has at most 64 fields`() {
         func body(_ count: Int) -> String {
             (0..<count).map { "f\($0)=" }.joined(separator: "&")
         }
-        #expect(refusal(body(32)) == nil)
-        #expect(refusal(body(33)) == .tooManyFields)
-        #expect(refusal(body(32) + "&") == .tooManyFields)
+        #expect(refusal(body(64)) == nil)
+        #expect(refusal(body(65)) == .tooManyFields)
+        #expect(refusal(body(64) + "&") == .tooManyFields)
         #expect(refusal(String(repeating: "&", count: 16 * 1024)) == .noValue)
     }
 

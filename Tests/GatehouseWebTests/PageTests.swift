@@ -42,8 +42,31 @@ private func fullPage(_ kind: Page.Kind, _ text: String) -> Page {
             place: text, created: time(noon), lastUsed: time(noon))
     }
     page.warnings = [WarningRow(time: time(noon), browser: text, place: text)]
-    page.sections = agreementSections(text)
+    page.problems = [
+        Page.Problem(field: text, reason: text, text: text, id: text),
+        Page.Problem(field: text, reason: text, text: text, id: nil),
+    ]
+    page.sections = agreementSections(text) + [profileSection(text)]
     return page
+}
+
+/// Every kind of field, with `text` in each place; names are of letters.
+private func profileSection(_ text: String) -> ProfileSection {
+    var section = ProfileSection(
+        fields: ProfileField.Kind.allCases.map { kind in
+            var field = ProfileField(kind.rawValue, label: text, kind: kind)
+            field.hint = text
+            field.purposes = [text, text]
+            field.options = [text, "other"]
+            var row = ProfileSection.Row(field: field, value: text)
+            (row.stored, row.problem) = (text, text)
+            return row
+        })
+    section.history = [ProfileWriter.owner, .actor(text)].map { writer in
+        let change = ProfileChange(field: "name", old: text, new: text, writer: writer)
+        return (ProfileHistoryEntry(sequence: 1, time: time(noon), change: change), text)
+    }
+    return section
 }
 
 /// What is shown of notices and choices, once each.

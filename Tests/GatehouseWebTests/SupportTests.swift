@@ -273,6 +273,8 @@ extension FrontFixture {
         "POST /register", "POST /v1/register",
         // The same session, sealed again.
         "POST /v1/resume",
+        // What support is asked to correct; the history says who did.
+        "POST /account/profile", "PATCH /v1/account",
     ]
 
     // Promise: credentials-safe

@@ -36,6 +36,9 @@ struct PersonalTable: Sendable {
         PersonalTable("grants", .removed),
         PersonalTable("looks", .removed),
         PersonalTable("agreements", .removed),
+        PersonalTable("profiles", .removed),
+        PersonalTable("profile_history", .removedWith("profiles")),
+        PersonalTable("profile_digests", .removedWith("profiles")),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }

@@ -32,5 +32,6 @@ extension SQLiteStore: PeopleStore {
         for notice in enrolment.agreements {
             try insert(AgreementEntry(accepting: notice), of: user, session: nil, db, at: now)
         }
+        if let profile = enrolment.profile { _ = try write(profile, db) }
     }
 }

@@ -16,8 +16,9 @@ package struct FormBody: ~Copyable, Sendable {
     /// have room beside them.
     package static let maximumBytes = 16 * 1024
 
-    /// The most fields: no form of ours has ten, and each name is compared with all before it.
-    package static let maximumFields = 32
+    /// The most fields: registering has ten and a profile of at most 32, and each name is compared with all
+    /// before it.
+    package static let maximumFields = 64
 
     private struct Field {
         let name: [UInt8]
@@ -29,8 +30,10 @@ package struct FormBody: ~Copyable, Sendable {
     private let fields: [Field]
 
     /// Decodes `body`, whose wiping stays the caller's duty.
-    package init(_ body: Span<UInt8>) throws(FormRefusal) {
-        guard body.count <= Self.maximumBytes else { throw .tooLarge }
+    package init(
+        _ body: Span<UInt8>, maximumBytes: Int = FormBody.maximumBytes
+    ) throws(FormRefusal) {
+        guard body.count <= maximumBytes else { throw .tooLarge }
         var fields: [Field] = []
         // Decoding never makes a text longer; an empty form still has a byte of memory.
         decoded = try SecretBytes(count: max(body.count, 1)) { output throws(FormRefusal) in
@@ -54,9 +57,11 @@ package struct FormBody: ~Copyable, Sendable {
 
     /// Decodes `body` and overwrites it, also when it is refused. The array must be the only one
     /// with these bytes: of a shared one Swift would wipe a copy.
-    package init(wiping body: inout [UInt8]) throws(FormRefusal) {
+    package init(
+        wiping body: inout [UInt8], maximumBytes: Int = FormBody.maximumBytes
+    ) throws(FormRefusal) {
         defer { unsafe body.withUnsafeMutableBytes { unsafe wipe($0) } }
-        try self.init(body.span)
+        try self.init(body.span, maximumBytes: maximumBytes)
     }
 
     private static func field(
