@@ -39,5 +39,8 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
 
 /// What is stored with a new user besides name and password.
 package struct Enrolment: Sendable {
+    /// The code that they came by, and agreed to have remembered.
+    package var referral: ReferralClaims?
+
     package init() {}
 }

@@ -1,7 +1,9 @@
 // The admin endpoint: is it alive, is it ready, what has it done.
 
 package import GatehouseCore
+package import GatehouseSystem
 import Hummingbird
+import HummingbirdCore
 package import Logging
 import ServiceLifecycle
 
@@ -21,14 +23,16 @@ package struct AdminReport: Sendable {
 /// can look like one of these (REQUIREMENTS CHK-8).
 package struct AdminServer: Service {
     private let address: ListenAddress
+    private let gate: PeerGate
     private let logger: Logger
     private let source: @Sendable () async -> AdminReport
 
     package init(
-        address: ListenAddress, logger: Logger,
+        address: ListenAddress, gate: PeerGate, logger: Logger,
         source: @escaping @Sendable () async -> AdminReport
     ) {
         self.address = address
+        self.gate = gate
         self.logger = logger
         self.source = source
     }
@@ -40,7 +44,7 @@ package struct AdminServer: Service {
             case .unix(let path): .unixDomainSocket(path: path)
             }
         let application = Application(
-            router: Self.router(source: source),
+            router: Self.router(source: source), server: .http1(at: address, gate: gate),
             configuration: ApplicationConfiguration(address: bind), logger: logger)
         try await application.runService(gracefulShutdownSignals: [])
     }

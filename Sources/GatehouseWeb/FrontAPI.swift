@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 import Hummingbird
 
@@ -66,13 +67,18 @@ extension FrontDoor {
 
     private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let body: Registration = try await json(request)
+        var enrolment = Enrolment()
+        enrolment.referral = await referral(request)
         let outcome = await accounts.register(
             username: Array(body.username.utf8), password: Array(body.password.utf8),
-            invitation: body.invite.map { Array($0.utf8) }, address: request.address)
+            invitation: body.invite.map { Array($0.utf8) }, address: request.address,
+            enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome) { throw refusal }
         guard case .registered(let user) = outcome else { throw .unavailable }
-        return try .json(
+        var response = try FrontResponse.json(
             201, ["user": UserBody(id: user.id.text, username: user.username.text)])
+        response.headers += referralDeletion(request)
+        return response
     }
 
     private func apiSignIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {

@@ -1,6 +1,7 @@
 // The pages' routes: what each form takes, does and answers.
 
 import GatehouseCore
+import GatehousePeople
 import HTTPTypes
 import Hummingbird
 
@@ -166,12 +167,16 @@ extension FrontDoor {
             throw FrontRefusal(
                 400, "missing_field", "refusal.missing_credentials", page: page)
         }
+        var enrolment = Enrolment()
+        enrolment.referral = await referral(request)
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"],
-            address: request.address)
+            address: request.address, enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
         let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
-        return .redirect(to: path("/login?notice=registered") + back)
+        var response = FrontResponse.redirect(to: path("/login?notice=registered") + back)
+        response.headers += referralDeletion(request)
+        return response
     }
 
     /// What a registration that did not happen means; nil when it did.

@@ -7,11 +7,14 @@ import Mustache
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
-        case login, register, account, logout, recover, confirm, password, warnings, message
+        case login, register, account, logout, recover, confirm, password, warnings, message, referral
+        case cookies
     }
 
     var kind: Kind
     var title: Message
+    /// Whether anything can be sent in from it: then it has a form's token, and the browser a pre-session.
+    var hasForm: Bool
     /// Why something was refused.
     var alert: Message?
     /// What to do about it.
@@ -54,6 +57,7 @@ struct Page {
     /// - Parameter title: the kind's own, if there is none.
     init(kind: Kind, title: Message? = nil) {
         self.kind = kind
+        hasForm = kind != .message
         self.title = title ?? Message(kind == .message ? "title.refused" : "\(kind).title")
     }
 }
@@ -119,6 +123,7 @@ struct Pages: Sendable {
     private let basePath: String
     private let site: String
     private let cookies: CookieNames
+    private let contact: PeopleContact?
     private let rememberDays: String
 
     /// - Parameters:
@@ -130,6 +135,7 @@ struct Pages: Sendable {
     ) throws(PageFaults) {
         self.basePath = basePath
         self.cookies = cookies
+        contact = settings.contact
         site = settings.name ?? host
         rememberDays = "\(settings.rememberSeconds / 86_400)"
         let english = try Texts.english()
@@ -187,6 +193,8 @@ struct Pages: Sendable {
         "password.mustache": PackageResources.password_mustache,
         "warnings.mustache": PackageResources.warnings_mustache,
         "message.mustache": PackageResources.message_mustache,
+        "referral.mustache": PackageResources.referral_mustache,
+        "cookies.mustache": PackageResources.cookies_mustache,
         styleName: PackageResources.style_css,
     ]
 
@@ -272,6 +280,11 @@ struct Pages: Sendable {
                 "session": cookies.session, "device": cookies.device,
                 "remember": cookies.remember,
             ],
+            "contact": contact.map { contact in
+                Self.values([
+                    "shown": Self.value(contact.shown), "uri": Self.value(contact.link),
+                ])
+            },
             "device": Self.values([
                 "isKnown": page.device.isKnown,
                 "preferences": page.device.preferences.map {

@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import Mustache
 
 /// Something to tell a person: the key of a text, and values for its places.
@@ -147,6 +148,7 @@ struct Texts: Sendable {
         "preferenceCount": "\(Preferences.maximumCount)",
         "preferenceKeyBytes": "\(Preferences.maximumKeyBytes)",
         "preferenceValueBytes": "\(Preferences.maximumValueBytes)",
+        "referralDays": "\(ReferralClaims.lifetimeSeconds / 86_400)",
         "formBytes": "\(FormBody.maximumBytes)", "formFields": "\(FormBody.maximumFields)",
         "queryBytes": "\(QueryString.maximumBytes)",
     ]

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import GatehouseCheck
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 
 struct ExplainCommand: AsyncParsableCommand {
@@ -72,6 +73,9 @@ struct ExplainCommand: AsyncParsableCommand {
             case .device:
                 guard let claims = DeviceClaims(bytes) else { return nil }
                 self = .device(claims)
+            case .referral:
+                guard ReferralClaims(bytes) != nil else { return nil }
+                self = .other
             default: self = .other
             }
         }

@@ -36,7 +36,8 @@ struct Server {
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
         let tls = try checkTLS()
-        let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
+        let gates = PeerGates(settings)
+        let checks = try CheckServer(checkSetup(lease: lease, tls: tls, gate: gates.check))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
             id: id, store: store, rootKey: rootKey, lease: lease, entropy: .system,
@@ -50,14 +51,15 @@ struct Server {
         let uses = SessionUses()
         let front = try await frontServer(
             store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
-            uses: uses)
+            uses: uses, peers: gates.front)
 
         let meter = KeyMeter(
             checks: checks, sealer: sealer, node: node, store: store, logger: logger)
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
+            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter, gates: gates)
         let admin = AdminServer(
-            address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
+            address: settings.adminAddress, gate: gates.admin,
+            logger: Logger(label: "gatehouse.admin"),
             source: status.report)
         let endpoints = Endpoints(
             check: CheckService(
@@ -108,7 +110,7 @@ struct Server {
         var configuration = ServiceGroupConfiguration(
             services: (filter.map { [.init(service: $0)] } ?? []) + [
                 .init(service: follower), .init(service: activity), .init(service: admin),
-                .init(service: endpoints),
+                .init(service: endpoints), .init(service: gates),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "gatehouse.services"))
@@ -138,7 +140,7 @@ struct Server {
         }
     }
 
-    private func checkSetup(lease: Lease, tls: ServerTLS?) -> CheckSetup {
+    private func checkSetup(lease: Lease, tls: ServerTLS?, gate: PeerGate) -> CheckSetup {
         var setup = CheckSetup(audience: settings.audience, lease: lease)
         setup.settings.limits = settings.checkLimits
         setup.settings.cookieName = settings.sessionCookieName
@@ -150,6 +152,7 @@ struct Server {
         setup.loops = settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
         setup.socketMode = settings.checkSocketMode
         setup.trustedProxies = settings.checkTrustedProxies
+        setup.gate = gate
         setup.tls = tls
         return setup
     }
@@ -165,7 +168,7 @@ struct Server {
     /// The front door, if the configuration says where the site is.
     private func frontServer(
         store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
-        policy: PasswordPolicy, uses: SessionUses
+        policy: PasswordPolicy, uses: SessionUses, peers: PeerGate
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
         guard let limits = settings.sessionLimits, let remember = settings.rememberLimits else {
@@ -192,6 +195,7 @@ struct Server {
             cookies: CookieNames(domain: settings.cookieDomain),
             siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment)
         doorSettings.auditAddresses = settings.auditAddresses
+        doorSettings.security = settings.security
         doorSettings.pages = settings.pages
         doorSettings.pages.rememberSeconds = settings.rememberAbsoluteSeconds
         let door = try FrontDoor(
@@ -211,7 +215,8 @@ struct Server {
             return try FrontServer(
                 listener: FrontListener(
                     address: settings.publicAddress, security: security,
-                    trustedProxies: settings.trustedProxies, socketMode: settings.checkSocketMode),
+                    trustedProxies: settings.trustedProxies, socketMode: settings.checkSocketMode,
+                    gate: peers),
                 door: door, isDevelopment: isDevelopment, logger: Logger(label: "gatehouse.front"))
         } catch {
             throw CommandFailure.environment(
@@ -379,6 +384,7 @@ struct ServerStatus: Sendable {
     let checks: CheckServer
     let hasher: PasswordHasher
     let meter: KeyMeter
+    let gates: PeerGates
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
@@ -404,7 +410,7 @@ struct ServerStatus: Sendable {
                 labels: [("state", state.name)], value: Double(keys.count { $0.state == state }))
         }
         return [
-            verdicts, invalid, refusedRequests, connections,
+            verdicts, invalid, refusedRequests, connections, gates.metric,
             Metric(
                 "gatehouse_check_connections_open", .gauge,
                 "Open connections of the check endpoint.",

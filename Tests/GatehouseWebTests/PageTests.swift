@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehousePeople
 import GatehouseTestSupport
 import HTTPTypes
 import Mustache
@@ -14,6 +15,12 @@ private func pages(_ settings: PageSettings = PageSettings()) throws(PageFaults)
     try Pages(
         basePath: "/auth", host: "app.example", cookies: CookieNames(domain: nil),
         settings: settings)
+}
+
+/// Any code that there can be.
+private var anyCode: ReferralCode {
+    guard let code = ReferralCode(Array("x".utf8)) else { preconditionFailure("a code") }
+    return code
 }
 
 /// Why the pages can't be made; empty when they can.
@@ -40,6 +47,15 @@ private func fullPage(_ kind: Page.Kind, _ text: String) -> Page {
             session: text, isCurrent: isCurrent, isRemembered: isCurrent, browser: text,
             place: text, created: time(noon), lastUsed: time(noon))
     }
+    page.sections = [
+        // Its name is another section's too, on another page.
+        kind == .account
+            ? ReferralSection(
+                tie: ReferralTie(code: anyCode, label: text, accepted: time(noon)))
+            : ReferralQuestion(code: text, label: text, until: time(noon)),
+        CookieList(
+            form: text, referral: text, isReferred: true, label: text, until: time(noon)),
+    ]
     page.warnings = [WarningRow(time: time(noon), browser: text, place: text)]
     return page
 }

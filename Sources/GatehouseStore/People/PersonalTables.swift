@@ -33,6 +33,7 @@ struct PersonalTable: Sendable {
         PersonalTable("preferences", column: "device_id", .removedWith("devices")),
         PersonalTable("links", .removed),
         PersonalTable("warnings", .removed),
+        PersonalTable("referrals", .removed),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }

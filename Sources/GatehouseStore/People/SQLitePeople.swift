@@ -29,5 +29,6 @@ extension SQLiteStore: PeopleStore {
     private static func keep(
         _ enrolment: Enrolment, of user: UserID, _ db: Database, at now: UnixTime
     ) throws {
+        if let referral = enrolment.referral { try keep(referral, of: user, db, at: now) }
     }
 }
