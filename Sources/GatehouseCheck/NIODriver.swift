@@ -96,7 +96,8 @@ final class NIODriver: CheckDriver {
             )
             .childChannelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
-                    if address.isTCP, setup.gate?.admits(channel.remoteAddress) == false {
+                    if address.isTCP, setup.gate?.admits(channel.remoteAddress?.ipAddress) == false
+                    {
                         throw PeerRefused()
                     }
                     guard let box = box(of: channel) else { throw ChannelError.unknownLocalAddress }

@@ -1,7 +1,6 @@
 // IP addresses and ranges of them, for lists of who may connect.
 
 import Glibc
-package import NIOCore
 
 /// An IP address in bits. One of IPv4 that is mapped into IPv6 (RFC 4291 section 2.5.5.2), as a socket for
 /// both families shows it, is what it maps. A scope id is no part of it: it says by which interface one
@@ -69,16 +68,6 @@ package struct IPAddress: Hashable, Sendable {
         case AF_INET6 where bytes.count >= 24: self.init(bytes[8..<24])
         default: return nil
         }
-    }
-
-    /// Of a peer over TCP; nil for any other.
-    package init?(_ peer: SocketAddress?) {
-        guard let peer else { return nil }
-        // SAFETY: as many bytes as there are are copied within the call.
-        let bytes = unsafe peer.withSockAddr { address, size in
-            unsafe Array(UnsafeRawBufferPointer(start: address, count: size))
-        }
-        self.init(socketAddress: bytes)
     }
 
     /// The peer of a connected socket over TCP; nil when it has gone, or is of another kind.

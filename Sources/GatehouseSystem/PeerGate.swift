@@ -1,6 +1,5 @@
 // Who may connect to a listener, and who was turned away.
 
-package import NIOCore
 import Synchronization
 
 /// The list of one endpoint, asked once for each connection. A connection that is turned away gets no byte.
@@ -8,7 +7,7 @@ package final class PeerGate: Sendable {
     /// Ranges of one list: it is gone through for every connection, in less than a microsecond.
     package static let maximumRanges = 256
 
-    package struct Refusals: Sendable, Equatable {
+    package struct Refusals: Sendable {
         package var count: UInt64 = 0
         /// Around the last one; nil where it could not be told.
         package var lastNetwork: AddressRange?
@@ -43,7 +42,10 @@ package final class PeerGate: Sendable {
         return false
     }
 
-    package func admits(_ peer: SocketAddress?) -> Bool { isOpen || admits(IPAddress(peer)) }
+    /// The same for an address as text.
+    package func admits(_ address: String?) -> Bool {
+        isOpen || admits(address.flatMap { IPAddress($0) })
+    }
 }
 
 /// A peer that is on no list; its connection is closed.

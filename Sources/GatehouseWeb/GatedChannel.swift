@@ -13,7 +13,7 @@ struct GatedChannel<Base: ServerChildChannel>: ServerChildChannel {
     let base: Base
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Base.Value> {
-        guard gate?.admits(channel.remoteAddress) != false else {
+        guard gate?.admits(channel.remoteAddress?.ipAddress) != false else {
             channel.close(promise: nil)
             return channel.eventLoop.makeFailedFuture(PeerRefused())
         }

@@ -136,7 +136,8 @@ struct ReferralsCommand: AsyncParsableCommand {
             let workshop = try await options.openWorkshop()
             let now = SystemClock.now().wall
             let outcome = try await workshop.store.retireReferral(
-                code, audit: AuditEvent(.referralRetired, by: .command, detail: "code=\(code.text)"),
+                code,
+                audit: AuditEvent(.referralRetired, by: .command, detail: "code=\(code.text)"),
                 at: now)
             guard outcome != .notFound, let referral = try await workshop.store.referral(code)
             else { throw CommandFailure.refused("there is no code \(code.text)") }

@@ -94,7 +94,8 @@ import Testing
             #expect(page.status == 200)
             #expect(page.body.contains("You came by the Spring fair"))
             #expect(page.body.contains("May we remember this until you register?"))
-            #expect(page.body.contains(">Yes</button>") && page.body.contains(">No thanks</button>"))
+            #expect(
+                page.body.contains(">Yes</button>") && page.body.contains(">No thanks</button>"))
             // Equal weight: neither is set back.
             #expect(!page.body.contains("class=\"quiet\""))
             #expect(page.attributes(of: Self.cookie) == nil)
@@ -357,8 +358,9 @@ import Testing
             #expect(
                 await other.json("/v1/account/referral", "", method: .delete).status == 401)
             #expect(await other.get("/v1/account/referral").status == 401)
-            #expect(await other.act("/account/referral/forget").location?
-                .hasPrefix("/resume") == true)
+            #expect(
+                await other.act("/account/referral/forget").location?
+                    .hasPrefix("/resume") == true)
             _ = await other.signIn("bob")
             #expect(
                 await other.json("/v1/account/referral", "", method: .delete).status == 204)

@@ -56,7 +56,8 @@ package enum PeopleContact: Hashable, Sendable {
             self = .uri(uri)
             return
         }
-        guard (1...Self.maximumTextBytes).contains(text.utf8.count), text.contains(where: \.isLetter),
+        guard (1...Self.maximumTextBytes).contains(text.utf8.count),
+            text.contains(where: \.isLetter),
             !text.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }),
             // A link that is written wrongly would be shown as words.
             !["mailto:", "tel:", "https:", "http:"].contains(where: { text.hasPrefix($0) })
