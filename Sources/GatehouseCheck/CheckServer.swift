@@ -25,6 +25,8 @@ package struct CheckSetup: Sendable {
     /// Addresses whose `X-Forwarded-*` fields are believed for the option `forward`; the peers of a Unix
     /// socket always count as listed.
     package var trustedProxies: [String] = []
+    /// Who may connect over TCP; nil for everybody.
+    package var gate: PeerGate?
     /// TLS for TCP listeners; nil for plain ones.
     package var tls: ServerTLS?
     package var clock: @Sendable () -> Instant = SystemClock.now

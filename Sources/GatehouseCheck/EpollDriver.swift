@@ -2,6 +2,7 @@
 
 import CEpoll
 import GatehouseCore
+import GatehouseSystem
 import Glibc
 import Synchronization
 
@@ -10,18 +11,21 @@ final class EpollShared: Sendable {
     let clock: @Sendable () -> Instant
     let connections: ConnectionCount
     let trustedProxies: [String]
+    /// Nil where everybody may connect.
+    let gate: PeerGate?
     /// One for each loop.
     let inboxes: [EpollInbox]
     /// How many connections each loop has.
     let loads: [Load]
 
     init(
-        loops: Int, connections: ConnectionCount, trustedProxies: [String],
+        loops: Int, connections: ConnectionCount, trustedProxies: [String], gate: PeerGate? = nil,
         clock: @escaping @Sendable () -> Instant
     ) throws(SystemCallFailure) {
         self.clock = clock
         self.connections = connections
         self.trustedProxies = trustedProxies
+        self.gate = gate
         var inboxes: [EpollInbox] = []
         for _ in 0..<loops { inboxes.append(try EpollInbox()) }
         self.inboxes = inboxes
@@ -119,7 +123,7 @@ final class EpollDriver: CheckDriver {
     init(_ setup: CheckSetup, connections: ConnectionCount) throws {
         shared = try EpollShared(
             loops: setup.loops, connections: connections, trustedProxies: setup.trustedProxies,
-            clock: setup.clock)
+            gate: setup.gate, clock: setup.clock)
         counters = (0..<setup.loops).map { _ in CheckCounters() }
         socketMode = setup.socketMode
         for place in 0..<setup.loops {

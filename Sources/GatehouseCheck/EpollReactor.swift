@@ -2,6 +2,7 @@
 
 import CEpoll
 import GatehouseCore
+import GatehouseSystem
 import Glibc
 
 /// One connection of the loop.
@@ -238,6 +239,12 @@ import Glibc
                 default: break
                 }
                 return false
+            }
+            if listener.isTCP, let gate = driver.gate, !gate.isOpen,
+                !gate.admits(IPAddress(peerOf: descriptor))
+            {
+                close(descriptor)
+                continue
             }
             guard driver.connections.enter(maximum: limits.maximumConnections) else {
                 checks.counters.add(.overLimit)

@@ -96,6 +96,10 @@ final class NIODriver: CheckDriver {
             )
             .childChannelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture {
+                    if address.isTCP, setup.gate?.admits(channel.remoteAddress?.ipAddress) == false
+                    {
+                        throw PeerRefused()
+                    }
                     guard let box = box(of: channel) else { throw ChannelError.unknownLocalAddress }
                     if let tls {
                         try channel.pipeline.syncOperations.addHandler(

@@ -45,6 +45,8 @@ package struct Enrolment: Sendable {
     package var agreements: [NoticeID] = []
     /// Of the user that is added.
     package var profile: ProfileWrite?
+    /// The code that they came by, and agreed to have remembered.
+    package var referral: ReferralClaims?
 
     package init() {}
 }

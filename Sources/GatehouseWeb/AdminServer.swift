@@ -1,7 +1,9 @@
 // The admin endpoint: is it alive, is it ready, what has it done.
 
 package import GatehouseCore
+package import GatehouseSystem
 import Hummingbird
+import HummingbirdCore
 package import Logging
 import ServiceLifecycle
 
@@ -21,15 +23,17 @@ package struct AdminReport: Sendable {
 /// can look like one of these (REQUIREMENTS CHK-8).
 package struct AdminServer: Service {
     private let address: ListenAddress
+    private let gate: PeerGate
     private let logger: Logger
     private let desk: AdminDesk
     private let source: @Sendable () async -> AdminReport
 
     package init(
-        address: ListenAddress, logger: Logger, desk: AdminDesk,
+        address: ListenAddress, gate: PeerGate, logger: Logger, desk: AdminDesk,
         source: @escaping @Sendable () async -> AdminReport
     ) {
         self.address = address
+        self.gate = gate
         self.logger = logger
         self.desk = desk
         self.source = source
@@ -43,6 +47,7 @@ package struct AdminServer: Service {
             }
         let application = Application(
             router: Self.router(desk: desk, source: source),
+            server: .http1(at: address, gate: gate),
             configuration: ApplicationConfiguration(address: bind), logger: logger)
         try await application.runService(gracefulShutdownSignals: [])
     }

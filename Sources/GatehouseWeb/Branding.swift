@@ -13,6 +13,8 @@ package struct PageSettings: Sendable {
     package var texts: String?
     package var logo: String?
     package var colour = PageColour.standard
+    /// Whom people ask about their data, at the foot of every page.
+    package var contact: PeopleContact?
     /// How long a browser is remembered, as the pages say it.
     package var rememberSeconds = RememberLimits.defaultAbsoluteSeconds
 

@@ -6,6 +6,7 @@ package struct CookieNames: Sendable {
     let form: String
     let device: String
     let remember: String
+    let referral: String
     private let domain: String?
 
     /// - Parameter domain: shares the cookies among a domain's hosts; nil for this host only.
@@ -15,10 +16,11 @@ package struct CookieNames: Sendable {
         form = prefix + "gatehouse-form"
         device = prefix + "gatehouse-device"
         remember = prefix + "gatehouse-remember"
+        referral = prefix + "gatehouse-referral"
         self.domain = domain
     }
 
-    var all: [String] { [session, form, device, remember] }
+    var all: [String] { [session, form, device, remember, referral] }
 
     /// A `Set-Cookie` value that lasts as long as the browser's session, or for some seconds.
     func setting(

@@ -79,14 +79,17 @@ extension FrontDoor {
             accepting: body.accept?.compactMap(\.notice) ?? [])
         enrolment.profile = try await newProfile(
             (body.profile ?? [:]).mapValues(\.input), of: id)
+        enrolment.referral = await referral(request)
         let outcome = await accounts.register(
             username: Array(body.username.utf8), password: Array(body.password.utf8),
             invitation: body.invite.map { Array($0.utf8) }, address: request.address, id: id,
             enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome) { throw refusal }
         guard case .registered(let user) = outcome else { throw .unavailable }
-        return try .json(
+        var response = try FrontResponse.json(
             201, ["user": UserBody(id: user.id.text, username: user.username.text)])
+        response.headers += referralDeletion(request)
+        return response
     }
 
     private func apiSignIn(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {

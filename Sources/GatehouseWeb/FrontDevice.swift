@@ -27,6 +27,7 @@ extension FrontDoor {
         "saved": "notice.saved", "forgotten": "notice.forgotten", "unlocked": "notice.unlocked",
         "password": "notice.password", "confirmed": "notice.confirmed", "ended": "notice.ended",
         "ended-others": "notice.ended_others", "not-remembered": "notice.not_remembered",
+        "referral": "notice.referral",
     ]
 
     // MARK: The cookie
@@ -175,6 +176,9 @@ extension FrontDoor {
         if let device = try await device(claims, request) {
             page.device.isKnown = true
             page.device.preferences = device.preferences.sorted
+        }
+        if let tie = try await referralTie(claims) {
+            page.sections.append(ReferralSection(tie: tie))
         }
         return page
     }

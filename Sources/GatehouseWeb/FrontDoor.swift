@@ -24,6 +24,7 @@ package struct FrontDoorSettings: Sendable {
     /// Sends HSTS; not during development, where it would pin all of localhost.
     package var sendsHSTS: Bool
     package var auditAddresses = AuditAddresses.network
+    package var security = SecurityContact()
 
     package init(
         origins: AllowedOrigins, returnOrigins: AllowedOrigins, formTargets: [Origin],
@@ -75,6 +76,8 @@ package struct FrontDoor: Sendable {
     let sealer: Sealer
     let formTokens: FormTokens
     let uses: SessionUses
+    /// What is counted of arrivals by a code, for each address.
+    let arrivals = AddressThrottle(perMinute: FrontDoor.arrivalsPerMinute)
     let clock: @Sendable () -> Instant
     let pages: Pages
     private let hostRule: HostRule
@@ -185,12 +188,14 @@ package struct FrontDoor: Sendable {
     /// The handlers of a path: one below the base, or a well-known one of the host (RFC 8615).
     private func methods(at path: String) -> [HTTPRequest.Method: Handler]? {
         if path == Self.changePasswordPath { return Self.wellKnownRoutes }
+        if path == Self.securityPath { return Self.securityRoutes }
         guard path.utf8.starts(with: base.utf8) else { return nil }
         let local = path.utf8.dropFirst(base.utf8.count)
         if let methods = routes[String(decoding: local, as: UTF8.self)] { return methods }
         if Self.isNotice(String(decoding: local, as: UTF8.self)) {
             return routes["/notices/{document}"]
         }
+        if Self.referralText(of: local) != nil { return routes[Self.referralRoute] }
         guard let slash = local.lastIndex(of: UInt8(ascii: "/")),
             Identifier(hex: String(decoding: local[slash...].dropFirst(), as: UTF8.self)) != nil
         else { return nil }
@@ -226,7 +231,7 @@ package struct FrontDoor: Sendable {
         let acting = await actingSection(request)
         if let acting { page.sections.append(acting) }
         page.sections += await noticeSections(of: page)
-        if page.kind.hasForm || acting != nil {
+        if page.hasForm || acting != nil {
             do {
                 let now = clock()
                 var binding = await formBinding(request)

@@ -174,12 +174,15 @@ extension FrontDoor {
         let id = try newUserID()
         var enrolment = try await enrolment(accepting: form.accepted, page: page)
         enrolment.profile = try await newProfile(form, of: id, page: page)
+        enrolment.referral = await referral(request)
         let outcome = await accounts.register(
             username: username, password: password, invitation: form.fields["invite"],
             address: request.address, id: id, enrolment: enrolment)
         if let refusal = Self.refusal(of: outcome, page: page) { throw refusal }
         let back = form.returnTarget.map { "&return_to=" + $0.queryText } ?? ""
-        return .redirect(to: path("/login?notice=registered") + back)
+        var response = FrontResponse.redirect(to: path("/login?notice=registered") + back)
+        response.headers += referralDeletion(request)
+        return response
     }
 
     /// Of somebody who registers: what is sealed for them is bound to it.

@@ -1,7 +1,7 @@
 // The front door's listener: HTTP/1.1 and HTTP/2 over TLS, or plain behind a trusted proxy.
 
 package import GatehouseCore
-import GatehouseSystem
+package import GatehouseSystem
 import Glibc
 import HTTPTypes
 import Hummingbird
@@ -27,14 +27,18 @@ package struct FrontListener: Sendable {
     package let trustedProxies: [String]
     /// The mode of a Unix socket.
     package let socketMode: UInt16
+    /// Who may connect over TCP.
+    package let gate: PeerGate
 
     package init(
-        address: ListenAddress, security: Security, trustedProxies: [String], socketMode: UInt16
+        address: ListenAddress, security: Security, trustedProxies: [String], socketMode: UInt16,
+        gate: PeerGate
     ) {
         self.address = address
         self.security = security
         self.trustedProxies = trustedProxies
         self.socketMode = socketMode
+        self.gate = gate
     }
 }
 
@@ -66,18 +70,21 @@ package struct FrontServer: Service {
             maxHeaderListSize: FrontDoor.maximumFieldBytes * Self.headSlack,
             maxHeaderFieldCount: FrontDoor.maximumFields * Self.headSlack)
         switch listener.security {
-        case .plain: builder = .http1(configuration: http1)
+        case .plain: builder = .http1(http1, at: listener.address, gate: listener.gate)
         case .tls(let certificate, let key):
             let tls = try ServerTLS.configuration(
                 ServerTLS.Files(certificate: certificate, key: key), protocols: [],
                 acceptsDevelopment: isDevelopment)
+            let gate = listener.address.isTCP ? listener.gate : nil
             builder = HTTPServerBuilder { [tls, http1] responder in
-                TimedHandshake(
-                    base: try HTTP2UpgradeChannel(
-                        tlsConfiguration: tls,
-                        configuration: .init(
-                            idleTimeout: .seconds(Self.idleSeconds), streamConfiguration: http1),
-                        responder: responder))
+                GatedChannel(
+                    gate: gate,
+                    base: TimedHandshake(
+                        base: try HTTP2UpgradeChannel(
+                            tlsConfiguration: tls,
+                            configuration: .init(
+                                idleTimeout: .seconds(Self.idleSeconds), streamConfiguration: http1
+                            ), responder: responder)))
             }
         }
     }

@@ -175,7 +175,7 @@ extension FrontDoor {
         let sessions: [Row]
     }
 
-    private func requireSession(_ request: FrontRequest) async throws(FrontRefusal) -> Claims {
+    func requireSession(_ request: FrontRequest) async throws(FrontRefusal) -> Claims {
         guard let claims = try await session(request) else { throw Self.noSession }
         return claims
     }

@@ -9,7 +9,7 @@ import Mustache
 struct Page {
     enum Kind: String, CaseIterable {
         case login, register, account, profile, logout, recover, confirm, password, warnings
-        case support, agreements, document, message
+        case support, agreements, document, referral, cookies, message
 
         /// Whether it has a form, which needs a cookie. Notices can be read without any.
         var hasForm: Bool { ![.message, .document].contains(self) }
@@ -17,6 +17,8 @@ struct Page {
 
     var kind: Kind
     var title: Message
+    /// Whether anything can be sent in from it: then it has a form's token, and the browser a pre-session.
+    var hasForm: Bool
     /// Why something was refused.
     var alert: Message?
     /// What to do about it.
@@ -75,6 +77,7 @@ struct Page {
     /// - Parameter title: the kind's own, if there is none.
     init(kind: Kind, title: Message? = nil) {
         self.kind = kind
+        hasForm = kind.hasForm
         self.title = title ?? Message(kind == .message ? "title.refused" : "\(kind).title")
     }
 }
@@ -142,6 +145,7 @@ struct Pages: Sendable {
     private let basePath: String
     private let site: String
     private let cookies: CookieNames
+    private let contact: PeopleContact?
     private let rememberDays: String
 
     /// - Parameters:
@@ -153,6 +157,7 @@ struct Pages: Sendable {
     ) throws(PageFaults) {
         self.basePath = basePath
         self.cookies = cookies
+        contact = settings.contact
         site = settings.name ?? host
         rememberDays = "\(settings.rememberSeconds / 86_400)"
         let english = try Texts.english()
@@ -217,6 +222,8 @@ struct Pages: Sendable {
         "warnings.mustache": PackageResources.warnings_mustache,
         "support.mustache": PackageResources.support_mustache,
         "message.mustache": PackageResources.message_mustache,
+        "referral.mustache": PackageResources.referral_mustache,
+        "cookies.mustache": PackageResources.cookies_mustache,
         styleName: PackageResources.style_css,
     ]
 
@@ -306,6 +313,11 @@ struct Pages: Sendable {
                 "session": cookies.session, "device": cookies.device,
                 "remember": cookies.remember,
             ],
+            "contact": contact.map { contact in
+                Self.values([
+                    "shown": Self.value(contact.shown), "uri": Self.value(contact.link),
+                ])
+            },
             "device": Self.values([
                 "isKnown": page.device.isKnown,
                 "preferences": page.device.preferences.map {

@@ -151,6 +151,7 @@ struct Texts: Sendable {
         "profileHistory": "\(ProfileHistoryRow.maximumPerUser)",
         "profileValueBytes": "\(Profile.maximumValueBytes)",
         "profileBytes": "\(Profile.maximumBytes)", "profileLines": "\(ProfileField.maximumLines)",
+        "referralDays": "\(ReferralClaims.lifetimeSeconds / 86_400)",
         "formBytes": "\(FormBody.maximumBytes)", "formFields": "\(FormBody.maximumFields)",
         "reasonBytes": "\(LookReason.maximumBytes)",
         "operatorBytes": "\(OperatorName.maximumBytes)",

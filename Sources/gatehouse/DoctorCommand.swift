@@ -59,6 +59,7 @@ struct Doctor {
         findings += passwordFilter(settings)
         findings.append(pages(settings))
         findings.append(peopleSchema(settings))
+        findings += contact(settings)
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
         findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLiteStore.fileName]
@@ -131,6 +132,26 @@ struct Doctor {
                 check: "people", level: .ok,
                 message: settings.peopleSchemaFile.map { "\($0) is good" } ?? "nothing is asked")
         } catch { return failed("people", error) }
+    }
+
+    /// Of a site that people reach.
+    private func contact(_ settings: Settings) -> [Finding] {
+        guard settings.publicOrigin != nil else { return [] }
+        var missing: [String] = []
+        if settings.pages.contact == nil { missing.append("contact.people") }
+        if settings.security.contacts.isEmpty { missing.append("contact.security") }
+        let isComplete = missing.isEmpty
+        return [
+            Finding(
+                check: "contact", level: isComplete ? .ok : .warning,
+                message: isComplete
+                    ? "pages and security.txt say whom to ask"
+                    : "\(missing.joined(separator: " and ")) is not set",
+                hint: isComplete
+                    ? nil
+                    : "say whom people ask about their data (contact.people), and where to report "
+                        + "what is wrong (contact.security, for /.well-known/security.txt)")
+        ]
     }
 
     private func passwordFilter(_ settings: Settings) -> [Finding] {

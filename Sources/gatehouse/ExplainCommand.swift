@@ -79,6 +79,9 @@ struct ExplainCommand: AsyncParsableCommand {
             case .device:
                 guard let claims = DeviceClaims(bytes) else { return nil }
                 self = .device(claims)
+            case .referral:
+                guard ReferralClaims(bytes) != nil else { return nil }
+                self = .other
             default: self = .other
             }
         }

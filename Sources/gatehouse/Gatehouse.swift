@@ -18,8 +18,9 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            PasswordsCommand.self, ProfilesCommand.self, ExplainCommand.self, NoticesCommand.self,
-            ChoicesCommand.self, AuditCommand.self, GrantsCommand.self, AdminTokensCommand.self,
+            PasswordsCommand.self, ProfilesCommand.self, ReferralsCommand.self, ExplainCommand.self,
+            NoticesCommand.self, ChoicesCommand.self, AuditCommand.self, GrantsCommand.self,
+            AdminTokensCommand.self,
             DoctorCommand.self,
         ])
 }

@@ -36,7 +36,8 @@ struct Server {
             connections: settings.checkLimits.maximumConnections + FrontServer.maximumConnections)
         let lease = Lease(maximumStalenessSeconds: settings.maximumStalenessSeconds)
         let tls = try checkTLS()
-        let checks = try CheckServer(checkSetup(lease: lease, tls: tls))
+        let gates = PeerGates(settings)
+        let checks = try CheckServer(checkSetup(lease: lease, tls: tls, gate: gates.check))
         let sealer = Sealer(audience: settings.audience, lease: lease, entropy: .system)
         let node = Node(
             id: id, store: store, rootKey: rootKey, lease: lease, entropy: .system,
@@ -53,16 +54,17 @@ struct Server {
             clock: SystemClock.now)
         people.permission.longestSeconds = settings.longestGrantSeconds
         let front = try await frontServer(
-            people: people, store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
-            uses: uses)
+            people: people, store: store, sealer: sealer, node: node, hasher: hasher,
+            policy: rules.policy, uses: uses, peers: gates.front)
 
         let meter = KeyMeter(
             checks: checks, sealer: sealer, node: node, store: store, logger: logger)
         let status = ServerStatus(
-            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
+            lease: lease, node: node, checks: checks, hasher: hasher, meter: meter, gates: gates)
         let admin = AdminServer(
-            address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
-            desk: AdminDesk(people: people), source: status.report)
+            address: settings.adminAddress, gate: gates.admin,
+            logger: Logger(label: "gatehouse.admin"), desk: AdminDesk(people: people),
+            source: status.report)
         let endpoints = Endpoints(
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
@@ -112,7 +114,7 @@ struct Server {
         var configuration = ServiceGroupConfiguration(
             services: (filter.map { [.init(service: $0)] } ?? []) + [
                 .init(service: follower), .init(service: activity), .init(service: admin),
-                .init(service: endpoints),
+                .init(service: endpoints), .init(service: gates),
             ],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "gatehouse.services"))
@@ -142,7 +144,7 @@ struct Server {
         }
     }
 
-    private func checkSetup(lease: Lease, tls: ServerTLS?) -> CheckSetup {
+    private func checkSetup(lease: Lease, tls: ServerTLS?, gate: PeerGate) -> CheckSetup {
         var setup = CheckSetup(audience: settings.audience, lease: lease)
         setup.settings.limits = settings.checkLimits
         setup.settings.cookieName = settings.sessionCookieName
@@ -154,6 +156,7 @@ struct Server {
         setup.loops = settings.checkEventLoops > 0 ? settings.checkEventLoops : System.coreCount
         setup.socketMode = settings.checkSocketMode
         setup.trustedProxies = settings.checkTrustedProxies
+        setup.gate = gate
         setup.tls = tls
         return setup
     }
@@ -168,8 +171,8 @@ struct Server {
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
-        people: People, store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
-        policy: PasswordPolicy, uses: SessionUses
+        people: People, store: any Store & PeopleStore, sealer: Sealer, node: Node,
+        hasher: PasswordHasher, policy: PasswordPolicy, uses: SessionUses, peers: PeerGate
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }
         guard let limits = settings.sessionLimits, let remember = settings.rememberLimits else {
@@ -196,6 +199,7 @@ struct Server {
             cookies: CookieNames(domain: settings.cookieDomain),
             siteName: settings.publicOrigin?.host ?? "", sendsHSTS: !isDevelopment)
         doorSettings.auditAddresses = settings.auditAddresses
+        doorSettings.security = settings.security
         doorSettings.pages = settings.pages
         doorSettings.pages.rememberSeconds = settings.rememberAbsoluteSeconds
         let door = try FrontDoor(
@@ -213,7 +217,8 @@ struct Server {
             return try FrontServer(
                 listener: FrontListener(
                     address: settings.publicAddress, security: security,
-                    trustedProxies: settings.trustedProxies, socketMode: settings.checkSocketMode),
+                    trustedProxies: settings.trustedProxies, socketMode: settings.checkSocketMode,
+                    gate: peers),
                 door: door, isDevelopment: isDevelopment, logger: Logger(label: "gatehouse.front"))
         } catch {
             throw CommandFailure.environment(
@@ -381,6 +386,7 @@ struct ServerStatus: Sendable {
     let checks: CheckServer
     let hasher: PasswordHasher
     let meter: KeyMeter
+    let gates: PeerGates
 
     func report() async -> AdminReport {
         let now = SystemClock.now()
@@ -406,7 +412,7 @@ struct ServerStatus: Sendable {
                 labels: [("state", state.name)], value: Double(keys.count { $0.state == state }))
         }
         return [
-            verdicts, invalid, refusedRequests, connections,
+            verdicts, invalid, refusedRequests, connections, gates.metric,
             Metric(
                 "gatehouse_check_connections_open", .gauge,
                 "Open connections of the check endpoint.",

@@ -26,8 +26,11 @@ struct Settings: Sendable {
     var checkKey: String?
     var checkClientAuthority: String?
     var checkTrustedProxies: [String] = []
+    /// Empty for everybody, as are the other two.
+    var checkAllowed: [AddressRange] = []
     var allowsPlaintextNetwork = false
     var adminAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8445)
+    var adminAllowed: [AddressRange] = []
     var cookieDomain: String?
     var publicAddress = ListenAddress.tcp(host: "127.0.0.1", port: 8443)
     var publicOrigin: Origin?
@@ -36,9 +39,11 @@ struct Settings: Sendable {
     var publicCertificate: String?
     var publicKey: String?
     var trustedProxies: [String] = []
+    var publicAllowed: [AddressRange] = []
     var addressFailures = 60
     var returnOrigins: [Origin] = []
     var pages = PageSettings()
+    var security = SecurityContact()
     var registration = Registration.open
     /// What is asked of people, and for what; nil when nothing is.
     var peopleSchemaFile: String?
@@ -347,6 +352,12 @@ struct Setting: Sendable {
             addresses(texts) { settings.checkTrustedProxies = $0 }
         },
         Setting(
+            list: "check.allow", default: "",
+            "Addresses and prefixes, such as `10.0.0.0/8` and `2001:db8::/32`, that may connect to the check endpoint over TCP; others are closed without an answer. Empty: all."
+        ) { texts, settings in
+            ranges(texts) { settings.checkAllowed = $0 }
+        },
+        Setting(
             "check.allow_plaintext_network", default: "false",
             "Whether check and admin endpoint may listen without TLS on an address that other machines reach."
         ) { text, settings in
@@ -361,6 +372,12 @@ struct Setting: Sendable {
             guard let address = ListenAddress(text) else { return badAddress(text) }
             settings.adminAddress = address
             return nil
+        },
+        Setting(
+            list: "admin.allow", default: "",
+            "The same for the admin endpoint."
+        ) { texts, settings in
+            ranges(texts) { settings.adminAllowed = $0 }
         },
         Setting(
             "public.listen", default: "127.0.0.1:8443",
@@ -425,6 +442,12 @@ struct Setting: Sendable {
             addresses(texts) { settings.trustedProxies = $0 }
         },
         Setting(
+            list: "public.allow", default: "",
+            "The same for the front door. Behind a proxy it is the proxy that connects."
+        ) { texts, settings in
+            ranges(texts) { settings.publicAllowed = $0 }
+        },
+        Setting(
             list: "public.return_origins", default: "",
             "Other origins that people may be sent back to after signing in."
         ) { texts, settings in
@@ -474,6 +497,59 @@ struct Setting: Sendable {
             "A directory of files that take the place of the pages' own: `login.mustache`, `style.css` and so on."
         ) { text, settings in
             path(text) { settings.pages.templates = $0 }
+        },
+        Setting(
+            "contact.people", default: "",
+            "Whom people ask about their data, at the foot of every page: a `mailto:`, `tel:` or `https:` URI, or words, at most 200 bytes."
+        ) { text, settings in
+            guard !text.isEmpty else {
+                settings.pages.contact = nil
+                return nil
+            }
+            guard let contact = PeopleContact(text) else {
+                return
+                    "must be a mailto:, tel: or https: URI, or words of at most \(PeopleContact.maximumTextBytes) bytes on one line"
+            }
+            settings.pages.contact = contact
+            return nil
+        },
+        Setting(
+            list: "contact.security", default: "",
+            "Where to report what is wrong with security, the preferred way first: `mailto:`, `tel:` or `https:` URIs, at most 16. They are in `/.well-known/security.txt`, which there is not without any."
+        ) { texts, settings in
+            var contacts: [ContactURI] = []
+            for text in texts where !text.isEmpty {
+                guard let contact = ContactURI(text) else {
+                    return "“\(text)” is no mailto:, tel: or https: URI"
+                }
+                contacts.append(contact)
+            }
+            guard contacts.count <= 16 else { return "takes at most 16 URIs" }
+            settings.security.contacts = contacts
+            return nil
+        },
+        Setting(
+            "contact.policy", default: "",
+            "The page that says how reports are handled, an `https:` URI; it is in `security.txt`."
+        ) { text, settings in
+            let policy = ContactURI(text)
+            guard text.isEmpty || policy != nil && text.hasPrefix("https://") else {
+                return "must be an https: URI"
+            }
+            settings.security.policy = policy
+            return nil
+        },
+        Setting(
+            list: "contact.languages", default: "",
+            "Languages that reports are read in, such as `en` and `pt-BR`, at most 16; they are in `security.txt`."
+        ) { texts, settings in
+            let languages = texts.filter { !$0.isEmpty }
+            for text in languages where !SecurityContact.isLanguage(text) {
+                return "“\(text)” is no language, such as en or pt-BR"
+            }
+            guard languages.count <= 16 else { return "takes at most 16 languages" }
+            settings.security.languages = languages
+            return nil
         },
         Setting(
             "registration", default: "open",
@@ -769,6 +845,20 @@ struct Setting: Sendable {
         }
         guard proxies.count <= 64 else { return "takes at most 64 addresses" }
         take(proxies)
+        return nil
+    }
+
+    private static func ranges(_ texts: [String], _ take: ([AddressRange]) -> Void) -> String? {
+        var ranges: [AddressRange] = []
+        for text in texts where !text.isEmpty {
+            do throws(AddressRange.Refusal) { ranges.append(try AddressRange(text)) } catch {
+                return "“\(text)” \(error.message)"
+            }
+        }
+        guard ranges.count <= PeerGate.maximumRanges else {
+            return "takes at most \(PeerGate.maximumRanges) addresses and prefixes"
+        }
+        take(ranges)
         return nil
     }
 

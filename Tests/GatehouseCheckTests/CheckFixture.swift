@@ -259,7 +259,8 @@ final class SocketHarness: CheckHarness {
 
     init(
         _ kind: Kind, fixture: CheckFixture, limits: CheckLimits = CheckLimits(),
-        settings: CheckSettings? = nil, trustedProxies: [String] = [], loops: Int = 1
+        settings: CheckSettings? = nil, trustedProxies: [String] = [], loops: Int = 1,
+        gate: PeerGate? = nil
     ) async throws {
         self.kind = kind
         var setup = CheckSetup(audience: audience(), lease: fixture.lease)
@@ -267,6 +268,7 @@ final class SocketHarness: CheckHarness {
         setup.driver = kind.driver
         setup.trustedProxies = trustedProxies
         setup.loops = loops
+        setup.gate = gate
         setup.socketMode = 0o600
         setup.clock = noonClock()
         let certificate = kind == .nioTLS ? try ServerCertificate.shared.get() : nil

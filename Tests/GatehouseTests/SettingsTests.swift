@@ -145,6 +145,32 @@ import Testing
                 "check.trusted_proxies", ["", "10.0.0.1", "::1"],
                 ["localhost", "10.0.0.0/8", "10.0.0.1:1", "1.2.3", "::1%lo", "[::1]"]
             ),
+            (
+                "check.allow", ["", "10.0.0.0/8", "::1", "0.0.0.0/0", "::/0"],
+                ["10.0.0.1/8", "10.0.0.0/33", "localhost", "::1%lo", "127.0.0.1:1"]
+            ),
+            ("public.allow", ["", "10.0.0.0/8"], ["10.0.0.1/8"]),
+            ("admin.allow", ["", "10.0.0.0/8"], ["10.0.0.1/8"]),
+            (
+                "contact.people",
+                [
+                    "", "mailto:privacy@example.org", "https://example.org/privacy",
+                    "tel:+49-30-1234", "The office, 2nd floor", String(repeating: "a", count: 200),
+                ],
+                [
+                    "mailto:nobody", "http://example.org", "https://", "https:example.org", "12",
+                    "a\nb", String(repeating: "a", count: 201),
+                ]
+            ),
+            (
+                "contact.security", ["", "mailto:security@example.org", "https://example.org/x"],
+                ["security@example.org", "http://example.org", "x y", "javascript:alert(1)"]
+            ),
+            (
+                "contact.policy", ["", "https://example.org/policy"],
+                ["mailto:a@example.org", "http://example.org/", "policy"]
+            ),
+            ("contact.languages", ["", "en", "pt-BR"], ["english language", "e", "en_GB"]),
             ("session.reseal", ["1s", "1d"], ["0s", "86401s", "5"]),
             ("session.max_per_user", ["1", "1000"], ["0", "1001", "many"]),
             ("session.at_limit", ["end_oldest", "refuse"], ["end", ""]),
@@ -281,6 +307,8 @@ import Testing
             "password.argon2_memory", "password.argon2_iterations", "pages.name", "pages.colour",
             "pages.logo", "pages.texts", "pages.templates", "audit.keep", "audit.addresses",
             "support.longest_grant",
+            "check.allow", "public.allow", "admin.allow", "contact.people", "contact.security",
+            "contact.policy", "contact.languages",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
@@ -302,16 +330,28 @@ import Testing
         #expect(findings(reserved(1001)).count == 1)
         for (key, value) in [
             ("public.trusted_proxies", "10.0.0."), ("public.return_origins", "https://h"),
-            ("password.context_words", "word"),
+            ("password.context_words", "word"), ("check.allow", "2001:db8::"),
         ] {
             func list(_ count: Int) -> String {
                 "public.\(origin)\n\(key): ["
                     + (1...count).map { value + "\($0)" }.joined(separator: ", ") + "]"
             }
-            let limit = key == "password.context_words" ? 256 : 64
+            let limit = ["password.context_words", "check.allow"].contains(key) ? 256 : 64
             #expect(findings(list(limit)).isEmpty, "\(key)")
             #expect(findings(list(limit + 1)).count == 1, "\(key)")
         }
+        func uris(_ count: Int) -> String {
+            "contact.security: ["
+                + (1...count).map { "https://a.example/\($0)" }.joined(separator: ", ") + "]"
+        }
+        #expect(findings(uris(16)).isEmpty)
+        #expect(findings(uris(17)).count == 1)
+        func languages(_ count: Int) -> String {
+            "contact.languages: ["
+                + (1...count).map { "en-x\($0)" }.joined(separator: ", ") + "]"
+        }
+        #expect(findings(languages(16)).isEmpty)
+        #expect(findings(languages(17)).count == 1)
         #expect(findings("check.listen: [127.0.0.1:1, 127.0.0.1:1]").count == 1)
         #expect(findings("check.listen: []").count == 1)
         #expect(

@@ -46,6 +46,7 @@ final class FrontFixture: Sendable {
         policy: PasswordPolicy = PasswordPolicy(), sessionLimit: Int = 20,
         atLimit: SessionLimit.AtLimit = .endOldest, deviceEntropy: Entropy = .system,
         pages: PageSettings = PageSettings(), schema: PeopleSchema = PeopleSchema(),
+        security: SecurityContact = SecurityContact(),
         remember: RememberLimits? = RememberLimits(absoluteSeconds: 30 * 86_400, graceSeconds: 60),
         returnOrigins: [String] = ["https://app.example", "https://shop.example"],
         continuing earlier: FrontFixture? = nil,
@@ -99,6 +100,7 @@ final class FrontFixture: Sendable {
             formTargets: [other], basePath: basePath, cookies: CookieNames(domain: nil),
             siteName: "app.example", sendsHSTS: true)
         settings.pages = pages
+        settings.security = security
         door = try FrontDoor(
             settings: settings,
             accounts: accounts,

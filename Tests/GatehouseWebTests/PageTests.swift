@@ -17,6 +17,12 @@ private func pages(_ settings: PageSettings = PageSettings()) throws(PageFaults)
         settings: settings)
 }
 
+/// Any code that there can be.
+private var anyCode: ReferralCode {
+    guard let code = ReferralCode(Array("x".utf8)) else { preconditionFailure("a code") }
+    return code
+}
+
 /// Why the pages can't be made; empty when they can.
 private func findings(_ settings: PageSettings) -> [String] {
     do { _ = try pages(settings) } catch { return error.findings }
@@ -41,6 +47,15 @@ private func fullPage(_ kind: Page.Kind, _ text: String) -> Page {
             session: text, isCurrent: isCurrent, isRemembered: isCurrent, browser: text,
             place: text, created: time(noon), lastUsed: time(noon))
     }
+    page.sections = [
+        // Its name is another section's too, on another page.
+        kind == .account
+            ? ReferralSection(
+                tie: ReferralTie(code: anyCode, label: text, accepted: time(noon)))
+            : ReferralQuestion(code: text, label: text, until: time(noon)),
+        CookieList(
+            form: text, referral: text, isReferred: true, label: text, until: time(noon)),
+    ]
     page.warnings = [WarningRow(time: time(noon), browser: text, place: text)]
     page.problems = [
         Page.Problem(field: text, reason: text, text: text, id: text),

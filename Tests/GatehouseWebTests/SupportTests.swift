@@ -29,7 +29,8 @@ extension FrontFixture {
         let now = clock()
         let eve = try #require(OperatorName("support.eve"))
         let acting = try ActingSession(
-            for: user, by: eve, permission: permission, until: ends, limits: accounts.rules.sessions,
+            for: user, by: eve, permission: permission, until: ends,
+            limits: accounts.rules.sessions,
             floor: .zero, at: now.wall, entropy: .system)
         let sealed = try await sealer.seal(
             acting.claims, remember: nil, transport: .cookie, at: now)
@@ -275,6 +276,8 @@ extension FrontFixture {
         "POST /v1/resume",
         // What support is asked to correct; the history says who did.
         "POST /account/profile", "PATCH /v1/account",
+        // About the browser, and nobody in it.
+        "POST /r/{code}", "POST /cookies/referral/forget",
     ]
 
     // Promise: credentials-safe

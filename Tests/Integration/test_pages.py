@@ -262,6 +262,7 @@ class EveryPage(SessionTest):
     def test_no_violation_and_a_picture_of_each(self):
         self.browser()
         name = self.new_user()
+        self.gatehouse.ok("referrals", "add", "spring", "--label", "the Spring fair")
         self.open("/auth/login")
         looks = {
             "login": lambda: self.open("/auth/login?return_to=/tea"),
@@ -273,6 +274,8 @@ class EveryPage(SessionTest):
                 username="somebody", password="short"), self.press("Make an account")),
             "not-found": lambda: self.open("/auth/nothing"),
             "signed-out": lambda: self.open("/auth/logout"),
+            "referral": lambda: self.open("/auth/r/spring?to=/tea"),
+            "cookies": lambda: self.open("/auth/cookies"),
         }
         for label, look in looks.items():
             self.see(label, look)

@@ -39,6 +39,7 @@ struct PersonalTable: Sendable {
         PersonalTable("profiles", .removed),
         PersonalTable("profile_history", .removedWith("profiles")),
         PersonalTable("profile_digests", .removedWith("profiles")),
+        PersonalTable("referrals", .removed),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }

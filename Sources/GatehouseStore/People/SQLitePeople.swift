@@ -33,5 +33,6 @@ extension SQLiteStore: PeopleStore {
             try insert(AgreementEntry(accepting: notice), of: user, session: nil, db, at: now)
         }
         if let profile = enrolment.profile { _ = try write(profile, db) }
+        if let referral = enrolment.referral { try keep(referral, of: user, db, at: now) }
     }
 }
