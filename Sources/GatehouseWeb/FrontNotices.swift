@@ -23,11 +23,9 @@ extension FrontDoor {
 
     /// Does something that may fail for want of the store.
     func asking<Value>(
-        _ work: () async throws(StoreError) -> Value
+        _ work: () async throws -> Value
     ) async throws(FrontRefusal) -> Value {
-        do throws(StoreError) { return try await work() } catch {
-            throw .failed(accounts.failed(error))
-        }
+        do { return try await work() } catch { throw .failed(accounts.failed(error)) }
     }
 
     func noticeBoard() async throws(FrontRefusal) -> NoticeBoard {

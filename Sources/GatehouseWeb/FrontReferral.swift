@@ -70,14 +70,6 @@ extension FrontDoor {
         return referral.flatMap { $0.isOpen(at: clock().wall) ? $0 : nil }
     }
 
-    private func asking<Value>(
-        _ work: () async throws(StoreError) -> Value
-    ) async throws(FrontRefusal) -> Value {
-        do throws(StoreError) { return try await work() } catch {
-            throw .failed(accounts.failed(error))
-        }
-    }
-
     /// Asks, unless there is nothing to ask. Sets no referral cookie.
     private func showReferral(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let query = try request.query([Self.toField, Self.answerField])

@@ -56,12 +56,6 @@ extension FrontDoor {
             reason: acting?.reason.text ?? "", until: client.claims.absoluteDeadline)
     }
 
-    private func asking<Value>(
-        _ work: () async throws -> Value
-    ) async throws(FrontRefusal) -> Value {
-        do { return try await work() } catch { throw .failed(accounts.failed(error)) }
-    }
-
     // MARK: The page
 
     private func supportPage(
