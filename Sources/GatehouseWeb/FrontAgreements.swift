@@ -45,8 +45,11 @@ extension FrontDoor {
             (state.accepted(notice.id.document) ?? 0) >= notice.id.version
         }
 
+        /// Whether nobody signs in without the document, or will not when the notice takes effect.
         func isRequired(_ notice: Notice) -> Bool {
-            board.required(notice.id.document, at: now) != nil
+            notice.effective > now
+                ? notice.requiredFrom != nil
+                : board.required(notice.id.document, at: now) != nil
         }
     }
 

@@ -515,6 +515,7 @@ private func withChoices(
             let standing = try await standing(&browser)
             #expect(standing.documents.map(\.accepted) == [true, true])
             #expect(standing.documents.map(\.in_force) == [true, false])
+            #expect(standing.documents.map(\.required) == [false, false])
             #expect(standing.statements.map(\.version) == [2, 1, 2, 2])
             let withdrawn = await browser.json(
                 "/v1/account/agreements", #"{"subject":"document:terms","given":false}"#)
@@ -539,6 +540,9 @@ private func withChoices(
                 page.contains("Terms of use, version 1")
                     && page.contains("2026-11-24 12:00 UTC</time>, version 1"))
             #expect(page.contains("Newer terms, version 2") && page.contains("Coming"))
+            #expect(page.matches(of: /Needed to sign in/).count == 2)
+            let listed = try await standing(&browser).documents
+            #expect(listed.map(\.required) == [true, true])
             #expect(page.contains("<dd>Not by you</dd>"))
             let accept = [("document", "terms"), ("version", "2"), ("given", "yes")]
             #expect(await browser.submit("/account/agreements", accept).status == 303)

@@ -10,9 +10,9 @@ import unittest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+import test_pages
 from harness import Gatehouse, scratch
 from test_browser import PASSWORD
-from test_pages import EveryPage
 
 SCHEMA = """
 purposes:
@@ -136,12 +136,12 @@ class NoticeCommands(unittest.TestCase):
         self.assertIn("there are newsletters, announcements", errors)
 
 
-class AgreementPages(EveryPage):
+class AgreementPages(test_pages.EveryPage):
     """In Chromium."""
 
     @classmethod
     def setUpClass(cls):
-        cls.FRONT = EveryPage.FRONT | {"people.schema": write(cls, SCHEMA, "people.yaml")}
+        cls.FRONT = test_pages.EveryPage.FRONT | {"people.schema": write(cls, SCHEMA, "people.yaml")}
         super().setUpClass()
 
     def publish(self, document, title, text, effective, *more):
@@ -227,9 +227,8 @@ class AgreementPages(EveryPage):
 
 
 # What others test of their pages is not tested again.
-for test in [test for test in dir(EveryPage) if test.startswith("test_")]:
+for test in [test for test in dir(test_pages.EveryPage) if test.startswith("test_")]:
     setattr(AgreementPages, test, None)
-del EveryPage
 
 
 if __name__ == "__main__":
