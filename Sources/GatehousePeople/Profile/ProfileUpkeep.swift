@@ -17,6 +17,11 @@ package struct ProfileUpkeep: Sendable {
         package var changedMeanwhile = 0
         /// They don't open under any key of the ring, and are left alone.
         package var damaged = 0
+
+        package init(rewritten: Int = 0, already: Int = 0) {
+            self.rewritten = rewritten
+            self.already = already
+        }
     }
 
     private let store: any PeopleStore
@@ -81,7 +86,7 @@ package struct ProfileUpkeep: Sendable {
     ) async throws(ProfileFailure) -> Tally {
         var tally = Tally()
         for pass in 0..<Self.maximumPasses {
-            (tally.already, tally.changedMeanwhile, tally.damaged) = (0, 0, 0)
+            (tally.changedMeanwhile, tally.damaged) = (0, 0)
             var last: UserID?
             while true {
                 let page = try await page(after: last)
@@ -92,7 +97,8 @@ package struct ProfileUpkeep: Sendable {
                             rows.profile.sealed, of: rows.profile.user,
                             revision: rows.profile.revision)
                         guard let plan = try plan(rows, profile) else {
-                            tally.already += 1
+                            // Later passes meet what the ones before have done.
+                            tally.already += pass == 0 ? 1 : 0
                             continue
                         }
                         rewrites.append(try rewrite(rows, plan, searched))
