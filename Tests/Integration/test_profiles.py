@@ -284,7 +284,7 @@ class ProfilePages(SessionTest):
         self.assertIn("E-mail is no e-mail address", self.alert)
         self.assertEqual(self.field("name").get_attribute("value"), "Ada Lovelace")
         self.look("2-register-refused")
-        self.follow("E-mail is no")
+        self.driver.find_element(By.PARTIAL_LINK_TEXT, "E-mail is no").click()
         self.assertEqual(self.driver.switch_to.active_element, self.field("email"))
 
         self.fill(username=name, password=PASSWORD)

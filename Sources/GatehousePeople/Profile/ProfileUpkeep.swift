@@ -5,8 +5,9 @@ package import GatehouseCore
 /// Rewrites all profiles in batches. Each is done if it is still what was read, so that it works beside
 /// running servers, and goes on after an interruption: what is done already is left alone.
 package struct ProfileUpkeep: Sendable {
-    /// Profiles of one transaction. With as much history as there can be, 100 take about a second.
-    package static let batch = 100
+    /// Profiles of one transaction: with the longest history 5,000 rows, so that no server waits long for
+    /// its turn to write.
+    package static let batch = 25
     /// How often all are looked through for those that changed meanwhile.
     static let maximumPasses = 10
 
