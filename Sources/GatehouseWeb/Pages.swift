@@ -289,7 +289,7 @@ struct Pages: Sendable {
             "hint": Self.value(page.hint.map(texts.text)),
             "notice": Self.value(page.notice.map(texts.text)),
             "problems": page.problems.map {
-                Self.values(["text": Self.value($0.text), "place": Self.value($0.id)])
+                Self.values(["problem": Self.value($0.text), "problemID": Self.value($0.id)])
             },
             "hasProblems": !page.problems.isEmpty,
             "hasSummary": page.alert != nil && page.kind != .message,

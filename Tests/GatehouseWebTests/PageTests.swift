@@ -72,7 +72,7 @@ private func profileSection(_ text: String) -> ProfileSection {
             var field = ProfileField(kind.rawValue, label: text, kind: kind)
             field.hint = text
             field.purposes = [text, text]
-            field.options = [text, "other"]
+            field.options = [text, "-"]
             var row = ProfileSection.Row(field: field, value: text)
             (row.stored, row.problem) = (text, text)
             return row
@@ -478,6 +478,7 @@ private func count(_ byte: Character, in html: String) -> Int {
         used.formUnion(HostRefusal.allCases.map { Message($0).key })
         used.formUnion(PreferenceRefusal.allCases.map { Message($0).key })
         used.formUnion(UsernameRefusal.allCases.map { Message($0).key })
+        used.formUnion(Self.profileFaults.map { Message(ProfileFieldFault("x", $0), label: "X").key })
         used.formUnion(Self.passwordRefusals.map { Message($0).key })
         // Titles and hints of refusals, by their types.
         for key in keys where key.hasPrefix("title.") || key.hasPrefix("hint.") {
@@ -486,6 +487,12 @@ private func count(_ byte: Character, in html: String) -> Int {
         #expect(used.subtracting(keys).sorted() == [], "missing")
         #expect(keys.subtracting(used).sorted() == [], "unused")
     }
+
+    private static let profileFaults: [ProfileFault] = [
+        .unknown, .required, .kind, .invalidUTF8, .controlCharacter, .tooManyBytes, .tooManyLines,
+        .tooShort(1), .tooLong(1), .tooSmall(1), .tooGreat(1), .email, .phone, .integer, .date,
+        .country, .choice, .profileTooLarge,
+    ]
 
     private static let passwordRefusals: [PasswordRefusal] =
         [

@@ -4,6 +4,7 @@ import GatehouseCore
 import GatehousePeople
 import GatehouseStore
 import GatehouseTestSupport
+import HTTPTypes
 import Testing
 
 @testable import GatehouseWeb

@@ -6,6 +6,7 @@ import GatehouseCore
 import GatehousePeople
 import GatehouseStore
 import GatehouseTestSupport
+import HTTPTypes
 import Testing
 
 @testable import GatehouseWeb
@@ -124,10 +125,10 @@ func leftovers(of texts: [String], in directory: String) throws -> [String] {
             #expect(before == [], "the write-ahead log has what was written")
             let path = fixture.directory.path + "/" + SQLiteStore.fileName
             let queue = try DatabaseQueue(path: path)
-            try queue.writeWithoutTransaction { db in
+            try await queue.writeWithoutTransaction { [path = fixture.directory.path] db in
                 _ = try db.checkpoint(.truncate)
                 try db.execute(
-                    sql: "VACUUM INTO ?", arguments: [fixture.directory.path + "/backup.sqlite"])
+                    sql: "VACUUM INTO ?", arguments: [path + "/backup.sqlite"])
             }
             #expect(
                 FileManager.default.fileExists(atPath: fixture.directory.path + "/backup.sqlite"))

@@ -237,7 +237,7 @@ def call(address, method, target, value=None, *headers, host="localhost", body=N
     if body is None:
         body = b"" if value is None else json.dumps(value).encode()
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
-    if method == "POST":
+    if method in ("POST", "PATCH"):
         lines.append(f"Content-Length: {len(body)}")
         if not any(line.lower().startswith("content-type:") for line in headers):
             lines.append("Content-Type: application/json")

@@ -16,6 +16,12 @@ package struct ProfileHistoryEntry: Sendable {
     package let sequence: Int64
     package let time: UnixTime
     package let change: ProfileChange
+
+    package init(sequence: Int64, time: UnixTime, change: ProfileChange) {
+        self.sequence = sequence
+        self.time = time
+        self.change = change
+    }
 }
 
 package enum ProfileChangeOutcome: Sendable, Equatable {
