@@ -132,7 +132,8 @@ package struct AdminDesk: Sendable {
         guard let permission else {
             throw Refusal(
                 status: 403, type: "permission",
-                title: "The person has not permitted this: Gatehouse-Grant takes the code that they "
+                title:
+                    "The person has not permitted this: Gatehouse-Grant takes the code that they "
                     + "give, Gatehouse-Break-Glass a reason to go without.")
         }
         var context = AuditContext()

@@ -7,7 +7,8 @@ import Mustache
 /// What a page shows. Text is escaped by the template.
 struct Page {
     enum Kind: String, CaseIterable {
-        case login, register, account, logout, recover, confirm, password, warnings, support, message
+        case login, register, account, logout, recover, confirm, password, warnings, support,
+            message
     }
 
     var kind: Kind

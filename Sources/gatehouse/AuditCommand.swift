@@ -182,7 +182,8 @@ struct AuditCommand: AsyncParsableCommand {
         @OptionGroup var options: CommonOptions
         @Option(
             help:
-                "Export what is personal too, for this reason; audited, and shown to everybody concerned.")
+                "Export what is personal too, for this reason; audited, and shown to everybody concerned."
+        )
         var breakGlass: String?
         @Option(help: "Only entries with a higher number: the last one that was exported before.")
         var after: UInt64 = 0

@@ -53,7 +53,8 @@ struct Server {
             clock: SystemClock.now)
         people.permission.longestSeconds = settings.longestGrantSeconds
         let front = try await frontServer(
-            people: people, store: store, sealer: sealer, node: node, hasher: hasher, policy: rules.policy,
+            people: people, store: store, sealer: sealer, node: node, hasher: hasher,
+            policy: rules.policy,
             uses: uses)
 
         let meter = KeyMeter(
@@ -168,7 +169,8 @@ struct Server {
 
     /// The front door, if the configuration says where the site is.
     private func frontServer(
-        people: People, store: any Store & PeopleStore, sealer: Sealer, node: Node, hasher: PasswordHasher,
+        people: People, store: any Store & PeopleStore, sealer: Sealer, node: Node,
+        hasher: PasswordHasher,
         policy: PasswordPolicy, uses: SessionUses
     ) async throws -> FrontServer? {
         guard settings.publicOrigin != nil || isDevelopment else { return nil }

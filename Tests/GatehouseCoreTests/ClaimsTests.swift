@@ -122,8 +122,9 @@ import Testing
     @Test func `an actor is read back, and everything else with it`() throws {
         let support = try #require(OperatorName("support.eve"))
         let claims = Claims.sample(name: "zoë").acted(by: support)
-        #expect(claims.encoded() == [2] + Claims.sample(name: "zoë").encoded().dropFirst()
-            + [11] + Array("support.eve".utf8))
+        #expect(
+            claims.encoded() == [2] + Claims.sample(name: "zoë").encoded().dropFirst()
+                + [11] + Array("support.eve".utf8))
         guard let read = Claims(claims.encoded().span) else {
             Issue.record("it is not read")
             return

@@ -63,7 +63,9 @@ import Testing
         for text in ["x", String(repeating: "x", count: 256), "ä", "Ticket 7: can't sign in"] {
             #expect(LookReason(text)?.text == text)
         }
-        for text in ["", " ", "   ", String(repeating: "x", count: 257), "a\nb", "a\u{2028}b", "\0"] {
+        for text in [
+            "", " ", "   ", String(repeating: "x", count: 257), "a\nb", "a\u{2028}b", "\0",
+        ] {
             #expect(LookReason(text) == nil)
         }
     }
@@ -76,7 +78,8 @@ import Testing
             created: time(noon), passwordHash: nil)
         func session(until ends: Int64?) throws -> ActingSession {
             try ActingSession(
-                for: user, by: try name("eve"), permission: .grant(GrantID(Identifier(high: 3, low: 3))),
+                for: user, by: try name("eve"),
+                permission: .grant(GrantID(Identifier(high: 3, low: 3))),
                 until: ends.map { time($0) }, limits: limits, floor: .zero, at: time(noon),
                 entropy: .system)
         }

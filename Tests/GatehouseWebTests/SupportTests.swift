@@ -29,7 +29,8 @@ extension FrontFixture {
         let now = clock()
         let eve = try #require(OperatorName("support.eve"))
         let acting = try ActingSession(
-            for: user, by: eve, permission: permission, until: ends, limits: accounts.rules.sessions,
+            for: user, by: eve, permission: permission, until: ends,
+            limits: accounts.rules.sessions,
             floor: .zero, at: now.wall, entropy: .system)
         let sealed = try await sealer.seal(
             acting.claims, remember: nil, transport: .cookie, at: now)

@@ -13,7 +13,8 @@ enum ReferenceClaims {
         guard (75...138).contains(end), bytes.count >= end else { return false }
         let name = bytes[74..<end]
         let actor = bytes[end...]
-        return isActor(Array(actor), version: bytes[0]) && bytes[1..<17].contains { $0 != 0 } && bytes[17..<33].contains { $0 != 0 }
+        return isActor(Array(actor), version: bytes[0]) && bytes[1..<17].contains { $0 != 0 }
+            && bytes[17..<33].contains { $0 != 0 }
             && times.allSatisfy { $0 <= maximumSeconds } && times[2] <= times[3]
             && bytes[69] == 0 && bytes[70] <= 0b111
             && (1...3).contains(bytes[71]) && bytes[72] <= 1
