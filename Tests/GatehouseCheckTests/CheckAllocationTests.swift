@@ -13,6 +13,11 @@ import Testing
 
     init() throws { fixture = try CheckFixture() }
 
+    /// Somebody acts for the user.
+    private func actedClaims() throws -> Claims {
+        .sample().acted(by: try #require(OperatorName("eve")))
+    }
+
     private func requests() throws -> [(request: String, status: String)] {
         try [
             (fixture.request(), "200"), (fixture.request(cookie: "X-A: b"), "401"),
@@ -30,6 +35,7 @@ import Testing
                 fixture.request(
                     "GET /check,bearer HTTP/1.1", cookie: fixture.bearer(.sample())), "200"
             ),
+            (fixture.request(cookie: fixture.cookie(actedClaims())), "200"),
             (fixture.request("GET /check,level=3 HTTP/1.1"), "403"),
             // Due to be renewed by none of these: not old enough, or no document.
             (fixture.request("GET /check,renew HTTP/1.1"), "200"),

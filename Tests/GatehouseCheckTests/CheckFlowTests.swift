@@ -55,6 +55,25 @@ enum HarnessKind: CaseIterable {
         try await harness.answer(request)
     }
 
+    // Promise: permission
+    @Test(arguments: HarnessKind.allCases)
+    func `whoever acts for the user is told apart`(_ kind: HarnessKind) async throws {
+        let actor = try #require(OperatorName("eve@support"))
+        try await kind.run(fixture) { (harness: any CheckHarness) async throws in
+            let acted = Claims.sample(name: "ada", methods: [], level: .remembered).acted(by: actor)
+            let answer = try await one(harness, fixture.request(cookie: fixture.cookie(acted)))
+            #expect(answer.status == 200)
+            #expect(answer.headers["x-auth-username"] == "ada")
+            #expect(answer.headers["x-auth-actor"] == "eve%40support")
+            #expect(answer.headers["x-auth-reason"] == "")
+            let refused = try await one(
+                harness,
+                fixture.request("GET /check,level=2 HTTP/1.1", cookie: fixture.cookie(acted)))
+            #expect(refused.status == 403)
+            #expect(refused.headers["x-auth-actor"] == "")
+        }
+    }
+
     @Test(arguments: HarnessKind.allCases)
     func `a good session is 200 with every identity header`(_ kind: HarnessKind) async throws {
         try await kind.run(fixture) { (harness: any CheckHarness) async throws in

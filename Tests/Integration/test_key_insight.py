@@ -308,7 +308,8 @@ class LeakedPepper(unittest.TestCase):
                                       " WHERE canonical = 'bob'").fetchall()
             for index in range(3000):
                 user = index.to_bytes(2, "big") + b"-fourteen-more"
-                rows.execute("INSERT INTO users VALUES (?, 'enabled', 0, 0, ?)", (user, model))
+                rows.execute("INSERT INTO users (id, state, epoch, created, password_hash) "
+                             "VALUES (?, 'enabled', 0, 0, ?)", (user, model))
                 rows.execute("INSERT INTO names (canonical, skeleton, user_id, state, since)"
                              " VALUES (?, NULL, ?, 'live', 0)", (f"user{index}", user))
         command = ["passwords", "pepper", "disable-users", self.leaked]

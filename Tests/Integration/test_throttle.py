@@ -117,7 +117,8 @@ class Peppers(unittest.TestCase):
         with sqlite3.connect(gatehouse.data / "gatehouse.sqlite") as database:
             for index in range(3000):
                 user = index.to_bytes(2, "big") + b"-fourteen-more"
-                database.execute("INSERT INTO users VALUES (?, 'enabled', 0, 0, ?)", (user, model))
+                database.execute("INSERT INTO users (id, state, epoch, created, password_hash) "
+                                 "VALUES (?, 'enabled', 0, 0, ?)", (user, model))
                 database.execute(
                     "INSERT INTO names (canonical, skeleton, user_id, state, since)"
                     " VALUES (?, NULL, ?, 'live', 0)", (f"user{index}", user))
