@@ -11,6 +11,7 @@ package struct People: Sendable {
     package let node: Node
     package let entropy: Entropy
     package let clock: @Sendable () -> Instant
+    package var departure = DepartureRules()
 
     package init(
         store: any Store & PeopleStore, schema: PeopleSchema, node: Node, entropy: Entropy,
