@@ -1,6 +1,7 @@
 // The admin endpoint: is it alive, is it ready, what has it done.
 
 package import GatehouseCore
+import GatehousePeople
 import Hummingbird
 package import Logging
 import ServiceLifecycle
@@ -17,19 +18,23 @@ package struct AdminReport: Sendable {
     }
 }
 
-/// `/livez`, `/readyz` and `/metrics`, on a listener of their own: no request on the check endpoint
+/// `/livez`, `/readyz`, `/metrics` and counts of people, on a listener of their own: no request on the check endpoint
 /// can look like one of these (REQUIREMENTS CHK-8).
 package struct AdminServer: Service {
     private let address: ListenAddress
     private let logger: Logger
+    private let statistics: @Sendable (_ days: Int64) async -> String?
     private let source: @Sendable () async -> AdminReport
 
+    /// - Parameter statistics: how many people were here in the last days, as JSON; nil when nobody can tell.
     package init(
         address: ListenAddress, logger: Logger,
+        statistics: @escaping @Sendable (_ days: Int64) async -> String?,
         source: @escaping @Sendable () async -> AdminReport
     ) {
         self.address = address
         self.logger = logger
+        self.statistics = statistics
         self.source = source
     }
 
@@ -40,12 +45,13 @@ package struct AdminServer: Service {
             case .unix(let path): .unixDomainSocket(path: path)
             }
         let application = Application(
-            router: Self.router(source: source),
+            router: Self.router(statistics: statistics, source: source),
             configuration: ApplicationConfiguration(address: bind), logger: logger)
         try await application.runService(gracefulShutdownSignals: [])
     }
 
     static func router(
+        statistics: @escaping @Sendable (_ days: Int64) async -> String?,
         source: @escaping @Sendable () async -> AdminReport
     ) -> Router<BasicRequestContext> {
         let router = Router()
@@ -62,7 +68,29 @@ package struct AdminServer: Service {
                 .ok, "text/plain; version=0.0.4; charset=utf-8",
                 await source().metrics.map(\.text).joined())
         }
+        router.get("v1/admin/statistics") { request, _ in
+            let texts = request.uri.queryParameters.getAll("days")
+            let days = texts.first.map { Int64($0) } ?? ActivityCounts.defaultDays
+            guard texts.count <= 1, let days, (1...ActivityCounts.keptDays).contains(days) else {
+                return Self.problem(
+                    .badRequest, "days", "days is a number from 1 to \(ActivityCounts.keptDays).")
+            }
+            guard let body = await statistics(days) else {
+                return Self.problem(.serviceUnavailable, "unavailable", "The store is away.")
+            }
+            return Self.response(.ok, "application/json", body)
+        }
         return router
+    }
+
+    /// RFC 9457.
+    private static func problem(
+        _ status: HTTPResponse.Status, _ type: String, _ title: String
+    ) -> Response {
+        response(
+            status, "application/problem+json",
+            #"{"status":\#(status.code),"title":"\#(title)","type":"urn:gatehouse:problem:\#(type)"}"#
+                + "\n")
     }
 
     private static func response(

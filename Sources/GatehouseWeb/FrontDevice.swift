@@ -172,6 +172,7 @@ extension FrontDoor {
             page.device.isKnown = true
             page.device.preferences = device.preferences.sorted
         }
+        page.sections += try await leavingSection(claims)
         return page
     }
 

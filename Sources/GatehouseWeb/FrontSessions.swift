@@ -42,7 +42,8 @@ extension FrontDoor {
             .post: { door, request throws(FrontRefusal) in try await door.apiConfirm(request) }
         ],
         "/v1/account": [
-            .get: { door, request throws(FrontRefusal) in try await door.apiAccount(request) }
+            .get: { door, request throws(FrontRefusal) in try await door.apiAccount(request) },
+            .delete: { door, request throws(FrontRefusal) in try await door.apiLeave(request) },
         ],
         "/v1/account/password": [
             .post: { door, request throws(FrontRefusal) in

@@ -8,6 +8,7 @@ import Mustache
 struct Page {
     enum Kind: String, CaseIterable {
         case login, register, account, logout, recover, confirm, password, warnings, message
+        case leave
     }
 
     var kind: Kind
@@ -187,6 +188,7 @@ struct Pages: Sendable {
         "password.mustache": PackageResources.password_mustache,
         "warnings.mustache": PackageResources.warnings_mustache,
         "message.mustache": PackageResources.message_mustache,
+        "leave.mustache": PackageResources.leave_mustache,
         styleName: PackageResources.style_css,
     ]
 

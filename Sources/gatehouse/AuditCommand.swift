@@ -59,7 +59,7 @@ struct AuditCommand: AsyncParsableCommand {
                         "\(entry.sequence)", Output.text(entry.time), entry.kindText,
                         entry.operatorName ?? entry.actorText,
                         event.user.map { Self.short($0.text) } ?? "", Self.about(event),
-                        entry.personal?.origin.place ?? "",
+                        entry.personal?.address?.text ?? entry.personal?.origin.place ?? "",
                         entry.personal?.reason ?? "",
                     ]
                 })
@@ -266,6 +266,9 @@ struct AuditOutput: Encodable {
     let series: String?
     let detail: String?
     let place: String?
+    let address: String?
+    let address_salt: String?
+    let address_hash: String?
     let browser: String?
     let reason: String?
     /// Whether place, browser and reason were erased.
@@ -291,6 +294,9 @@ struct AuditOutput: Encodable {
         series = event.series?.value.hex
         detail = event.detail
         place = entry.personal?.origin.place
+        address = entry.personal?.address?.text
+        address_salt = entry.personal?.address?.salt?.hex
+        address_hash = entry.personal?.address?.hash.hex
         browser = entry.personal?.origin.browser
         reason = entry.personal?.reason
         erased = entry.commitment != nil && entry.personal == nil

@@ -18,7 +18,8 @@ struct Gatehouse: AsyncParsableCommand {
             """,
         subcommands: [
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
-            PasswordsCommand.self, ExplainCommand.self, AuditCommand.self, DoctorCommand.self,
+            PasswordsCommand.self, ExplainCommand.self, AuditCommand.self, StatisticsCommand.self,
+            DoctorCommand.self,
         ])
 }
 

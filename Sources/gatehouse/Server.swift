@@ -58,14 +58,16 @@ struct Server {
             lease: lease, node: node, checks: checks, hasher: hasher, meter: meter)
         let admin = AdminServer(
             address: settings.adminAddress, logger: Logger(label: "gatehouse.admin"),
-            source: status.report)
+            statistics: { days in
+                try? await ActivityCounts.recent(days, from: store, at: SystemClock.now().wall).json
+            }, source: status.report)
         let endpoints = Endpoints(
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
             front: front, lease: lease)
-        let follower = Follower(
-            node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
-            logger: logger)
+        let departures = DepartureUpkeep(
+            store: store, node: node, rules: settings.departure,
+            addressSeconds: settings.addressKeepSeconds, logger: logger)
         let activity = ActivityWriter(
             checks: checks, uses: uses, store: store, keys: meter,
             idleSeconds: settings.sessionIdleSeconds, logger: logger)
@@ -80,6 +82,10 @@ struct Server {
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
         }
+        await departures.deleteReturned(at: SystemClock.now().wall)
+        let follower = Follower(
+            node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
+            departures: departures, logger: logger)
         // A chain that begins says how far the others had got.
         try await store.checkpointAudit(at: SystemClock.now().wall)
         await meter.writeIfDue(at: SystemClock.now())
@@ -194,12 +200,13 @@ struct Server {
         doorSettings.auditAddresses = settings.auditAddresses
         doorSettings.pages = settings.pages
         doorSettings.pages.rememberSeconds = settings.rememberAbsoluteSeconds
+        var people = People(
+            store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
+            clock: SystemClock.now)
+        people.departure = settings.departure
         let door = try FrontDoor(
             settings: doorSettings,
-            accounts: accounts,
-            people: People(
-                store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
-                clock: SystemClock.now),
+            accounts: accounts, people: people,
             devices: Devices(
                 store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
             sealer: sealer, uses: uses, entropy: .system, clock: SystemClock.now)

@@ -154,6 +154,7 @@ import Testing
             ("check.allow_plaintext_network", ["true", "false"], ["yes", "1", "TRUE", ""]),
             ("audit.keep", ["30d", "4000d"], ["2591999s", "4001d", "0"]),
             ("audit.addresses", ["network", "address", "none"], ["", "full"]),
+            ("audit.addresses_keep", ["1h", "400d"], ["3599s", "401d"]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
                 "cookie.domain", ["", "example.org", "a.b-c.example"],
@@ -226,6 +227,8 @@ import Testing
             ),
             ("password.filter", ["", "/x"], ["x"]),
             ("people.schema", ["", "/x"], ["x"]),
+            ("people.deletion_wait", ["0s", "90d"], ["-1s", "91d", "0", ""]),
+            ("people.backups_kept", ["1d", "400d"], ["86399s", "401d"]),
             ("password.threads", ["0", "64"], ["-1", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
             (
@@ -273,6 +276,7 @@ import Testing
             "password.context_words", "password.filter", "password.memory", "password.deadline",
             "password.argon2_memory", "password.argon2_iterations", "pages.name", "pages.colour",
             "pages.logo", "pages.texts", "pages.templates", "audit.keep", "audit.addresses",
+            "audit.addresses_keep", "people.deletion_wait", "people.backups_kept",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }
