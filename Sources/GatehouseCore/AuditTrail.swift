@@ -11,6 +11,8 @@ package struct AuditContext: Sendable, Equatable {
 
     /// The client of a request.
     package var origin = SessionOrigin.unknown
+    /// Its full address; nil where only its network is kept.
+    package var address: String?
     /// The account that ran the command.
     package var operatorName: String?
     package var reason: String?
@@ -26,21 +28,54 @@ package struct AuditPersonal: Sendable, Equatable {
     package let salt: [UInt8]
     package let origin: SessionOrigin
     package let reason: String?
+    package let address: AuditAddress?
 
-    package init(salt: [UInt8], origin: SessionOrigin, reason: String?) {
+    package init(
+        salt: [UInt8], origin: SessionOrigin, reason: String?, address: AuditAddress? = nil
+    ) {
         self.salt = salt
         self.origin = origin
         self.reason = reason
+        self.address = address
     }
 
-    /// SHA-256 of "gatehouse/v1/audit-personal" 0x00, salt, and place, browser and reason with their lengths.
+    /// SHA-256 of "gatehouse/v1/audit-personal" 0x00, salt, and place, browser and reason with their lengths,
+    /// then the hash of the address if there is, or was, one.
     package func commitment() throws(LibCryptoError) -> [UInt8] {
         var message = AuditMessage("gatehouse/v1/audit-personal")
         message.add(salt)
         for text in [origin.place, origin.browser, reason] {
             message.add(text.map { Array($0.utf8) })
         }
+        if let address { message.add(try address.isWhole() ? address.hash : nil) }
         return try sha256(message.bytes.span)
+    }
+}
+
+/// A client's address, which is kept for diagnosis only. An entry commits to its hash, which stays when the
+/// address and its salt go, and says nothing without them.
+package struct AuditAddress: Sendable, Equatable {
+    /// Both nil once they were cut off.
+    package let text: String?
+    package let salt: [UInt8]?
+    /// SHA-256 of salt and text.
+    package let hash: [UInt8]
+
+    package init(text: String?, salt: [UInt8]?, hash: [UInt8]) {
+        self.text = text
+        self.salt = salt
+        self.hash = hash
+    }
+
+    package init(_ text: String, salt: [UInt8]) throws(LibCryptoError) {
+        self.init(
+            text: text, salt: salt, hash: try sha256((salt + Array(text.utf8)).span))
+    }
+
+    /// Whether what is left of it is what the hash was made of.
+    func isWhole() throws(LibCryptoError) -> Bool {
+        guard let text, let salt else { return text == nil && salt == nil }
+        return try sha256((salt + Array(text.utf8)).span) == hash
     }
 }
 

@@ -13,6 +13,7 @@ package struct People: Sendable {
     package let clock: @Sendable () -> Instant
     /// How long people let support in.
     package var permission = PermissionRule()
+    package var departure = DepartureRules()
 
     package init(
         store: any Store & PeopleStore, schema: PeopleSchema, node: Node, entropy: Entropy,

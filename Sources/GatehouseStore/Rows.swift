@@ -166,6 +166,12 @@ extension Row {
         return progress
     }
 
+    private func auditAddress() throws(StoreError) -> AuditAddress? {
+        guard let hash = try optionalBytes("address_hash") else { return nil }
+        return AuditAddress(
+            text: try optionalText("address"), salt: try optionalBytes("address_salt"), hash: hash)
+    }
+
     func auditRecord() throws(StoreError) -> AuditRecord {
         let (kindText, actorText) = (try text("kind"), try text("actor"))
         let kind = AuditEvent.Kind(rawValue: kindText) ?? .unknown
@@ -187,7 +193,8 @@ extension Row {
                 salt: salt,
                 origin: SessionOrigin(
                     browser: try optionalText("browser"), place: try optionalText("place")),
-                reason: try optionalText("reason"))
+                reason: try optionalText("reason"),
+                address: try auditAddress())
         }
         guard let ends = AuditChainEnd.list(try optionalBytes("ends") ?? []) else {
             throw .damaged("ends")

@@ -91,21 +91,26 @@ extension SQLiteStore {
         guard let personal = record.personal else { return }
         try db.execute(
             sql: """
-                INSERT INTO audit_personal (sequence, salt, place, browser, reason)
-                VALUES (?, ?, ?, ?, ?)
+                INSERT INTO audit_personal
+                    (sequence, salt, place, browser, reason, address, address_salt, address_hash)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 Int64(clamping: record.sequence), Data(personal.salt), personal.origin.place,
-                personal.origin.browser, personal.reason,
+                personal.origin.browser, personal.reason, personal.address?.text,
+                personal.address?.salt.map { Data($0) }, personal.address.map { Data($0.hash) },
             ])
     }
 
     /// Nil where nothing personal is known.
     private static func personal(_ context: AuditContext) throws -> AuditPersonal? {
-        guard context.origin != .unknown || context.reason != nil else { return nil }
+        guard context.origin != .unknown || context.reason != nil || context.address != nil else {
+            return nil
+        }
+        func salt() throws -> [UInt8] { try Entropy.system.bytes(AuditPersonal.saltBytes) }
         return AuditPersonal(
-            salt: try Entropy.system.bytes(AuditPersonal.saltBytes), origin: context.origin,
-            reason: context.reason)
+            salt: try salt(), origin: context.origin, reason: context.reason,
+            address: try context.address.map { try AuditAddress($0, salt: try salt()) })
     }
 
     /// Nil for a chain without entries.
@@ -130,8 +135,8 @@ extension SQLiteStore {
 
     // MARK: Reading
 
-    private static let auditRows = """
-        SELECT audit.*, salt, place, browser, reason
+    static let auditRows = """
+        SELECT audit.*, salt, place, browser, reason, address, address_salt, address_hash
         FROM audit LEFT JOIN audit_personal USING (sequence)
         """
 
@@ -147,7 +152,7 @@ extension SQLiteStore {
     }
 
     /// A row that was made unreadable is one entry that is wrong, and hides no other.
-    private static func record(_ row: Row) throws -> AuditRecord {
+    static func record(_ row: Row) throws -> AuditRecord {
         do { return try row.auditRecord() } catch { return .damaged(try row.number("sequence")) }
     }
 

@@ -23,7 +23,7 @@ extension SQLiteStore {
         }
     }
 
-    private static func preferences(_ id: DeviceID, _ db: Database) throws -> Preferences {
+    static func preferences(_ id: DeviceID, _ db: Database) throws -> Preferences {
         var values: [String: String] = [:]
         for row in try Row.fetchAll(
             db, sql: "SELECT key, value FROM preferences WHERE device_id = ?",

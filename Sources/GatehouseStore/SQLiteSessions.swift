@@ -43,6 +43,9 @@ extension SQLiteStore {
                 1, by: creation.seal.key, until: series.deadline, db, at: now)
         }
         for event in audit { try Self.append(event, to: db, at: now) }
+        if let first = sessions.first, !first.methods.isEmpty {
+            try Self.noteActive(first.user, db, at: now)
+        }
         if let key = creation.clearing { try Self.clearAttempts(key, db) }
         if let old = creation.superseding, let session = sessions.first {
             try Self.supersede(old, by: session, db, at: now)
@@ -217,7 +220,9 @@ extension SQLiteStore {
                     "deadline": used.advanced(bySeconds: idleSeconds).seconds,
                     "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
                 ])
-                if db.changesCount > 0 { try Self.notePresented(session, db) }
+                guard db.changesCount > 0 else { continue }
+                try Self.notePresented(session, db)
+                try Self.noteActive(session, db, at: used)
             }
         }
     }
@@ -256,6 +261,7 @@ extension SQLiteStore {
                 ])
             guard db.changesCount == 1 else { return .ended }
             try Self.notePresented(renewal.session, db)
+            try Self.noteActive(session.user, db, at: now)
             try Self.noteSeals(
                 1, by: renewal.seal.key, until: session.absoluteDeadline, db, at: now)
             return .renewed

@@ -18,6 +18,7 @@ package final class SQLiteStore: Store {
     private let follower: DatabaseQueue
     let locks: NodeLocks
     private let path: String
+    let ledger: DeletionLedger
     private let file: FileIdentity?
     let signer = AuditSigner()
 
@@ -57,6 +58,7 @@ package final class SQLiteStore: Store {
             follower = try DatabaseQueue(path: path, configuration: followerConfiguration)
         } catch { throw Self.storeError(error) }
         self.path = path
+        ledger = DeletionLedger(directory: directory)
         file = FileIdentity(path)
         locks = try NodeLocks(directory: directory + "/nodes", database: file)
     }
@@ -168,6 +170,24 @@ package final class SQLiteStore: Store {
             try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
             try pool.close()
         } catch { throw Self.storeError(error) }
+    }
+
+    /// Makes the write-ahead log empty, with all that was erased since: what it holds of older pages stays
+    /// else until they are written over. False while somebody reads; nobody waits for it.
+    func truncateLog() throws(StoreError) -> Bool {
+        do {
+            var configuration = Configuration()
+            configuration.busyMode = .immediateError
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            let isDone = try queue.writeWithoutTransaction { db in
+                try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)")?.integer("busy") == 0
+            }
+            try queue.close()
+            return isDone
+        } catch {
+            if Self.storeError(error) == .busy { return false }
+            throw Self.storeError(error)
+        }
     }
 
     package func acceptClock(at now: UnixTime) async throws(StoreError) {
@@ -422,6 +442,7 @@ package final class SQLiteStore: Store {
             arguments: [
                 id.value.data, user.state.rawValue, Int64(user.epoch), now.seconds, passwordHash,
             ])
+        try noteRegistration(db, at: now)
         try append(audit, to: db, at: now)
         return .added(user)
     }
@@ -462,27 +483,10 @@ package final class SQLiteStore: Store {
     package func deleteUser(
         _ id: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now) { [ledger] db in
             guard let user = try Self.user(id, db) else { return .notFound }
-            let ended = try Self.countLive(of: user, db, at: now)
-            try Self.useUpLinks(of: id, db, at: now)
-            try Self.endDevices(of: id, db)
-            _ = try Self.eraseAuditPersonal(of: id, db)
-            for statement in [
-                "DELETE FROM warnings WHERE user_id = ?",
-                "UPDATE sessions SET browser = NULL, place = NULL WHERE user_id = ?",
-            ] {
-                try db.execute(sql: statement, arguments: [id.value.data])
-            }
-            try db.execute(
-                sql: "UPDATE users SET state = 'disabled', password_hash = NULL WHERE id = ?",
-                arguments: [id.value.data])
-            try db.execute(
-                sql: "UPDATE names SET state = 'deleted', since = ? WHERE user_id = ?",
-                arguments: [now.seconds, id.value.data])
-            try Self.append(audit, to: db, at: now)
-            let position = try Self.raiseEpoch(of: user, db, at: now)
-            return .revoked(position: position, sessions: ended)
+            return try Self.delete(
+                user, lookUpKey: nil, audit: audit, ledger: ledger, db, at: now)
         }
     }
 

@@ -2,6 +2,7 @@
 
 package import GatehouseCore
 package import GatehouseSystem
+import GatehousePeople
 import Hummingbird
 import HummingbirdCore
 package import Logging
@@ -19,23 +20,27 @@ package struct AdminReport: Sendable {
     }
 }
 
-/// `/livez`, `/readyz`, `/metrics` and people's records, on a listener of their own: no request on the check endpoint
+/// `/livez`, `/readyz`, `/metrics`, counts of people and their records, on a listener of their own: no request on the check endpoint
 /// can look like one of these (REQUIREMENTS CHK-8).
 package struct AdminServer: Service {
     private let address: ListenAddress
     private let gate: PeerGate
     private let logger: Logger
     private let desk: AdminDesk
+    private let statistics: @Sendable (_ days: Int64) async -> String?
     private let source: @Sendable () async -> AdminReport
 
+    /// - Parameter statistics: how many people were here in the last days, as JSON; nil when nobody can tell.
     package init(
         address: ListenAddress, gate: PeerGate, logger: Logger, desk: AdminDesk,
+        statistics: @escaping @Sendable (_ days: Int64) async -> String?,
         source: @escaping @Sendable () async -> AdminReport
     ) {
         self.address = address
         self.gate = gate
         self.logger = logger
         self.desk = desk
+        self.statistics = statistics
         self.source = source
     }
 
@@ -46,14 +51,15 @@ package struct AdminServer: Service {
             case .unix(let path): .unixDomainSocket(path: path)
             }
         let application = Application(
-            router: Self.router(desk: desk, source: source),
+            router: Self.router(desk: desk, statistics: statistics, source: source),
             server: .http1(at: address, gate: gate),
             configuration: ApplicationConfiguration(address: bind), logger: logger)
         try await application.runService(gracefulShutdownSignals: [])
     }
 
     static func router(
-        desk: AdminDesk, source: @escaping @Sendable () async -> AdminReport
+        desk: AdminDesk, statistics: @escaping @Sendable (_ days: Int64) async -> String?,
+        source: @escaping @Sendable () async -> AdminReport
     ) -> Router<BasicRequestContext> {
         let router = Router()
         router.get("livez") { _, _ in Self.response(.ok, "text/plain; charset=utf-8", "alive\n") }
@@ -77,7 +83,29 @@ package struct AdminServer: Service {
             for (name, value) in answer.headers { response.headers[name] = value }
             return response
         }
+        router.get("v1/admin/statistics") { request, _ in
+            let texts = request.uri.queryParameters.getAll("days")
+            let days = texts.first.map { Int64($0) } ?? ActivityCounts.defaultDays
+            guard texts.count <= 1, let days, (1...ActivityCounts.keptDays).contains(days) else {
+                return Self.problem(
+                    .badRequest, "days", "days is a number from 1 to \(ActivityCounts.keptDays).")
+            }
+            guard let body = await statistics(days) else {
+                return Self.problem(.serviceUnavailable, "unavailable", "The store is away.")
+            }
+            return Self.response(.ok, "application/json", body)
+        }
         return router
+    }
+
+    /// RFC 9457.
+    private static func problem(
+        _ status: HTTPResponse.Status, _ type: String, _ title: String
+    ) -> Response {
+        response(
+            status, "application/problem+json",
+            #"{"status":\#(status.code),"title":"\#(title)","type":"urn:gatehouse:problem:\#(type)"}"#
+                + "\n")
     }
 
     private static func response(

@@ -180,6 +180,7 @@ extension FrontDoor {
         if let tie = try await referralTie(claims) {
             page.sections.append(ReferralSection(tie: tie))
         }
+        page.sections += try await leavingSection(claims)
         return page
     }
 

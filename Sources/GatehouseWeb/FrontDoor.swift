@@ -44,17 +44,17 @@ package struct FrontDoorSettings: Sendable {
 package enum AuditAddresses: String, Sendable, CaseIterable {
     /// An IPv4 /24 or IPv6 /48, as people see it in the list of their sign-ins.
     case network
-    /// The address, of IPv6 the /64 that one party holds (RFC 4291 section 2.5.4).
+    /// That, and for `audit.addresses_keep` the address, of IPv6 the /64 that one party holds (RFC 4291
+    /// section 2.5.4).
     case address
     case none
 
     func place(_ address: AddressPrefix?) -> String? {
-        switch self {
-        case .network: address?.network
-        case .address: address?.text
-        case .none: nil
-        }
+        self == .none ? nil : address?.network
     }
+
+    /// What is kept for diagnosis, for a while.
+    func full(_ address: AddressPrefix?) -> String? { self == .address ? address?.text : nil }
 }
 
 /// Answers requests. Every answer, errors included, has the same security headers.
@@ -124,6 +124,7 @@ package struct FrontDoor: Sendable {
     func respond(to request: FrontRequest) async -> FrontResponse {
         var context = AuditContext()
         context.origin = origin(request, place: settings.auditAddresses)
+        context.address = settings.auditAddresses.full(request.address)
         return await AuditContext.$current.withValue(context) { await answer(request) }
     }
 
@@ -405,14 +406,14 @@ struct FrontRefusal: Error {
     func wrongFields(on page: Page) -> [Page.Field] {
         switch (page.kind, type) {
         case (.login, "credentials"): [.username, .password]
-        case (.confirm, "credentials"): [.password]
+        case (.confirm, "credentials"), (.leave, "credentials"): [.password]
         case (.password, "credentials"): [.currentPassword]
         case (.password, "password"): [.newPassword]
         case (.register, "password"), (.recover, "password"): [.password]
         case (.register, "username"), (.register, "username_taken"): [.username]
         case (.login, "missing_field"), (.register, "missing_field"):
             page.username.isEmpty ? [.username] : [.password]
-        case (.confirm, "missing_field"): [.password]
+        case (.confirm, "missing_field"), (.leave, "missing_field"): [.password]
         case (.password, "missing_field"): [.currentPassword]
         default: []
         }
@@ -422,7 +423,7 @@ struct FrontRefusal: Error {
     static func credentials(page: Page? = nil) -> FrontRefusal {
         unauthenticated(
             "credentials",
-            page?.kind == .confirm
+            page?.kind == .confirm || page?.kind == .leave
                 ? "refusal.wrong_password"
                 : page?.kind == .password
                     ? "refusal.wrong_current_password" : "refusal.credentials", page: page)

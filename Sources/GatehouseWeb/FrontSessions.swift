@@ -47,6 +47,7 @@ extension FrontDoor {
             .patch: { door, request throws(FrontRefusal) in
                 try await door.apiChangeProfile(request)
             },
+            .delete: { door, request throws(FrontRefusal) in try await door.apiLeave(request) },
         ],
         "/v1/account/password": [
             .post: { door, request throws(FrontRefusal) in

@@ -9,7 +9,7 @@ import Mustache
 struct Page {
     enum Kind: String, CaseIterable {
         case login, register, account, profile, logout, recover, confirm, password, warnings
-        case support, agreements, document, referral, cookies, message
+        case support, agreements, document, referral, cookies, leave, message
 
         /// Whether it has a form, which needs a cookie. Notices can be read without any.
         var hasForm: Bool { ![.message, .document].contains(self) }
@@ -224,6 +224,7 @@ struct Pages: Sendable {
         "message.mustache": PackageResources.message_mustache,
         "referral.mustache": PackageResources.referral_mustache,
         "cookies.mustache": PackageResources.cookies_mustache,
+        "leave.mustache": PackageResources.leave_mustache,
         styleName: PackageResources.style_css,
     ]
 

@@ -79,7 +79,8 @@ struct AuditCommand: AsyncParsableCommand {
                         "\(entry.sequence)", Output.text(entry.time), entry.kindText,
                         entry.operatorName ?? entry.actorText,
                         event.user.map { Self.short($0.text) } ?? "", Self.about(event),
-                        entry.shownPersonal(isShown)?.origin.place ?? "",
+                        entry.shownPersonal(isShown)?.address?.text
+                            ?? entry.shownPersonal(isShown)?.origin.place ?? "",
                         entry.shownPersonal(isShown)?.reason ?? "",
                     ]
                 })
@@ -313,6 +314,9 @@ struct AuditOutput: Encodable {
     let series: String?
     let detail: String?
     let place: String?
+    let address: String?
+    let address_salt: String?
+    let address_hash: String?
     let browser: String?
     let reason: String?
     /// Whether place, browser and reason were erased.
@@ -342,6 +346,9 @@ struct AuditOutput: Encodable {
         series = event.series?.value.hex
         detail = event.detail
         place = shown?.origin.place
+        address = shown?.address?.text
+        address_salt = shown?.address?.salt?.hex
+        address_hash = shown?.address?.hash.hex
         browser = shown?.origin.browser
         reason = shown?.reason
         withheld = entry.personal != nil && shown == nil ? true : nil

@@ -89,6 +89,7 @@ struct Doctor {
             findings.append(await trail(store, rootKey: rootKey))
         }
         findings.append(await nodes(store))
+        findings += await departures(store, settings)
         return findings
     }
 

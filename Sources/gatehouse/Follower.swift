@@ -24,6 +24,7 @@ struct Follower: Service {
     let store: any Store
     let checkTLS: ServerTLS?
     let auditKeepSeconds: Int64
+    let departures: DepartureUpkeep
     let logger: Logger
 
     func run() async throws {
@@ -73,6 +74,8 @@ struct Follower: Service {
                     let audit = await pruneAudit(at: now, since: start, after: auditFailure)
                     auditFailure = audit.failure
                     if await !cleanUp(at: now.wall), !audit.hasMore {
+                        await departures.run(
+                            at: now.wall, isSteady: Self.isSteady(at: now, since: start))
                         nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
                     }
                 }

@@ -20,8 +20,7 @@ struct Gatehouse: AsyncParsableCommand {
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
             PasswordsCommand.self, ProfilesCommand.self, ReferralsCommand.self, ExplainCommand.self,
             NoticesCommand.self, ChoicesCommand.self, AuditCommand.self, GrantsCommand.self,
-            AdminTokensCommand.self,
-            DoctorCommand.self,
+            AdminTokensCommand.self, StatisticsCommand.self, DoctorCommand.self,
         ])
 }
 

@@ -69,10 +69,11 @@ extension UsersCommand {
 
     struct Delete: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Delete a user: every session ends, and the password is gone.",
+            abstract: "Delete a user: every session ends, and everything about them is removed.",
             discussion: """
-                There is no way back. Nobody is ever given the user's name, so that what others \
-                wrote of it means no one else.
+                There is no way back, and no waiting. What stays is the name, which nobody is ever \
+                given, so that what others wrote of it means no one else, and what happened, by the \
+                user's id, in the audit trail.
                 """)
         @OptionGroup var options: CommonOptions
         @Argument(help: "The username.") var name: String
@@ -95,14 +96,12 @@ extension UsersCommand {
             let workshop = try await options.openWorkshop()
             let store = workshop.store
             let user = try await CommonOptions.user(name, in: store)
-            // Nothing of them stays; their devices are known only before.
-            try await workshop.clearAttempts([user.username], of: user.id)
-            let outcome = try await store.deleteUser(
-                user.id, audit: AuditEvent(.userDeleted, by: .command, user: user.id),
-                at: SystemClock.now().wall)
+            let outcome = try await workshop.delete(user.id)
             guard case .revoked(let position, let ended) = outcome else {
                 throw CommandFailure.refused("there is no user \(user.username.text)")
             }
+            // Older pages of the log have it still; a server tries again if this can't.
+            try await DepartureUpkeep.erase(store, at: workshop.now())
             try await UsersCommand.report(
                 Deleted(id: user.id.text, username: user.username.text, sessions: ended),
                 "deleted \(user.username.text), user \(user.id.text); ended \(ended) session(s)",

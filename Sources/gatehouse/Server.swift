@@ -53,6 +53,7 @@ struct Server {
             store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
             clock: SystemClock.now)
         people.permission.longestSeconds = settings.longestGrantSeconds
+        people.departure = settings.departure
         let front = try await frontServer(
             people: people, store: store, sealer: sealer, node: node, hasher: hasher,
             policy: rules.policy, uses: uses, peers: gates.front)
@@ -64,14 +65,16 @@ struct Server {
         let admin = AdminServer(
             address: settings.adminAddress, gate: gates.admin,
             logger: Logger(label: "gatehouse.admin"), desk: AdminDesk(people: people),
-            source: status.report)
+            statistics: { days in
+                try? await ActivityCounts.recent(days, from: store, at: SystemClock.now().wall).json
+            }, source: status.report)
         let endpoints = Endpoints(
             check: CheckService(
                 server: checks, addresses: settings.checkAddresses, lease: lease),
             front: front, lease: lease)
-        let follower = Follower(
-            node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
-            logger: logger)
+        let departures = DepartureUpkeep(
+            store: store, node: node, rules: settings.departure,
+            addressSeconds: settings.addressKeepSeconds, logger: logger)
         let activity = ActivityWriter(
             checks: checks, uses: uses, store: store, keys: meter,
             idleSeconds: settings.sessionIdleSeconds, logger: logger)
@@ -86,6 +89,10 @@ struct Server {
         do { _ = try await node.refresh(at: SystemClock.now()) } catch {
             throw CommandFailure(error)
         }
+        await departures.deleteReturned(at: SystemClock.now().wall)
+        let follower = Follower(
+            node: node, store: store, checkTLS: tls, auditKeepSeconds: settings.auditKeepSeconds,
+            departures: departures, logger: logger)
         // A chain that begins says how far the others had got.
         try await store.checkpointAudit(at: SystemClock.now().wall)
         await meter.writeIfDue(at: SystemClock.now())

@@ -50,6 +50,7 @@ struct Settings: Sendable {
     var noticeBusinessDays = NoticePeriod.defaultBusinessDays
     /// On which nobody works; in the order in which they are written.
     var holidays: [CalendarDay] = []
+    var departure = DepartureRules()
     var usernames = UsernamePolicy()
     /// Beside ``UsernamePolicy/reservedNames``.
     var moreReservedNames: [Username] = []
@@ -75,6 +76,8 @@ struct Settings: Sendable {
     var auditKeepSeconds: Int64 = 400 * 86_400
     var longestGrantSeconds = PermissionRule().longestSeconds
     var auditAddresses = AuditAddresses.network
+    /// How long the audit trail has whole addresses, if it has any.
+    var addressKeepSeconds: Int64 = 14 * 86_400
     var logLevel = Logger.Level.info
 
     /// Where the root key comes from.
@@ -621,6 +624,22 @@ struct Setting: Sendable {
             return nil
         },
         Setting(
+            "people.deletion_wait", default: "14d",
+            "How long somebody who asks to be deleted can change their mind, 0s to 90d; then a server removes everything about them within minutes."
+        ) { text, settings in
+            read(text, seconds: 0...DepartureRules.maximumWaitSeconds) {
+                settings.departure.waitSeconds = $0
+            }
+        },
+        Setting(
+            "people.backups_kept", default: "35d",
+            "How long you keep copies of the database, 1d to 400d: people are told when the last one that has them is gone, and that long the deletion ledger deletes them again after a restore."
+        ) { text, settings in
+            read(text, seconds: 86_400...DepartureRules.maximumBackupSeconds) {
+                settings.departure.backupSeconds = $0
+            }
+        },
+        Setting(
             "password.threads", default: "0",
             "Passwords that are hashed at one time, at most 64, as far as `password.memory` has room for them; 0 takes one for each core but one, which is left to the checks."
         ) { text, settings in
@@ -792,13 +811,19 @@ struct Setting: Sendable {
         },
         Setting(
             "audit.addresses", default: "network",
-            "What the audit trail keeps of clients' addresses: their `network` (IPv4 /24, IPv6 /48), the `address` (of IPv6 the /64), or `none`."
+            "What the audit trail keeps of clients' addresses: their `network` (IPv4 /24, IPv6 /48), for a while the `address` (of IPv6 the /64), or `none`."
         ) { text, settings in
             guard let value = AuditAddresses(rawValue: text) else {
                 return "must be network, address or none"
             }
             settings.auditAddresses = value
             return nil
+        },
+        Setting(
+            "audit.addresses_keep", default: "14d",
+            "How long it keeps an `address`, 1h to 400d, before only the network is left."
+        ) { text, settings in
+            read(text, seconds: 3600...(400 * 86_400)) { settings.addressKeepSeconds = $0 }
         },
         Setting(
             "support.longest_grant", default: "7d",

@@ -16,6 +16,7 @@ struct UsersCommand: AsyncParsableCommand {
         subcommands: [
             Add.self, Invite.self, Recover.self, List.self, Show.self, Rename.self, Disable.self,
             Enable.self, Unlock.self, Delete.self, Reindex.self, UsersImportCommand.self,
+            Export.self, PurgeAgain.self,
         ])
 
     struct Add: AsyncParsableCommand {

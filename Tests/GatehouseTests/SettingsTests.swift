@@ -181,6 +181,7 @@ import Testing
             ("audit.keep", ["30d", "4000d"], ["2591999s", "4001d", "0"]),
             ("support.longest_grant", ["1h", "7d", "30d"], ["3599s", "31d", "0"]),
             ("audit.addresses", ["network", "address", "none"], ["", "full"]),
+            ("audit.addresses_keep", ["1h", "400d"], ["3599s", "401d"]),
             ("log.level", ["trace", "critical"], ["Info", ""]),
             (
                 "cookie.domain", ["", "example.org", "a.b-c.example"],
@@ -258,6 +259,8 @@ import Testing
                 "notices.holidays", ["", "2026-12-25", "2028-02-29", "1970-01-01"],
                 ["2026-12-32", "2027-02-29", "25.12.2026", "2026-12-25T00:00:00Z", "Christmas"]
             ),
+            ("people.deletion_wait", ["0s", "90d"], ["-1s", "91d", "0", ""]),
+            ("people.backups_kept", ["1d", "400d"], ["86399s", "401d"]),
             ("password.threads", ["0", "64"], ["-1", "65"]),
             ("password.queue", ["0", "10000"], ["-1", "10001"]),
             (
@@ -309,6 +312,7 @@ import Testing
             "support.longest_grant",
             "check.allow", "public.allow", "admin.allow", "contact.people", "contact.security",
             "contact.policy", "contact.languages",
+            "audit.addresses_keep", "people.deletion_wait", "people.backups_kept",
         ]
         #expect(Set(Setting.all.map(\.name)) == tested)
     }

@@ -40,7 +40,10 @@ import Testing
     ) throws {
         let prefix = try #require(AddressPrefix(Array(peer.utf8)))
         #expect(AuditAddresses.network.place(prefix) == network)
-        #expect(AuditAddresses.address.place(prefix) == address)
+        #expect(AuditAddresses.address.place(prefix) == network)
+        #expect(AuditAddresses.address.full(prefix) == address)
+        #expect(AuditAddresses.network.full(prefix) == nil)
+        #expect(AuditAddresses.none.full(prefix) == nil)
         #expect(AuditAddresses.none.place(prefix) == nil)
         #expect(AuditAddresses.address.place(nil) == nil)
     }

@@ -27,7 +27,8 @@ struct PersonalTable: Sendable {
     static let all: [PersonalTable] = [
         PersonalTable("users", column: "id", .kept("the tombstone that reserves the name")),
         PersonalTable("names", .kept("nobody else is given the name")),
-        PersonalTable("sessions", .kept("until its deadline, so that its tokens stay refused")),
+        // The feed's entry about the user refuses their tokens.
+        PersonalTable("sessions", .removed),
         PersonalTable("series", .removed),
         PersonalTable("devices", .removed),
         PersonalTable("preferences", column: "device_id", .removedWith("devices")),
@@ -40,6 +41,8 @@ struct PersonalTable: Sendable {
         PersonalTable("profile_history", .removedWith("profiles")),
         PersonalTable("profile_digests", .removedWith("profiles")),
         PersonalTable("referrals", .removed),
+        PersonalTable("deletions", .removed),
+        PersonalTable("activity", .removed),
         PersonalTable("audit", .kept("facts by user id; what is personal in them is erased")),
     ]
 }
