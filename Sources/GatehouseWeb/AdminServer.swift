@@ -1,8 +1,8 @@
 // The admin endpoint: is it alive, is it ready, what has it done.
 
 package import GatehouseCore
-package import GatehouseSystem
 import GatehousePeople
+package import GatehouseSystem
 import Hummingbird
 import HummingbirdCore
 package import Logging
