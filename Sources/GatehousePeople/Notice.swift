@@ -196,6 +196,16 @@ package struct NoticeBoard: Sendable {
         notices.filter { $0.effective > now }.sorted { $0.effective < $1.effective }
     }
 
+    /// Changes to come that people were not told of in time; what is in force already can't be helped.
+    package func hasty(_ period: NoticePeriod, at now: UnixTime) -> [Notice] {
+        documents.flatMap { document in
+            notices.filter { $0.id.document == document }.dropFirst()
+        }.filter { notice in
+            notice.effective > now
+                && CalendarDay(of: notice.effective) < period.earliestDay(after: notice.published)
+        }
+    }
+
     /// The latest version that must have been accepted, or one after it.
     package func required(_ document: SubjectName, at now: UnixTime) -> Notice? {
         notices.last { notice in

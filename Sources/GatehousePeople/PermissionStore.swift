@@ -48,6 +48,9 @@ package protocol PermissionStore: Sendable {
     /// Which of the user's sessions somebody acts in, and who.
     func actors(of user: UserID) async throws(StoreError) -> [SessionID: OperatorName]
 
+    /// Sessions in which somebody acts whose grant has ended or never was: there are none.
+    func unpermittedActing(at now: UnixTime) async throws(StoreError) -> [SessionID]
+
     // MARK: Test users
 
     /// Adds a user who is nobody: operators need no permission to look at them and act for them.

@@ -261,7 +261,7 @@ extension SQLiteStore {
                 ])
             guard db.changesCount == 1 else { return .ended }
             try Self.notePresented(renewal.session, db)
-            try Self.noteActive(session.user, db, at: now)
+            try Self.noteActive(renewal.session, db, at: now)
             try Self.noteSeals(
                 1, by: renewal.seal.key, until: session.absoluteDeadline, db, at: now)
             return .renewed

@@ -52,6 +52,8 @@ package struct AdminDesk: Sendable {
         let created: Int64
         let has_password: Bool
         let sign_ins: [SignInRow]
+        /// What the person says of themselves, by field.
+        let profile: [String: String]
     }
 
     func record(of path: String, _ fields: HTTPFields) async -> Answer {
@@ -161,7 +163,8 @@ package struct AdminDesk: Sendable {
                     created: signIn.created.seconds, last_used: signIn.lastUsed.seconds,
                     browser: signIn.origin.browser, place: signIn.origin.place,
                     actor: actors[signIn.session]?.text)
-            })
+            },
+            profile: try await people.profile(of: user.id).profile.values)
     }
 
     private static func json(

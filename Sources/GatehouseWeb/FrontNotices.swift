@@ -23,9 +23,11 @@ extension FrontDoor {
 
     /// Does something that may fail for want of the store.
     func asking<Value>(
-        _ work: () async throws -> Value
+        _ work: () async throws(StoreError) -> Value
     ) async throws(FrontRefusal) -> Value {
-        do { return try await work() } catch { throw .failed(accounts.failed(error)) }
+        do throws(StoreError) { return try await work() } catch {
+            throw .failed(accounts.failed(error))
+        }
     }
 
     func noticeBoard() async throws(FrontRefusal) -> NoticeBoard {

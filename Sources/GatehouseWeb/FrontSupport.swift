@@ -56,6 +56,12 @@ extension FrontDoor {
             reason: acting?.reason.text ?? "", until: client.claims.absoluteDeadline)
     }
 
+    private func permitting<Value>(
+        _ work: () async throws -> Value
+    ) async throws(FrontRefusal) -> Value {
+        do { return try await work() } catch { throw .failed(accounts.failed(error)) }
+    }
+
     // MARK: The page
 
     private func supportPage(
@@ -63,7 +69,7 @@ extension FrontDoor {
     ) async throws(FrontRefusal) -> Page {
         var page = Page(kind: .support)
         page.username = claims.username?.text ?? ""
-        let (grants, looks, isTest) = try await asking {
+        let (grants, looks, isTest) = try await permitting {
             (
                 try await people.store.grants(of: claims.user, limit: People.shownPermissions),
                 try await people.store.looks(of: claims.user, limit: People.shownPermissions),
@@ -138,7 +144,7 @@ extension FrontDoor {
             let id = GrantID(text: String(decoding: text, as: UTF8.self))
         else { throw FrontRefusal(400, "missing_field", "refusal.no_grant") }
         // One that was revoked in the meantime, in another tab, is revoked too.
-        _ = try await asking { try await people.revoke(id, of: claims.user) }
+        _ = try await permitting { try await people.revoke(id, of: claims.user) }
         return .redirect(to: path("/account/support?notice=revoked"))
     }
 
@@ -172,7 +178,7 @@ extension FrontDoor {
         guard body.operator == nil || onlyFor != nil else {
             throw FrontRefusal(422, "grant_operator", "refusal.grant_operator")
         }
-        let outcome = try await asking {
+        let outcome = try await permitting {
             try await people.letIn(
                 to: claims.user, reason: reason, scope: scope, onlyFor: onlyFor, seconds: seconds)
         }
@@ -229,7 +235,7 @@ extension FrontDoor {
 
     private func apiGrants(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let claims = try await signedInClaims(request)
-        let grants = try await asking {
+        let grants = try await permitting {
             try await people.store.grants(of: claims.user, limit: People.shownPermissions)
         }
         return try .json(200, ["grants": grants.map { GrantAnswer($0) }])
@@ -251,14 +257,14 @@ extension FrontDoor {
         try requireOwner(claims)
         guard let text = request.path.split(separator: "/").last,
             let id = GrantID(text: String(text)),
-            try await asking({ try await people.revoke(id, of: claims.user) })
+            try await permitting({ try await people.revoke(id, of: claims.user) })
         else { throw FrontRefusal(404, "not_found", "refusal.no_grant") }
         return FrontResponse(status: 204)
     }
 
     private func apiLooks(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let claims = try await signedInClaims(request)
-        let looks = try await asking {
+        let looks = try await permitting {
             try await people.store.looks(of: claims.user, limit: People.shownPermissions)
         }
         return try .json(200, ["looks": looks.map { LookAnswer($0) }])
@@ -268,11 +274,11 @@ extension FrontDoor {
 
     /// Those that the user has not been told of.
     func untoldLooks(_ user: UserID) async throws(FrontRefusal) -> [Look] {
-        try await asking { try await people.store.untoldLooks(of: user) }
+        try await permitting { try await people.store.untoldLooks(of: user) }
     }
 
     func putAwayLooks(of user: UserID, upTo last: Int64) async throws(FrontRefusal) {
-        try await asking {
+        try await permitting {
             try await people.store.putAwayLooks(of: user, upTo: last, at: clock().wall)
         }
     }

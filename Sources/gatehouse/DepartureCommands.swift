@@ -30,12 +30,14 @@ extension UsersCommand {
             abstract: "Print all that is held about a user, as JSON or as a page.",
             discussion: "It is noted in the audit trail, which the user's own export shows.")
         @OptionGroup var options: CommonOptions
+        @OptionGroup var look: LookOptions
         @Argument(help: "The username.") var name: String
         @Flag(help: "Print a page of HTML that needs no other file.") var page = false
 
         func run() async throws {
             let workshop = try await options.openWorkshop()
             let user = try await CommonOptions.user(name, in: workshop.store)
+            try await look.look(at: user, .export, workshop)
             guard let value = try await workshop.people().export(of: user.id, by: .command) else {
                 throw CommandFailure.refused("there is no user \(user.username.text)")
             }

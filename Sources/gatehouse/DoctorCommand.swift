@@ -24,9 +24,12 @@ struct DoctorCommand: AsyncParsableCommand {
         abstract: "Look for what is wrong or soon will be; exits 1 if anything is.")
 
     @OptionGroup var options: CommonOptions
+    @Flag(help: "Look at what is promised to people, and at nothing else; a warning is a breach.")
+    var promises = false
 
     func run() async throws {
-        let findings = await Doctor(options: options).findings()
+        let doctor = Doctor(options: options)
+        let findings = await promises ? doctor.promises() : doctor.findings()
         if options.json {
             try Output.json(["findings": findings])
         } else {
@@ -87,13 +90,18 @@ struct Doctor {
         if let rootKey {
             findings += await keys(store, rootKey: rootKey, settings)
             findings.append(await trail(store, rootKey: rootKey))
+            if let wrapped = try? await store.keyring(),
+                let ring = try? rootKey.key.unwrap(wrapped)
+            {
+                findings += await promised(store, ring, settings)
+            }
         }
         findings.append(await nodes(store))
         findings += await departures(store, settings)
         return findings
     }
 
-    private func failed(_ check: String, _ error: any Error) -> Finding {
+    func failed(_ check: String, _ error: any Error) -> Finding {
         let failure = CommandFailure(error)
         return Finding(check: check, level: .error, message: failure.message, hint: failure.hint)
     }
@@ -126,7 +134,7 @@ struct Doctor {
         } catch { return failed("pages", error) }
     }
 
-    private func peopleSchema(_ settings: Settings) -> Finding {
+    func peopleSchema(_ settings: Settings) -> Finding {
         do {
             _ = try settings.peopleSchema()
             return Finding(
@@ -136,7 +144,7 @@ struct Doctor {
     }
 
     /// Of a site that people reach.
-    private func contact(_ settings: Settings) -> [Finding] {
+    func contact(_ settings: Settings) -> [Finding] {
         guard settings.publicOrigin != nil else { return [] }
         var missing: [String] = []
         if settings.pages.contact == nil { missing.append("contact.people") }
@@ -167,7 +175,7 @@ struct Doctor {
     }
 
     /// Those that the configuration has the endpoints show.
-    private func certificates(_ settings: Settings) -> [Finding] {
+    func certificates(_ settings: Settings) -> [Finding] {
         var inUse: [(name: String, files: ServerTLS.Files)] = []
         if let files = settings.checkTLSFiles { inUse.append(("check certificate", files)) }
         if settings.publicOrigin != nil, settings.publicTLS {
@@ -323,7 +331,7 @@ struct Doctor {
         } catch { return [failed("usernames", error)] }
     }
 
-    private func keys(
+    func keys(
         _ store: SQLiteStore, rootKey: RootKeyBox, _ settings: Settings
     ) async -> [Finding] {
         do {
@@ -374,7 +382,7 @@ struct Doctor {
         } catch { return [failed("keyring", error)] }
     }
 
-    private func trail(_ store: SQLiteStore, rootKey: RootKeyBox) async -> Finding {
+    func trail(_ store: SQLiteStore, rootKey: RootKeyBox) async -> Finding {
         let check = "audit trail"
         do {
             guard let wrapped = try await store.keyring() else {

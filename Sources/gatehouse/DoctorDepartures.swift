@@ -13,22 +13,27 @@ extension Doctor {
         let now = SystemClock.now().wall
         let late = now.advanced(bySeconds: -Self.departureLateSeconds)
         return [
-            await departure("deletions", hint: "is a server running? its log says why not") {
+            await finding(
+                "deletions", ok: "nothing is late",
+                hint: "is a server running? its log says why not"
+            ) {
                 let waiting = try await store.deletions(limit: 1)
                 return waiting.first.flatMap { first in
                     first.due < late
                         ? "somebody was to be deleted on \(Output.text(first.due))" : nil
                 }
             },
-            await departure(
-                "deletion ledger", hint: "`gatehouse users purge-again` deletes them again"
+            await finding(
+                "deletion ledger", ok: "nobody came back",
+                hint: "`gatehouse users purge-again` deletes them again"
             ) {
                 let returned = try await store.returnedPeople()
                 return returned.isEmpty
                     ? nil : "\(returned.count) user(s) who were deleted are in the database again"
             },
-            await departure(
-                "erased data", hint: "something reads the database for long: end it"
+            await finding(
+                "erased data", ok: "nothing is late",
+                hint: "something reads the database for long: end it"
             ) {
                 let since = try await store.unerasedSince()
                 return since.flatMap { since in
@@ -36,7 +41,10 @@ extension Doctor {
                         ? "the write-ahead log may have it since \(Output.text(since))" : nil
                 }
             },
-            await departure("addresses", hint: "is a server running? its log says why not") {
+            await finding(
+                "addresses", ok: "nothing is late",
+                hint: "is a server running? its log says why not"
+            ) {
                 let kept = late.advanced(bySeconds: -settings.addressKeepSeconds)
                 let earliest = try await store.earliestAddress()
                 return earliest.flatMap { earliest in
@@ -45,20 +53,5 @@ extension Doctor {
                 }
             },
         ]
-    }
-
-    private func departure(
-        _ check: String, hint: String, _ fault: () async throws -> String?
-    ) async -> Finding {
-        do {
-            let fault = try await fault()
-            return Finding(
-                check: check, level: fault == nil ? .ok : .error,
-                message: fault ?? "nothing is late", hint: fault == nil ? nil : hint)
-        } catch {
-            let failure = CommandFailure(error)
-            return Finding(
-                check: check, level: .error, message: failure.message, hint: failure.hint)
-        }
     }
 }

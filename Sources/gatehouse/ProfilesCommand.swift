@@ -50,6 +50,13 @@ struct ProfilesCommand: AsyncParsableCommand {
             let users = try await workshop.store.users(
                 with: try vault.allDigests(of: value, in: field), limit: Self.maximumMatches)
             guard !users.isEmpty else { throw CommandFailure.refused("nobody is found") }
+            // Each of them is told in their export; neither the value nor that others have it.
+            for user in users {
+                try await workshop.store.note(
+                    AuditEvent(
+                        .personSeen, by: .command, user: user.id, detail: "found_by=\(field.name)"),
+                    at: workshop.now())
+            }
             if options.json {
                 return try Output.json([
                     "users": users.map { Match(id: $0.id.text, username: $0.username.text) }

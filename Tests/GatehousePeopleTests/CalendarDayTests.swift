@@ -174,6 +174,21 @@ struct NoticeRuleTests {
             refusal(try draft("2026-11-24", document: "privacy"), among: [first], at: now) == nil)
     }
 
+    // Promise: self-assessment
+    @Test func `a change to come that was published too late is found, and nothing else`() throws {
+        let first = try draft("2026-11-24").notice(among: [], period: period, at: now)
+        func change(_ effective: String) -> Notice {
+            Notice(
+                id: NoticeID(document: first.id.document, version: 2), title: "Terms", digest: [],
+                published: now, effective: day(effective).start, requiredFrom: nil)
+        }
+        #expect(NoticeBoard([first, change("2026-11-27")]).hasty(period, at: now) == [])
+        let hasty = change("2026-11-26")
+        #expect(NoticeBoard([first, hasty]).hasty(period, at: now) == [hasty])
+        #expect(NoticeBoard([first, hasty]).hasty(period, at: hasty.effective) == [])
+        #expect(NoticeBoard([hasty]).hasty(period, at: now) == [], "nobody was promised anything")
+    }
+
     @Test func `versions take effect in their order, and withdrawn ones are out of it`() throws {
         let first = try draft("2026-12-24").notice(among: [], period: period, at: now)
         #expect(

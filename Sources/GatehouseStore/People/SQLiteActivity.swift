@@ -14,11 +14,14 @@ extension SQLiteStore {
         }
     }
 
-    /// The user of a session was here.
+    /// The user of a session was here, unless somebody acts for them in it.
     static func noteActive(_ session: SessionID, _ db: Database, at now: UnixTime) throws {
         let row = try Row.fetchOne(
-            db.cachedStatement(sql: "SELECT user_id FROM sessions WHERE id = ?"),
-            arguments: [session.value.data])
+            db.cachedStatement(
+                sql: """
+                    SELECT user_id FROM sessions WHERE id = ?
+                        AND NOT EXISTS (SELECT 1 FROM looks WHERE session_id = sessions.id)
+                    """), arguments: [session.value.data])
         if let row { try noteActive(UserID(try row.identifier("user_id")), db, at: now) }
     }
 

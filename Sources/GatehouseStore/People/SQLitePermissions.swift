@@ -259,6 +259,26 @@ extension SQLiteStore {
         }
     }
 
+    package func unpermittedActing(
+        at now: UnixTime
+    ) async throws(StoreError) -> [SessionID] {
+        try await read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT sessions.id FROM looks
+                    JOIN sessions ON sessions.id = looks.session_id
+                    JOIN users ON users.id = sessions.user_id
+                    LEFT JOIN grants ON grants.id = looks.grant_id
+                    WHERE looks.grant_id IS NOT NULL AND sessions.revoked IS NULL
+                        AND sessions.absolute_deadline > :now AND sessions.epoch >= users.epoch
+                        AND (grants.id IS NULL OR grants.revoked IS NOT NULL OR grants.ends <= :now)
+                    """,
+                arguments: ["now": now.seconds]
+            ).map { SessionID(try $0.identifier("id")) }
+        }
+    }
+
     // MARK: Test users
 
     package func addTestUser(
