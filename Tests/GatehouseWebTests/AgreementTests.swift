@@ -562,6 +562,29 @@ private func withChoices(
         }
     }
 
+    @Test func `the last statements are listed, and an export has all`() async throws {
+        try await withChoices { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            for number in 0...FrontDoor.maximumShownAgreements {
+                let entry = AgreementEntry(
+                    .purpose(name("letters")), version: 2, isGiven: number % 2 == 0)
+                let outcome = try await fixture.store.record(
+                    [entry], of: ada.id, session: nil, purposes: schema.purposes,
+                    at: clock.now.wall)
+                #expect(outcome == .recorded(1))
+            }
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            #expect(
+                try await standing(&browser).statements.count == FrontDoor.maximumShownAgreements)
+            let exported = try await fixture.door.people.exportedAgreements(of: ada.id)
+            guard case .fields(let fields) = exported.value,
+                case .list(let statements) = fields.first?.value
+            else { throw FrontFixture.NotReady() }
+            #expect(statements.count == FrontDoor.maximumShownAgreements + 1)
+        }
+    }
+
     @Test func `an export says what was said, and what holds`() async throws {
         try await withChoices { (fixture, clock) async throws in
             let ada = try await fixture.makeUser("ada")
