@@ -444,7 +444,8 @@ private func count(_ byte: Character, in html: String) -> Int {
         used.formUnion(HostRefusal.allCases.map { Message($0).key })
         used.formUnion(PreferenceRefusal.allCases.map { Message($0).key })
         used.formUnion(UsernameRefusal.allCases.map { Message($0).key })
-        used.formUnion(Self.profileFaults.map { Message(ProfileFieldFault("x", $0), label: "X").key })
+        used.formUnion(
+            Self.profileFaults.map { Message(ProfileFieldFault("x", $0), label: "X").key })
         used.formUnion(Self.passwordRefusals.map { Message($0).key })
         // Titles and hints of refusals, by their types.
         for key in keys where key.hasPrefix("title.") || key.hasPrefix("hint.") {
