@@ -71,6 +71,25 @@ private func bytes(_ secret: borrowing SecretBytes) -> [UInt8] {
         #expect(complete.active?.id == first.active?.id)
     }
 
+    @Test func `a ring from before there were profiles gets their key, and no other`() throws {
+        let first = try Keyring.first(at: time(noon), entropy: .system)
+        let older = try Keyring(
+            version: 5, keys: first.keys,
+            dataKeys: first.dataKeys.filter { $0.purpose != .profile })
+        #expect(older.newestDataKey(.profile) == nil)
+        let complete = try #require(
+            try older.completingDataKeys(at: time(noon + 9), entropy: .system))
+        #expect(complete.dataKeys.map(\.id).dropLast() == older.dataKeys.map(\.id)[...])
+        #expect(complete.newestDataKey(.profile)?.activated == time(noon + 9))
+    }
+
+    @Test func `a profile key's two uses have keys of their own`() throws {
+        let ring = try Keyring.first(at: time(noon), entropy: .system)
+        let key = try #require(ring.newestDataKey(.profile))
+        let uses = [try bytes(key.derived()), try bytes(key.derived(for: "/search"))]
+        #expect(Set(uses).count == 2 && uses.allSatisfy { $0.count == 32 })
+    }
+
     @Test func `a new data key is used only once it is activated, and token keys stay`() throws {
         let ring = try Keyring.first(at: time(noon), entropy: .system)
         let added = try ring.addingDataKey(.pepper, at: time(noon + 1), entropy: .system)
