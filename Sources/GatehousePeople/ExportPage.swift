@@ -13,7 +13,7 @@ package struct ExportPage: Sendable {
         let hash = try sha256(Array(Self.style.utf8).span)
         let own =
             "default-src 'none'; style-src 'sha256-\(Self.base64(hash))'; base-uri 'none'; form-action 'none'"
-        policy = own + "; frame-ancestors 'none'; sandbox"
+        policy = own + "; frame-ancestors 'none'"
         var body = ""
         Self.write(value, level: 2, to: &body)
         html = """
