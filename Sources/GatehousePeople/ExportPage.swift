@@ -45,7 +45,8 @@ package struct ExportPage: Sendable {
         caption { text-align: start; font-weight: 600; }
         th, td { padding: 0.25rem 0.75rem 0.25rem 0; text-align: start; vertical-align: top; }
         th { font-weight: 600; }
-        td { overflow-wrap: anywhere; }
+        td { max-width: 24rem; overflow-wrap: break-word; }
+        time { white-space: nowrap; }
         tr { border-bottom: 1px solid rgb(128 128 128 / 0.4); }
         """
 
