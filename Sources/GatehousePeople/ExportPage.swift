@@ -13,7 +13,7 @@ package struct ExportPage: Sendable {
         let hash = try sha256(Array(Self.style.utf8).span)
         let own =
             "default-src 'none'; style-src 'sha256-\(Self.base64(hash))'; base-uri 'none'; form-action 'none'"
-        policy = own + "; frame-ancestors 'none'; sandbox"
+        policy = own + "; frame-ancestors 'none'"
         var body = ""
         Self.write(value, level: 2, to: &body)
         html = """
@@ -45,7 +45,8 @@ package struct ExportPage: Sendable {
         caption { text-align: start; font-weight: 600; }
         th, td { padding: 0.25rem 0.75rem 0.25rem 0; text-align: start; vertical-align: top; }
         th { font-weight: 600; }
-        td { overflow-wrap: anywhere; }
+        td { max-width: 24rem; overflow-wrap: break-word; }
+        time { white-space: nowrap; }
         tr { border-bottom: 1px solid rgb(128 128 128 / 0.4); }
         """
 

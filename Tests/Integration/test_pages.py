@@ -305,6 +305,27 @@ class EveryPage(SessionTest):
         self.sign_in(name, "/auth/login?return_to=/tea")
         self.see("warnings", lambda: self.open("/auth/account/warnings"))
 
+    # Promise: deletion
+    def test_leaving(self):
+        self.browser()
+        name = self.new_user()
+        self.sign_in(name, "/auth/account")
+        self.follow("Take your data with you, or leave")
+        self.see("leave", lambda: self.open("/auth/account/leave"))
+        self.see("export", lambda: (self.open("/auth/account/leave"), self.press("Show as a page")))
+        self.open("/auth/account/leave")
+        self.fill(password=PASSWORD)
+        self.press("Delete my account")
+        self.assertIn("you can change your mind here", self.text)
+        self.see("leaving", lambda: self.open("/auth/account/leave"))
+        self.see("account-leaving", lambda: self.open("/auth/account"))
+        self.press("Keep my account")
+        self.assertIn("Nothing was deleted", self.text)
+        self.open("/auth/account")
+        self.assertNotIn("Keep my account", self.text)
+        self.see("leave-wrong", lambda: (self.open("/auth/account/leave"), self.fill(
+            password="wrong"), self.press("Delete my account")))
+
     def steal(self, name):
         """Makes a warning for this user, by an old copy of a cookie."""
         self.leave_grace()
