@@ -254,6 +254,58 @@ class Throttled(SessionTest):
         self.picture("throttled")
 
 
+class Support(SessionTest):
+    """A person lets support in, support looks, and the person ends it while they do."""
+
+    def let_in(self):
+        self.open("/auth/account/support")
+        self.fill(reason="the invoice is wrong")
+        self.driver.find_element(By.CSS_SELECTOR, "label[for=scope-act]").click()
+        self.press("Let them in")
+        self.assertIn("Support is let in.", self.text)
+        return self.driver.find_element(By.CSS_SELECTOR, "dd code").text
+
+    # Promise: grant-revocable
+    def test_a_grant_is_given_used_and_revoked_while_support_is_looking(self):
+        person = self.browser()
+        name = self.new_user()
+        self.sign_in(name, "/auth/account")
+        grant = self.let_in()
+        support = self.using(self.browser())
+        self.open("/auth/login")
+        self.put_cookie(SESSION, self.gatehouse.ok("grants", "use", grant).strip())
+        self.open("/auth/account")
+        bar = self.driver.find_element(By.CSS_SELECTOR, "header .summary").text
+        self.assertIn(f"of support is acting for {name}.", bar)
+        self.assertIn("the invoice is wrong", bar)
+        self.open("/auth/account/password")
+        self.assertIn("only they themselves may do this", self.text)
+        self.using(person)
+        self.open("/auth/account/support")
+        self.assertIn("Was signed in as you", self.text)
+        self.press("Revoke")
+        self.assertIn("That is over.", self.text)
+        self.using(support)
+        self.open("/auth/account")
+        self.assertTrue(self.path.startswith("/auth/login"), self.path)
+        self.assertEqual(self.driver.find_elements(By.CSS_SELECTOR, "header .summary"), [])
+
+    # Promise: permission
+    def test_support_ends_it_with_the_button_of_the_bar(self):
+        person = self.browser()
+        self.sign_in(self.new_user(), "/auth/account")
+        grant = self.let_in()
+        self.browser()
+        self.open("/auth/login")
+        self.put_cookie(SESSION, self.gatehouse.ok("grants", "use", grant).strip())
+        self.open("/auth/account")
+        self.press("End this")
+        self.assertTrue(self.path.startswith("/auth/login"), self.path)
+        self.using(person)
+        self.open("/auth/account")
+        self.assertEqual(self.path, "/auth/account")
+
+
 class EveryPage(SessionTest):
     """Each page as axe-core, a phone, a desk, a bright and a dark room see it."""
 
@@ -298,12 +350,23 @@ class EveryPage(SessionTest):
                 current_password=PASSWORD, new_password="short"),
                 self.press("Change the password")),
             "logout": lambda: self.open("/auth/logout"),
+            "support": lambda: self.open("/auth/account/support"),
         }
         for label, look in looks.items():
             self.see(label, look)
         self.steal(name)
         self.sign_in(name, "/auth/login?return_to=/tea")
         self.see("warnings", lambda: self.open("/auth/account/warnings"))
+        # And what support is let do, sees, and did without being let.
+        self.gatehouse.marks_test_users = False
+        self.addCleanup(setattr, self.gatehouse, "marks_test_users", True)
+        self.gatehouse.ok("users", "show", name, "--break-glass", "a court's order")
+        self.see("warnings-looks", lambda: self.open("/auth/account/warnings"))
+        grant = Support.let_in(self)
+        token = self.gatehouse.ok("grants", "use", grant).strip()
+        self.see("support-given", lambda: self.open("/auth/account/support"))
+        self.put_cookie(SESSION, token)
+        self.see("acting", lambda: self.open("/auth/account"))
 
     # Promise: deletion
     def test_leaving(self):
