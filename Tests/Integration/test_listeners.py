@@ -2,9 +2,10 @@
 # Unix sockets, with both check drivers.
 
 import socket
+import ssl
 import unittest
 
-from harness import Gatehouse, scratch
+from harness import Gatehouse, scratch, tls
 from wire import Wire, eventually
 
 CHECK = ["/check", "/check/", "/check/x", "/check,renew", "/check,optional", "/check?x=1",
@@ -115,14 +116,15 @@ class Allowed(unittest.TestCase):
 
     NOBODY = ["192.0.2.0/24", "2001:db8::/32"]
 
-    def closed(self, address, source="127.0.0.1"):
+    def closed(self, address, source="127.0.0.1",
+               data=b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         """Whether a request is closed without a byte."""
         with socket.socket() as peer:
             peer.settimeout(10)
             peer.bind((source, 0))
             peer.connect(address)
             try:
-                peer.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                peer.sendall(data)
                 return peer.recv(1) == b""
             except (ConnectionResetError, BrokenPipeError):
                 return True
@@ -161,9 +163,23 @@ class Allowed(unittest.TestCase):
 
     # Promise: allow-lists
     def test_over_tls_not_even_a_handshake_begins(self):
-        gatehouse = Gatehouse(self, settings={"public.allow": self.NOBODY}).start()
-        self.assertTrue(self.closed(gatehouse.front))
+        gatehouse = Gatehouse(self, settings={"public.allow": ["127.0.0.2"]}).start()
+        hello = self.client_hello()
+        self.assertTrue(self.closed(gatehouse.front, data=hello))
         self.assertEqual(self.refused(gatehouse, "public"), 1)
+        self.assertFalse(self.closed(gatehouse.front, source="127.0.0.2", data=hello),
+                         "who is listed gets the server's part of it")
+
+    @staticmethod
+    def client_hello():
+        """What begins TLS."""
+        outgoing = ssl.MemoryBIO()
+        client = tls().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return outgoing.read()
 
     # Promise: allow-lists
     def test_the_admin_endpoint(self):
@@ -172,7 +188,6 @@ class Allowed(unittest.TestCase):
         eventually(lambda: self.listens(gatehouse.admin), within=30)
         self.assertTrue(self.closed(gatehouse.admin))
         self.assertFalse(self.closed(gatehouse.admin, source="127.0.0.2"))
-        # The line comes when the server looks, once a minute; the first look is at its start.
 
     def listens(self, address):
         try:
