@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
-.PHONY: inventory timing bench bench-full bench-counts bench-tools bench-release plots
+.PHONY: inventory promises timing bench bench-full bench-counts bench-tools bench-release plots
 .PHONY: packages tools counting browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
@@ -44,6 +44,9 @@ timing: packages ## whether the time of a refused sign-in says anything (TIMING_
 
 inventory: packages ## write the page of keys and algorithms from the code's constants
 	WRITE_INVENTORY=1 swift test --disable-xctest --filter CryptographicInventoryTests
+
+promises: packages ## write the page of promises from the tests that name them
+	WRITE_PROMISES=1 swift test --disable-xctest --filter PromiseTests
 
 check: packages ## formatting, size, dependency versions, nothing secret in git
 	.ci/check

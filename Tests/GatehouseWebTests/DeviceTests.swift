@@ -67,6 +67,7 @@ import Testing
 
     // MARK: Sign-in
 
+    // Promise: persistent-on-request
     @Test func `a sign-in sets the cookie for the browser's session, and signing out keeps it`()
         async throws
     {
@@ -389,6 +390,7 @@ import Testing
 
     // MARK: Preferences as JSON
 
+    // Promise: device-preferences
     @Test func `preferences survive signing out, and make the cookie stay`() async throws {
         try await with { (fixture: FrontFixture) async throws in
             _ = try await fixture.makeUser("ada")

@@ -25,6 +25,7 @@ import Testing
 
     // MARK: The story
 
+    // Promise: session-cookie
     @Test func `a person registers, signs in, sees who they are, and signs out`() async throws {
         try await with(usernames: UsernamePolicy(allowsUnicode: true)) {
             (fixture: FrontFixture) async throws in
@@ -263,6 +264,7 @@ import Testing
 
     // MARK: Registration
 
+    // Promise: unique-names
     @Test func `of sixty-four racing registrations one is 201 and the others 409`() async throws {
         try await with { (fixture: FrontFixture) async throws in
             let names = ["racer", "RACER", "Racer", "ｒａｃｅｒ", "ＲＡＣＥＲ", "rAcEr"]

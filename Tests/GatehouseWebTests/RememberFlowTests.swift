@@ -15,6 +15,7 @@ private let sessionAttributes = "; Path=/; Secure; HttpOnly; SameSite=Lax"
 @Suite(.serialized) struct RememberFlowTests {
     private static let login = #"{"username":"ada","password":"\#(FrontFixture.password)""#
 
+    // Promise: persistent-on-request
     @Test func `the cookie is set only where it was asked for, and lasts until its series ends`()
         async throws
     {

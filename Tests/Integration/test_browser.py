@@ -244,6 +244,7 @@ class Browser(BrowserTest):
         [session] = self.gatehouse.json("sessions", "list", first)["sessions"]
         self.assertEqual(session["state"], "revoked")
 
+    # Promise: device-preferences
     def test_preferences_are_kept_without_scripts_and_survive_signing_out(self):
         self.browser(preferences={"webkit.webprefs.javascript_enabled": False,
                                   "profile.managed_default_content_settings.javascript": 2})

@@ -178,6 +178,7 @@ class Story(FrontDoorTest):
         self.assertEqual(visitor.target, "/auth/account")
         self.assertEqual(visitor.page.strong, [name])
 
+    # Promise: session-cookie
     def test_the_cookies_are_what_the_rules_of_browsers_demand(self):
         visitor = self.visitor()
         visitor.open("/auth/login")
@@ -505,6 +506,7 @@ class RacingRegistrations(FrontDoorTest):
     settings = {"password.queue": 256}
     RACERS = 64
 
+    # Promise: unique-names
     def test_one_of_sixty_four_gets_the_name(self):
         for round in range(SOAK):
             base = f"racer{round}"
@@ -1058,6 +1060,7 @@ class WithAnOrigin(unittest.TestCase):
         cls.gatehouse.start()
         cls.host = cls.origin.removeprefix("https://")
 
+    # Promise: tls
     def test_hsts_is_sent(self):
         response = call(self.gatehouse.front, "GET", "/auth/login", host=self.host)
         self.assertEqual(response.status, 200, response)
@@ -1175,6 +1178,7 @@ class EveryAnswer(FrontDoorTest):
 class Secrets(FrontDoorTest):
     """What nobody may read afterwards: in the log, in the database, in nginx's log."""
 
+    # Promise: unique-names
     def test_no_password_token_or_link_is_written_anywhere(self):
         name, password, typo = self.new_user(), "marker-password-one", "marker-password-two"
         written = [password, typo]
@@ -1435,6 +1439,7 @@ class OwnTLS(unittest.TestCase):
                 self.assertEqual(result.stdout.splitlines()[-1], f"{version} 200")
                 self.assertIn("<form", result.stdout)
 
+    # Promise: tls
     def test_old_versions_of_tls_are_not(self):
         for option in [["--tls-max", "1.0"], ["--tls-max", "1.1"]]:
             with self.subTest(option):
@@ -1466,6 +1471,7 @@ class OwnTLS(unittest.TestCase):
         with Wire(self.gatehouse.front, timeout=65) as wire:
             self.assertTrue(wire.closed_by_peer(), "still open after 65 s")
 
+    # Promise: tls
     def test_plain_http_gets_no_answer(self):
         with Wire(self.gatehouse.front) as wire, self.assertRaises(OSError):
             wire.request(head("GET /login HTTP/1.1", "Host: localhost"))
@@ -1562,6 +1568,7 @@ class NotTheProxy(unittest.TestCase):
         self.assertEqual(gatehouse.spawn().exit_code(), 3, gatehouse.logged())
         self.assertIn("trusted_proxies", gatehouse.logged())
 
+    # Promise: tls
     def test_outside_development_the_development_certificate_is_refused(self):
         gatehouse = Gatehouse(self).start()
         gatehouse.stop()

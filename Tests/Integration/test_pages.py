@@ -70,6 +70,7 @@ class SessionTest(BrowserTest):
 
 
 class RememberMe(SessionTest):
+    # Promise: persistent-on-request
     def test_it_outlives_the_browser_and_only_when_it_was_asked_for(self):
         profile = scratch(self)
         for remember in [False, True]:
