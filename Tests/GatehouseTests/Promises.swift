@@ -173,7 +173,7 @@ struct PromiseTest {
                 }
                 let name = lines[index...].dropFirst().prefix(reach)
                     .compactMap { $0.firstMatch(of: /func `([^`]+)`|def (test_\w+)/) }.first
-                    .flatMap { $0.output.1 ?? $0.output.2 }
+                    .map { String($0.output.1 ?? $0.output.2 ?? "") }
                 found.append(
                     PromiseTest(
                         promise: String(marker.output.1), file: file.lastPathComponent,
