@@ -237,7 +237,8 @@ extension SQLiteStore {
             try await store.write(at: time(noon)) { db in
                 for statement in [
                     """
-                    INSERT INTO users SELECT CAST(printf('u%015d', n) AS BLOB), 'enabled', 0, 1, 'x' || n
+                    INSERT INTO users (id, state, epoch, created, password_hash)
+                        SELECT CAST(printf('u%015d', n) AS BLOB), 'enabled', 0, 1, 'x' || n
                         FROM numbers
                     """,
                     """

@@ -23,14 +23,27 @@ struct PersonalRows {
         "links.kind": "recovery".databaseValue, "sessions.methods": 1.databaseValue,
         "sessions.absolute_deadline": (noon + 9999).databaseValue,
         "sessions.idle_deadline": (noon + 9000).databaseValue,
+        "agreements.kind": "purpose".databaseValue, "referrals.code": "spring".databaseValue,
+        "grants.scope": "see".databaseValue, "grants.ends": 2.databaseValue,
+        "looks.seen": "account".databaseValue, "looks.grant_id": .null,
+        "looks.session_id": .null,
+        // A nonce, a padded text, a tag.
+        "profiles.sealed": Data(count: 296).databaseValue,
+        "profile_history.sealed": Data(count: 296).databaseValue,
     ]
+    /// What rows of other tables belong to.
+    private static let first = ["devices", "profiles"]
 
     func fill(_ db: Database) throws {
-        // Devices first: others belong to them.
+        try db.execute(
+            sql: """
+                INSERT INTO referral_codes (code, label, created) VALUES ('spring', 'Spring', 1)
+                ON CONFLICT DO NOTHING
+                """)
         let tables = PersonalTable.all.filter {
             if case .kept = $0.fate { return false }
             return true
-        }.sorted { ($0.name == "devices" ? 0 : 1) < ($1.name == "devices" ? 0 : 1) }
+        }.sorted { Self.first.contains($0.name) && !Self.first.contains($1.name) }
         for table in tables { try insert(into: table, db) }
     }
 

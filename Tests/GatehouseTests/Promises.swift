@@ -153,7 +153,7 @@ struct PromiseTest {
     static let root = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
     /// Lines between a marker and the name of its test: attributes and arguments.
-    private static let reach = 8
+    private static let reach = 40
 
     /// Those of all test files, in the order of the files' names; a marker without a test has no name.
     static func all() throws -> [PromiseTest] {

@@ -134,6 +134,7 @@ class Going(FrontDoorTest):
         self.assertEqual(self.gatehouse.command("users", "export", "nobody")[0], 1)
 
     # Promise: deletion
+    # Promise: nothing-left
     def test_what_is_due_a_running_server_does(self):
         name = self.new_user()
         visitor = self.visitor()
@@ -148,7 +149,6 @@ class Going(FrontDoorTest):
         self.assertIn("deleted as requested", self.gatehouse.logged())
         visitor.open("/auth/account")
         self.assertNotIn(b"theme", visitor.response.body)
-        # Promise: nothing-left
         eventually(lambda: not self.found(marker), within=90)
 
     def found(self, marker):

@@ -17,6 +17,7 @@ class SelfAssessment(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.gatehouse = Gatehouse(cls, front={
+            "public.origin": "https://localhost:8443",
             "contact.people": "mailto:privacy@example.org",
             "contact.security": "mailto:security@example.org",
             "audit.addresses": "address"}).start()
@@ -50,6 +51,7 @@ class SelfAssessment(unittest.TestCase):
                 name.unlink()
             for name, content in before.items():
                 name.write_bytes(content)
+                name.chmod(0o600)
         self.addCleanup(take_back)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database, database:
             for statement, *values in statements:
@@ -76,7 +78,7 @@ class SelfAssessment(unittest.TestCase):
     # Promise: self-assessment
     def test_a_change_that_was_published_too_late(self):
         now = int(time.time())
-        self.write(("INSERT INTO notices SELECT document, 2, title, text, digest, ?, ?, NULL, NULL "
+        self.write(("INSERT INTO notices SELECT document, 2, title, text, sha256, ?, ?, NULL, NULL "
                     "FROM notices", now, now + 5 * DAY))
         self.breach("notices", "terms version 2")
 
