@@ -72,7 +72,7 @@ extension FrontDoor {
     }
 
     private func apiRegister(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let body: Registration = try await json(request, limit: Self.profileBodyBytes)
+        let body: Registration = try await json(request, limit: profileBodyLimit)
         guard accounts.registration != .closed else { throw Self.registrationClosed }
         let id = try newUserID()
         var enrolment = try await enrolment(

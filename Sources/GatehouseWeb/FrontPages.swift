@@ -163,7 +163,7 @@ extension FrontDoor {
     static let notInvited = FrontRefusal(403, "not_invited", "refusal.not_invited")
 
     private func register(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        var form = try await form(request, limit: Self.profileBodyBytes) { registerPage($0) }
+        var form = try await form(request, limit: profileBodyLimit) { registerPage($0) }
         defer { form.wipePassword() }
         let page = registerPage(form)
         guard let username = form.fields["username"], let password = form.password else {

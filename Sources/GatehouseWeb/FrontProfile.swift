@@ -21,6 +21,10 @@ extension FrontDoor {
     /// The largest body with a profile in it: encoding makes a byte three at most, and what other forms
     /// have has room beside it.
     static let profileBodyBytes = FormBody.maximumBytes + 3 * Profile.maximumBytes
+    /// Where nothing is asked there is no profile to have room for.
+    var profileBodyLimit: Int {
+        schema.fields.isEmpty ? FormBody.maximumBytes : Self.profileBodyBytes
+    }
     /// Each lost race means that another writer succeeded; more than this many is no race.
     private static let maximumProfileTries = 20
 
@@ -128,7 +132,7 @@ extension FrontDoor {
         _ request: FrontRequest
     ) async throws(FrontRefusal) -> FrontResponse {
         let form = try await form(
-            request, taking: [Self.revisionField], limit: Self.profileBodyBytes
+            request, taking: [Self.revisionField], limit: profileBodyLimit
         ) { _ in Page(kind: .message, title: "profile.title") }
         guard let claims = try await session(request) else {
             return toSignIn(back: "/account/profile")
@@ -276,7 +280,7 @@ extension FrontDoor {
     }
 
     func apiChangeProfile(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        let patch: ProfilePatch = try await json(request, limit: Self.profileBodyBytes)
+        let patch: ProfilePatch = try await json(request, limit: profileBodyLimit)
         guard let claims = try await session(request) else { throw Self.noSession }
         let given = patch.profile.mapValues(\.input)
         for _ in 0..<Self.maximumProfileTries {

@@ -56,7 +56,7 @@ import Testing
             body =
                 #"{"username":"mallory","password":"\#(FrontFixture.password)","#
                 + #""current_password":"\#(FrontFixture.password)","new_password":"a newer password","#
-                + #""reason":"x","scope":"see"}"#
+                + #""reason":"x","scope":"see","subject":"purpose:x","given":true}"#
         } else {
             let password = Browser.encode(FrontFixture.password)
             body =
