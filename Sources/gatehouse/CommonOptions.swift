@@ -92,11 +92,12 @@ struct CommonOptions: ParsableArguments {
                 hint: "stop it: it would not hear of what this command changes")
         }
         let rootKey = RootKeyBox(try settings.rootKeySource.read())
-        let workshop = Workshop(settings: settings, store: store, rootKey: rootKey)
         var context = AuditContext()
         context.operatorName = ProcessAccount.name
         context.reason = reason ?? why
-        try store.signTrail(as: .commands, under: try await workshop.keyring(), for: context)
+        let workshop = Workshop(
+            settings: settings, store: store, rootKey: rootKey, context: context)
+        try await workshop.signTrail()
         return workshop
     }
 
@@ -153,6 +154,13 @@ struct Workshop: Sendable {
     let settings: Settings
     let store: SQLiteStore
     let rootKey: RootKeyBox
+    /// What is noted of what the command does.
+    let context: AuditContext
+
+    /// Chains what the command writes.
+    func signTrail() async throws {
+        try store.signTrail(as: .commands, under: try await keyring(), for: context)
+    }
 
     func now() -> UnixTime { SystemClock.now().wall }
 

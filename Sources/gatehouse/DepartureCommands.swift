@@ -16,6 +16,8 @@ extension Workshop {
             entropy: .system
         ) { _ in true }
         do { try await node.reload(at: now()) } catch { throw CommandFailure(error) }
+        // The node has begun a chain of its own; it is the command that acts.
+        try await signTrail()
         var people = People(
             store: store, schema: try settings.peopleSchema(), node: node, entropy: .system,
             clock: SystemClock.now)
@@ -35,7 +37,7 @@ extension UsersCommand {
         @Flag(help: "Print a page of HTML that needs no other file.") var page = false
 
         func run() async throws {
-            let workshop = try await options.openWorkshop()
+            let workshop = try await options.openWorkshop(because: look.breakGlass)
             let user = try await CommonOptions.user(name, in: workshop.store)
             try await look.look(at: user, .export, workshop)
             guard let value = try await workshop.people().export(of: user.id, by: .command) else {

@@ -87,12 +87,11 @@ struct ReferralsCommand: AsyncParsableCommand {
             case .full:
                 throw CommandFailure.refused("there are \(Referral.maximumCount) codes already")
             }
-            let base = ReferralsCommand.base(workshop.settings)
             if options.json {
+                let base = ReferralsCommand.base(workshop.settings)
                 return try Output.json(CodeOutput(referral, base: base, at: now))
             }
-            let origin = workshop.settings.publicOrigin?.text ?? "https://localhost:8443"
-            print("\(origin)\(base)/r/\(code.text)")
+            print("\(workshop.settings.publicURL)/r/\(code.text)")
         }
     }
 

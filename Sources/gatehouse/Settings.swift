@@ -110,6 +110,15 @@ struct Settings: Sendable {
         NoticePeriod(businessDays: noticeBusinessDays, holidays: Set(holidays))
     }
 
+    /// Where people find the pages: the configured place, or this machine during development.
+    var publicURL: String {
+        var origin = publicOrigin?.text ?? "https://localhost:8443"
+        if publicOrigin == nil, case .tcp(_, let port) = publicAddress {
+            origin = "\(publicTLS ? "https" : "http")://localhost:\(port)"
+        }
+        return origin + (publicBasePath == "/" ? "" : publicBasePath)
+    }
+
     /// The session cookie's name: with a shared domain a browser takes no `__Host-` cookie.
     var sessionCookieName: String {
         cookieDomain == nil ? "__Host-gatehouse" : "__Secure-gatehouse"

@@ -114,10 +114,8 @@ struct UsersCommand: AsyncParsableCommand {
         try await store.addLink(
             Link(hash: hash, purpose: purpose, expires: expires), audit: audit, at: now)
         let token = String(decoding: Base64URL.encode(secret.span), as: UTF8.self)
-        let origin = settings.publicOrigin?.text ?? "https://localhost:8443"
-        let base = settings.publicBasePath == "/" ? "" : settings.publicBasePath
         let page = purpose == .invitation ? "register?invite=" : "recover?token="
-        let link = "\(origin)\(base)/\(page)\(token)"
+        let link = "\(settings.publicURL)/\(page)\(token)"
         if options.json {
             return try Output.json(
                 LinkOutput(link: link, token: token, expires: expires.seconds))
