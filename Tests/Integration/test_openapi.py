@@ -119,7 +119,7 @@ class OpenAPI(unittest.TestCase):
     def test_what_schemathesis_does_not_send(self):
         many = {f"x-{number}": "1" for number in range(70)}
         for operation in self.operations():
-            url = self.base + operation.path.format(session="0" * 32)
+            url = self.base + operation.path.format(session="0" * 32, grant="0" * 32)
             takes_body = "requestBody" in operation.definition.raw
             json_type = {"Content-Type": "application/json"}
             cases = [(421, {"Host": "elsewhere.example"}, None), (400, {"Host": "a b"}, None),
