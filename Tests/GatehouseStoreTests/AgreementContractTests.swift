@@ -139,13 +139,14 @@ struct AgreementContractTests {
                 [AgreementEntry(.purpose(letters.name), version: 2, isGiven: isGiven)], of: ada,
                 session: nil, purposes: [letters], at: time(noon + seconds))
         }
-        #expect(try await say(false, 0) == .recorded(0), "nothing changes")
+        #expect(try await say(false, -1) == .recorded(1), "nothing held, and they said no")
+        #expect(try await say(false, 0) == .recorded(0), "said already")
         #expect(try await say(true, 1) == .recorded(1))
         #expect(try await say(true, 2) == .recorded(0))
         #expect(try await say(false, 3) == .recorded(1))
         let rows = try await store.agreements(of: ada, limit: 10)
-        #expect(rows.map(\.entry.isGiven) == [false, true])
-        #expect(rows.map(\.time) == [time(noon + 3), time(noon + 1)])
+        #expect(rows.map(\.entry.isGiven) == [false, true, false])
+        #expect(rows.map(\.time) == [time(noon + 3), time(noon + 1), time(noon - 1)])
         #expect(try await store.agreements(of: ada, limit: 1).count == 1)
         #expect(try await store.agreementState(of: ada).holds(letters) == false)
         for sql in ["UPDATE agreements SET given = 1", "UPDATE agreements SET time = 0"] {
@@ -153,8 +154,40 @@ struct AgreementContractTests {
         }
         let events = try await store.audit(after: 0, limit: 10).map(\.event)
             .filter { [.agreementGiven, .agreementWithdrawn].contains($0.kind) }
-        #expect(events.map(\.kind) == [.agreementGiven, .agreementWithdrawn])
+        #expect(events.map(\.kind) == [.agreementWithdrawn, .agreementGiven, .agreementWithdrawn])
         #expect(events.allSatisfy { $0.user == ada && $0.detail == "purpose=letters version=2" })
+    }
+
+    @Test func `a no stands when the version or the default changes, and changes back`()
+        async throws
+    {
+        let letters = try name("letters")
+        func purpose(_ initial: Purpose.Initial, _ version: Int) -> Purpose {
+            Purpose(name: letters, title: "L", text: "x", initial: initial, version: version)
+        }
+        func say(_ isGiven: Bool, _ user: UserID, to purpose: Purpose) async throws {
+            let entry = AgreementEntry(
+                .purpose(letters), version: purpose.version, isGiven: isGiven)
+            #expect(
+                try await store.record(
+                    [entry], of: user, session: nil, purposes: [purpose], at: now)
+                    == .recorded(1))
+        }
+        let ada = try await addUser("ada")
+        try await say(true, ada, to: purpose(.optIn, 2))
+        try await say(false, ada, to: purpose(.optIn, 3))
+        let bob = try await addUser("bob")
+        try await say(false, bob, to: purpose(.optIn, 1))
+        // A yes to what holds by default is theirs from then on.
+        let eve = try await addUser("eve")
+        try await say(true, eve, to: purpose(.optOut, 3))
+        for (initial, version) in [(.optIn, 2), (.optIn, 3), (.optOut, 2), (.optOut, 3)]
+            as [(Purpose.Initial, Int)]
+        {
+            let found = try await store.choosers(
+                of: purpose(initial, version), after: nil, limit: 9)
+            #expect(found.map(\.user) == [eve], "\(initial) \(version)")
+        }
     }
 
     @Test func `nobody agrees to what is not there, or is no more`() async throws {
@@ -264,9 +297,9 @@ struct AgreementContractTests {
         #expect(found.map(\.username.text) == expected)
         #expect(found.map(\.user) == expected.map { users[$0] })
         // What the rule says of each of them.
-        for name in expected {
-            let state = try await store.agreementState(of: try #require(users[name]))
-            #expect(state.holds(letters), "\(name)")
+        for (name, user) in users where !["gone", "off"].contains(name) {
+            let state = try await store.agreementState(of: user)
+            #expect(state.holds(letters) == expected.contains(name), "\(name)")
         }
         let first = try await store.choosers(of: letters, after: nil, limit: 1)
         let rest = try await store.choosers(of: letters, after: first.last?.username, limit: 10)

@@ -473,6 +473,64 @@ private func withChoices(
         }
     }
 
+    @Test func `a form says what was changed in it, and every no that a default could undo`()
+        async throws
+    {
+        try await withChoices { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            let page = await browser.get("/account/agreements").body
+            #expect(page.contains("name=\"ticked\" value=\"calls\""))
+            func said() async throws -> [String] {
+                try await fixture.store.agreements(of: ada.id, limit: 9).reversed().map {
+                    "\($0.entry.subject.name.text) \($0.entry.version) \($0.entry.isGiven)"
+                }
+            }
+            func save(_ fields: (String, String)...) async {
+                let saved = await browser.submit(
+                    "/account/agreements", [("shown", "letters,calls")] + fields)
+                #expect(saved.status == 303)
+            }
+            await save(("ticked", "calls"), ("choice.calls", "1"))
+            #expect(try await said() == [], "a box that was ticked for them is no yes of theirs")
+            await save(("ticked", "calls"))
+            #expect(try await said() == ["calls 1 false"])
+            await save(("ticked", "letters"))
+            #expect(try await said() == ["calls 1 false", "letters 2 false"], "it was ticked")
+            // What they said yes to was another version: the box is empty, and they leave it so.
+            let bob = try await fixture.makeUser("bob")
+            _ = try await fixture.store.record(
+                [AgreementEntry(.purpose(name("letters")), version: 1, isGiven: true)],
+                of: bob.id, session: nil, purposes: schema.purposes, at: fixture.clock().wall)
+            var other = Browser(fixture)
+            _ = await other.signIn("bob")
+            _ = await other.submit("/account/agreements", [("shown", "letters"), ("ticked", "")])
+            let last = try await fixture.store.agreements(of: bob.id, limit: 9)
+            #expect(last.map(\.entry.isGiven) == [false, true])
+        }
+    }
+
+    @Test func `a program's no is recorded even where nothing holds`() async throws {
+        try await withChoices { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            for body in [
+                #"{"subject":"purpose:letters","given":false}"#,
+                #"{"subject":"purpose:calls","given":true}"#,
+            ] {
+                // The second time it is said already.
+                for _ in 1...2 {
+                    #expect(await browser.json("/v1/account/agreements", body).status == 204)
+                }
+            }
+            let said = try await fixture.store.agreements(of: ada.id, limit: 9)
+            #expect(said.map(\.entry.subject.name.text) == ["calls", "letters"])
+            #expect(said.map(\.entry.isGiven) == [true, false])
+        }
+    }
+
     @Test func `programs choose and withdraw, each thing by its name`() async throws {
         try await withChoices { (fixture, _) async throws in
             let ada = try await fixture.makeUser("ada")
