@@ -97,6 +97,7 @@ struct AgreementContractTests {
         }
         #expect(await isRefused(insert(3, noon, noon - 1)), "in force before people could read it")
         for version in [2, 4, 0] { #expect(await isRefused(insert(version, noon, noon))) }
+        #expect(await isRefused(insert(3, noon - 1, noon + 1)), "by a clock that is behind")
         #expect(await isRefused(insert(3, noon, noon)) == false)
         #expect(try await store.notices().first { $0.id == coming.id } == coming)
     }
@@ -104,17 +105,53 @@ struct AgreementContractTests {
     @Test func `a notice is taken back before it takes effect, once`() async throws {
         let first = try await publish(try draft(noon))
         let second = try await publish(try draft(noon + 9 * 86_400))
-        let unknown = NoticeID(document: first.id.document, version: 3)
+        let third = try await publish(try draft(noon + 9 * 86_400))
+        let unknown = NoticeID(document: first.id.document, version: 4)
         #expect(try await store.withdrawNotice(unknown, at: now) == .notFound)
         #expect(try await store.withdrawNotice(first.id, at: now) == .tooLate)
-        #expect(try await store.withdrawNotice(second.id, at: second.effective) == .tooLate)
         let last = second.effective.advanced(bySeconds: -1)
         #expect(try await store.withdrawNotice(second.id, at: last) == .withdrawn(second))
         #expect(try await store.withdrawNotice(second.id, at: last) == .tooLate)
-        #expect(try await store.notices().map(\.withdrawn) == [nil, last])
+        #expect(try await store.withdrawNotice(third.id, at: third.effective) == .tooLate)
+        #expect(try await store.notices().map(\.withdrawn) == [nil, last, nil])
         #expect(await isRefused("UPDATE notices SET withdrawn = NULL"), "nor put back")
         let kinds = try await store.audit(after: 0, limit: 10).map(\.event.kind)
         #expect(kinds.filter { $0 == .noticeWithdrawn }.count == 1)
+    }
+
+    @Test
+    func `a command whose clock is behind neither shortens the wait nor takes back what holds`()
+        async throws
+    {
+        let day: Int64 = 86_400
+        let first = try await publish(try draft(noon + day))
+        // The store has seen a later moment: the first version is in force.
+        try await store.write(at: time(noon + 80 * day)) { _ in }
+        for behind in [noon, noon + 80 * day - 1] {
+            let outcome = try await store.publishNotice(
+                try draft(noon + 81 * day), period: NoticePeriod(businessDays: 30),
+                at: time(behind))
+            guard case .refused(.tooSoon) = outcome else {
+                Issue.record("\(outcome)")
+                continue
+            }
+            #expect(try await store.withdrawNotice(first.id, at: time(behind)) == .tooLate)
+        }
+        let second = try await publish(try draft(noon + 90 * day), at: now)
+        #expect(second.published == time(noon + 80 * day))
+        #expect(try await store.withdrawNotice(second.id, at: now) == .withdrawn(second))
+        #expect(try await store.notices().last?.withdrawn == time(noon + 80 * day))
+        // Whoever writes to the file by hand is stopped too.
+        let third = try await publish(try draft(noon + 95 * day), at: now)
+        let sql = "UPDATE notices SET withdrawn = max(published, \(noon + 80 * day)) - 1"
+        #expect(await isRefused(sql + " WHERE version = \(third.id.version)"))
+        // Not even before any version of the document is there.
+        #expect(
+            await isRefused(
+                """
+                INSERT INTO notices (document, version, title, text, sha256, published, effective)
+                VALUES ('privacy', 1, 't', 'x', zeroblob(32), \(noon), \(noon))
+                """))
     }
 
     @Test func `a text that somebody else wrote is not shown`() async throws {
