@@ -3,6 +3,14 @@
 import GatehouseCore
 package import GatehousePeople
 
+extension SessionLimits {
+    /// The same, but that a session which begins at `now` ends at `deadline`; nil when that has passed.
+    func ending(by deadline: UnixTime, at now: UnixTime) -> SessionLimits? {
+        let absolute = min(absoluteSeconds, deadline.seconds - now.seconds)
+        return SessionLimits(idleSeconds: min(idleSeconds, absolute), absoluteSeconds: absolute)
+    }
+}
+
 extension Accounts {
     /// What somebody has to accept before a session begins (empty for nothing).
     func missingAgreements(of user: UserID) async throws(StoreError) -> [Notice] {

@@ -378,6 +378,47 @@ private func withChoices(
     }
 }
 
+extension AcceptanceTests {
+    @Test func `changing the password doesn't put off the question`() async throws {
+        try await withDoor { (fixture, clock) async throws in
+            _ = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            struct Session: Decodable { let absolute_deadline: Int64 }
+            func deadline() async throws -> Int64 {
+                try await browser.get("/v1/session").decoded(Session.self).absolute_deadline
+            }
+            _ = await browser.signIn("ada")
+            let end = try await deadline()
+            var passwords = [Self.password, "seven grey herons wait", "nine red foxes run"]
+            func change() async {
+                let (current, new) = (passwords.removeFirst(), passwords[0])
+                let changed = await browser.json(
+                    "/v1/account/password",
+                    #"{"current_password":"\#(current)","new_password":"\#(new)"}"#)
+                #expect(changed.status == 200)
+            }
+            try await fixture.advance(clock, 600)
+            await change()
+            #expect(try await deadline() == end + 600, "nothing is missing")
+            try await fixture.publish()
+            try await fixture.advance(clock, 600)
+            await change()
+            #expect(try await deadline() == end + 600, "no later than before")
+        }
+    }
+
+    @Test func `a session that ends early is idle no longer than it lives`() throws {
+        let limits = try #require(SessionLimits(idleSeconds: 60, absoluteSeconds: 600))
+        func ending(_ seconds: Int64) -> [Int64]? {
+            limits.ending(by: time(noon + seconds), at: time(noon)).map {
+                [$0.idleSeconds, $0.absoluteSeconds]
+            }
+        }
+        #expect(ending(601) == [60, 600] && ending(599) == [60, 599])
+        #expect(ending(59) == [59, 59] && ending(1) == [1, 1] && ending(0) == nil)
+    }
+}
+
 @Suite(.serialized) struct ChoiceTests {
     private struct Standing: Decodable {
         struct Document: Decodable {
