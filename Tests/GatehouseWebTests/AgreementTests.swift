@@ -379,6 +379,37 @@ private func withChoices(
 }
 
 extension AcceptanceTests {
+    @Test func `who is leaving signs in without accepting, and is asked when they stay`()
+        async throws
+    {
+        try await withDoor { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            let notice = try await fixture.publish(inDays: 7)
+            let leave = [("password", Self.password)]
+            #expect(await browser.act("/account/leave", leave).status == 303)
+            try await fixture.advance(clock, notice.effective.seconds - noon)
+            browser = Browser(fixture)
+            #expect(await browser.signIn("ada").status == 303)
+            #expect(try await fixture.accepted(ada.id) == nil)
+            #expect(await browser.act("/account/leave/cancel").status == 303)
+            var next = Browser(fixture)
+            #expect(await next.signIn("ada").status == 409)
+        }
+    }
+
+    @Test(arguments: [(-1, true), (86_399, true), (86_400, false)] as [(Int64, Bool)])
+    func `asking to leave later, in turn with staying, doesn't put off the question`(
+        _ seconds: Int64, _ goesBefore: Bool
+    ) throws {
+        let deletion = Deletion(
+            user: try UserID.random(from: .system), requested: time(noon + seconds),
+            due: time(noon + 30 * 86_400))
+        #expect(deletion.goesBefore(time(noon), sessionSeconds: 86_400) == goesBefore)
+        #expect(!deletion.goesBefore(nil, sessionSeconds: 86_400))
+    }
+
     @Test func `changing the password doesn't put off the question`() async throws {
         try await withDoor { (fixture, clock) async throws in
             _ = try await fixture.makeUser("ada")
