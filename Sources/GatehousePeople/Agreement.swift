@@ -100,16 +100,20 @@ package struct AgreementState: Sendable, Equatable {
         return entry.isGiven && (purpose.initial == .optOut || entry.version >= purpose.version)
     }
 
-    /// Whether saying this changes anything. A later version that is accepted covers the earlier ones.
+    /// Whether saying this is anything new. A yes to a later version covers the earlier ones. It is compared
+    /// with what was said last, not with what holds: a default or a version that changes, or changes back,
+    /// must find the no that was said.
     ///
-    /// - Parameter purposes: those that there are; what was never said of them is their default.
+    /// - Parameter purposes: those that there are.
     package func isChanged(by entry: AgreementEntry, purposes: [Purpose]) -> Bool {
         switch entry.subject {
         case .document(let name):
             return entry.isGiven ? (accepted(name) ?? 0) < entry.version : accepted(name) != nil
         case .purpose(let name):
-            guard let purpose = purposes.first(where: { $0.name == name }) else { return false }
-            return holds(purpose) != entry.isGiven
+            guard purposes.contains(where: { $0.name == name }) else { return false }
+            guard let said = last[entry.subject]?.entry else { return true }
+            return entry.isGiven
+                ? !said.isGiven || said.version < entry.version : said.isGiven
         }
     }
 }

@@ -46,8 +46,8 @@ package protocol AgreementStore: Sendable {
 
     func agreementState(of user: UserID) async throws(StoreError) -> AgreementState
 
-    /// Writes what a person says now, with its audit entries, in one transaction; what changes nothing is
-    /// not written again.
+    /// Writes what a person says now, with its audit entries, in one transaction; what was said
+    /// already is not written again.
     ///
     /// - Parameter purposes: those that there are.
     func record(

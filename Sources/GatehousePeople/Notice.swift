@@ -80,6 +80,9 @@ package struct Notice: Sendable, Equatable {
         self.requiredFrom = requiredFrom
         self.withdrawn = withdrawn
     }
+
+    /// Whether people were ever to go by it, or are: it was not taken back before it took effect.
+    package var isBinding: Bool { withdrawn.map { $0 >= effective } ?? true }
 }
 
 /// Why a text or a title is not taken.
@@ -97,6 +100,8 @@ package enum PublishRefusal: Error, Sendable, Equatable {
     case tooSoon(CalendarDay)
     /// An earlier version takes effect after it.
     case beforeEarlier(NoticeID)
+    /// An earlier version was published later than now: the clock is behind.
+    case publishedLater(NoticeID)
     case requiredBeforeEffective
     case tooManyDocuments, tooManyVersions
 }
@@ -151,9 +156,12 @@ package struct NoticeDraft: Sendable {
         }
         let version = (earlier.map(\.id.version).max() ?? 0) + 1
         guard SubjectVersion.range.contains(version) else { throw .tooManyVersions }
+        if let later = earlier.first(where: { $0.published > now }) {
+            throw .publishedLater(later.id)
+        }
         let today = CalendarDay(of: now)
         guard effective >= today else { throw .inThePast }
-        let standing = earlier.filter { $0.withdrawn == nil }
+        let standing = earlier.filter(\.isBinding)
         // Where there was nothing, nothing was promised.
         if !standing.isEmpty {
             let earliest = period.earliestDay(after: now)
@@ -196,13 +204,17 @@ package struct NoticeBoard: Sendable {
         notices.filter { $0.effective > now }.sorted { $0.effective < $1.effective }
     }
 
-    /// Changes to come that people were not told of in time; what is in force already can't be helped.
+    /// Changes to come that people were not told of in time; what is in force already can't be helped. One
+    /// that claims to have been published before an earlier version was is among them.
     package func hasty(_ period: NoticePeriod, at now: UnixTime) -> [Notice] {
         documents.flatMap { document in
-            notices.filter { $0.id.document == document }.dropFirst()
-        }.filter { notice in
-            notice.effective > now
-                && CalendarDay(of: notice.effective) < period.earliestDay(after: notice.published)
+            let versions = notices.filter { $0.id.document == document }
+            return zip(versions.dropFirst(), versions).filter { notice, former in
+                notice.effective > now
+                    && (notice.published < former.published
+                        || CalendarDay(of: notice.effective)
+                            < period.earliestDay(after: notice.published))
+            }.map(\.0)
         }
     }
 

@@ -3,6 +3,22 @@
 import GatehouseCore
 package import GatehousePeople
 
+extension SessionLimits {
+    /// The same, but that a session which begins at `now` ends at `deadline`; nil when that has passed.
+    func ending(by deadline: UnixTime, at now: UnixTime) -> SessionLimits? {
+        let absolute = min(absoluteSeconds, deadline.seconds - now.seconds)
+        return SessionLimits(idleSeconds: min(idleSeconds, absolute), absoluteSeconds: absolute)
+    }
+}
+
+extension Deletion {
+    /// Whether it was asked for in a session that may have begun before a notice was required. One that is
+    /// asked for later doesn't count, or asking and cancelling in turn would put off acceptance for ever.
+    func goesBefore(_ required: UnixTime?, sessionSeconds: Int64) -> Bool {
+        required.map { requested < $0.advanced(bySeconds: sessionSeconds) } ?? false
+    }
+}
+
 extension Accounts {
     /// What somebody has to accept before a session begins (empty for nothing).
     func missingAgreements(of user: UserID) async throws(StoreError) -> [Notice] {
@@ -11,7 +27,15 @@ extension Accounts {
         guard board.documents.contains(where: { board.required($0, at: now) != nil }) else {
             return []
         }
-        return board.missing(try await store.agreementState(of: user), at: now)
+        let missing = board.missing(try await store.agreementState(of: user), at: now)
+        guard !missing.isEmpty, let deletion = try await store.deletion(of: user) else {
+            return missing
+        }
+        // Who is leaving can still cancel, or take their data.
+        return missing.filter { notice in
+            let since = board.required(notice.id.document, at: now)?.requiredFrom
+            return !deletion.goesBefore(since, sessionSeconds: rules.sessions.absoluteSeconds)
+        }
     }
 
     /// Records what somebody whose password was right accepts; gives what they still have to. When it is

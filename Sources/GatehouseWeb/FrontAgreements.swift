@@ -23,6 +23,8 @@ extension FrontDoor {
     static let choicePrefix = "choice."
     /// The field that names the purposes that the form has boxes for, with commas.
     static let shownField = "shown"
+    /// The field that names those of them whose boxes were ticked when the form was shown, with commas.
+    static let tickedField = "ticked"
     private static let documentField = "document"
     private static let versionField = "version"
     private static let givenField = "given"
@@ -120,6 +122,19 @@ extension FrontDoor {
         return AgreementEntry(.purpose(name), version: purpose.version, isGiven: isGiven)
     }
 
+    /// Whether a box of the form says anything. One that was ticked for them and left so is no yes of
+    /// theirs; nor is an empty one a no, unless it was ticked, or would be filled without their doing: by a
+    /// default, or by a yes to another version.
+    private func isStatement(
+        _ entry: AgreementEntry, wasTicked: Bool, _ state: AgreementState
+    ) -> Bool {
+        guard !entry.isGiven else { return !wasTicked }
+        let isOptOut = people.schema.purposes.contains {
+            $0.name == entry.subject.name && $0.initial == .optOut
+        }
+        return wasTicked || isOptOut || state.last[entry.subject] != nil
+    }
+
     // MARK: The page
 
     private func agreementsPage(_ standing: Standing, _ claims: Claims) -> Page {
@@ -171,6 +186,7 @@ extension FrontDoor {
             request,
             taking: [
                 Self.documentField, Self.versionField, Self.givenField, Self.shownField,
+                Self.tickedField,
             ])
         guard let claims = signedIn else { return toSignIn(back: "/account/agreements") }
         try requireOwner(claims)
@@ -190,16 +206,21 @@ extension FrontDoor {
                     isGiven: text(Self.givenField) == "yes", standing, page: page)
             ]
         } else {
+            let wereTicked = (text(Self.tickedField) ?? "").split(separator: ",").map(String.init)
             // A purpose that the form did not show was not chosen against.
             for name in (text(Self.shownField) ?? "").split(separator: ",") {
                 guard let purpose = SubjectName(String(name)) else {
                     throw FrontRefusal(422, "subject", "refusal.subject", page: page)
                 }
                 let ticked = text(Self.choicePrefix + purpose.text)
-                entries.append(
-                    try entry(
-                        purpose, choice: ticked.map { SubjectVersion.read($0) ?? 0 },
-                        isGiven: ticked != nil, page: page))
+                let entry = try entry(
+                    purpose, choice: ticked.map { SubjectVersion.read($0) ?? 0 },
+                    isGiven: ticked != nil, page: page)
+                if isStatement(
+                    entry, wasTicked: wereTicked.contains(purpose.text), standing.state)
+                {
+                    entries.append(entry)
+                }
             }
         }
         try await record(entries, claims, page: page)
@@ -328,6 +349,8 @@ struct AgreementSection: PageSection {
             },
             "shownPurposes": Pages.value(
                 purposes.map(\.0.name.text).joined(separator: ",")),
+            "tickedPurposes": Pages.value(
+                purposes.filter(\.holds).map(\.0.name.text).joined(separator: ",")),
             "purposes": purposes.map { purpose, holds in
                 Pages.values([
                     "purpose": Pages.value(purpose.name.text),

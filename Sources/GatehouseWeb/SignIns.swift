@@ -139,11 +139,17 @@ extension Accounts {
         let next = User(
             id: user.id, username: user.username, state: user.state, epoch: user.epoch + 1,
             created: user.created, passwordHash: newHash)
+        // Who refuses what has to be accepted doesn't stay signed in by changing the password.
+        let isMissing = try await !missingAgreements(of: user.id).isEmpty
         for _ in 0..<Self.maximumTries {
             let now = clock()
+            let limits =
+                isMissing
+                ? rules.sessions.ending(by: claims.absoluteDeadline, at: now.wall) : rules.sessions
+            guard let limits else { return .sessionEnded }
             let session = try SessionRecord(
                 for: next, at: now.wall, floor: try await store.authenticatedFloor(),
-                limits: rules.sessions, methods: .password, level: .password,
+                limits: limits, methods: .password, level: .password,
                 origin: client.origin, entropy: entropy)
             let sealed = try await sealer.seal(
                 session, username: user.username, transport: client.transport, at: now)

@@ -120,6 +120,10 @@ struct NoticesCommand: AsyncParsableCommand {
                 .refused(
                     "version \(notice.version) takes effect later",
                     hint: "choose a later day, or withdraw that version")
+            case .publishedLater(let notice):
+                .refused(
+                    "version \(notice.version) was published later than now",
+                    hint: "set this machine's clock right")
             case .requiredBeforeEffective:
                 .refused("it can't be required before it takes effect")
             case .tooManyDocuments:

@@ -177,16 +177,42 @@ struct NoticeRuleTests {
     // Promise: self-assessment
     @Test func `a change to come that was published too late is found, and nothing else`() throws {
         let first = try draft("2026-11-24").notice(among: [], period: period, at: now)
-        func change(_ effective: String) -> Notice {
+        func change(_ effective: String, published: UnixTime? = nil) -> Notice {
             Notice(
                 id: NoticeID(document: first.id.document, version: 2), title: "Terms", digest: [],
-                published: now, effective: day(effective).start, requiredFrom: nil)
+                published: published ?? now, effective: day(effective).start, requiredFrom: nil)
         }
         #expect(NoticeBoard([first, change("2026-11-27")]).hasty(period, at: now) == [])
         let hasty = change("2026-11-26")
         #expect(NoticeBoard([first, hasty]).hasty(period, at: now) == [hasty])
         #expect(NoticeBoard([first, hasty]).hasty(period, at: hasty.effective) == [])
         #expect(NoticeBoard([hasty]).hasty(period, at: now) == [], "nobody was promised anything")
+        // Long enough before, if it were true: it claims to be older than the version before it.
+        let backdated = change("2026-12-24", published: now.advanced(bySeconds: -1))
+        #expect(NoticeBoard([first, backdated]).hasty(period, at: now) == [backdated])
+    }
+
+    @Test func `nothing is published before the version before it was`() throws {
+        let first = try draft("2026-11-24").notice(among: [], period: period, at: now)
+        let behind = now.advanced(bySeconds: -1)
+        let late = try draft("2026-12-24")
+        #expect(refusal(late, among: [first], at: now) == nil)
+        #expect(refusal(late, among: [first], at: behind) == .publishedLater(first.id))
+        let other = try draft("2026-12-24", document: "privacy")
+        #expect(refusal(other, among: [first], at: behind) == nil)
+    }
+
+    @Test func `what was in force was promised, even where it was taken back afterwards`() throws {
+        let first = try draft("2026-11-25").notice(among: [], period: period, at: now)
+        func refusal(withdrawn: UnixTime) throws -> PublishRefusal? {
+            let gone = Notice(
+                id: first.id, title: first.title, digest: first.digest,
+                published: first.published, effective: first.effective, requiredFrom: nil,
+                withdrawn: withdrawn)
+            return self.refusal(try draft("2026-11-26"), among: [gone], at: now)
+        }
+        #expect(try refusal(withdrawn: first.effective.advanced(bySeconds: -1)) == nil)
+        #expect(try refusal(withdrawn: first.effective) == .tooSoon(day("2026-11-27")))
     }
 
     @Test func `versions take effect in their order, and withdrawn ones are out of it`() throws {

@@ -97,6 +97,7 @@ struct AgreementContractTests {
         }
         #expect(await isRefused(insert(3, noon, noon - 1)), "in force before people could read it")
         for version in [2, 4, 0] { #expect(await isRefused(insert(version, noon, noon))) }
+        #expect(await isRefused(insert(3, noon - 1, noon + 1)), "by a clock that is behind")
         #expect(await isRefused(insert(3, noon, noon)) == false)
         #expect(try await store.notices().first { $0.id == coming.id } == coming)
     }
@@ -104,17 +105,53 @@ struct AgreementContractTests {
     @Test func `a notice is taken back before it takes effect, once`() async throws {
         let first = try await publish(try draft(noon))
         let second = try await publish(try draft(noon + 9 * 86_400))
-        let unknown = NoticeID(document: first.id.document, version: 3)
+        let third = try await publish(try draft(noon + 9 * 86_400))
+        let unknown = NoticeID(document: first.id.document, version: 4)
         #expect(try await store.withdrawNotice(unknown, at: now) == .notFound)
         #expect(try await store.withdrawNotice(first.id, at: now) == .tooLate)
-        #expect(try await store.withdrawNotice(second.id, at: second.effective) == .tooLate)
         let last = second.effective.advanced(bySeconds: -1)
         #expect(try await store.withdrawNotice(second.id, at: last) == .withdrawn(second))
         #expect(try await store.withdrawNotice(second.id, at: last) == .tooLate)
-        #expect(try await store.notices().map(\.withdrawn) == [nil, last])
+        #expect(try await store.withdrawNotice(third.id, at: third.effective) == .tooLate)
+        #expect(try await store.notices().map(\.withdrawn) == [nil, last, nil])
         #expect(await isRefused("UPDATE notices SET withdrawn = NULL"), "nor put back")
         let kinds = try await store.audit(after: 0, limit: 10).map(\.event.kind)
         #expect(kinds.filter { $0 == .noticeWithdrawn }.count == 1)
+    }
+
+    @Test
+    func `a command whose clock is behind neither shortens the wait nor takes back what holds`()
+        async throws
+    {
+        let day: Int64 = 86_400
+        let first = try await publish(try draft(noon + day))
+        // The store has seen a later moment: the first version is in force.
+        try await store.write(at: time(noon + 80 * day)) { _ in }
+        for behind in [noon, noon + 80 * day - 1] {
+            let outcome = try await store.publishNotice(
+                try draft(noon + 81 * day), period: NoticePeriod(businessDays: 30),
+                at: time(behind))
+            guard case .refused(.tooSoon) = outcome else {
+                Issue.record("\(outcome)")
+                continue
+            }
+            #expect(try await store.withdrawNotice(first.id, at: time(behind)) == .tooLate)
+        }
+        let second = try await publish(try draft(noon + 90 * day), at: now)
+        #expect(second.published == time(noon + 80 * day))
+        #expect(try await store.withdrawNotice(second.id, at: now) == .withdrawn(second))
+        #expect(try await store.notices().last?.withdrawn == time(noon + 80 * day))
+        // Whoever writes to the file by hand is stopped too.
+        let third = try await publish(try draft(noon + 95 * day), at: now)
+        let sql = "UPDATE notices SET withdrawn = max(published, \(noon + 80 * day)) - 1"
+        #expect(await isRefused(sql + " WHERE version = \(third.id.version)"))
+        // Not even before any version of the document is there.
+        #expect(
+            await isRefused(
+                """
+                INSERT INTO notices (document, version, title, text, sha256, published, effective)
+                VALUES ('privacy', 1, 't', 'x', zeroblob(32), \(noon), \(noon))
+                """))
     }
 
     @Test func `a text that somebody else wrote is not shown`() async throws {
@@ -139,13 +176,14 @@ struct AgreementContractTests {
                 [AgreementEntry(.purpose(letters.name), version: 2, isGiven: isGiven)], of: ada,
                 session: nil, purposes: [letters], at: time(noon + seconds))
         }
-        #expect(try await say(false, 0) == .recorded(0), "nothing changes")
+        #expect(try await say(false, -1) == .recorded(1), "nothing held, and they said no")
+        #expect(try await say(false, 0) == .recorded(0), "said already")
         #expect(try await say(true, 1) == .recorded(1))
         #expect(try await say(true, 2) == .recorded(0))
         #expect(try await say(false, 3) == .recorded(1))
         let rows = try await store.agreements(of: ada, limit: 10)
-        #expect(rows.map(\.entry.isGiven) == [false, true])
-        #expect(rows.map(\.time) == [time(noon + 3), time(noon + 1)])
+        #expect(rows.map(\.entry.isGiven) == [false, true, false])
+        #expect(rows.map(\.time) == [time(noon + 3), time(noon + 1), time(noon - 1)])
         #expect(try await store.agreements(of: ada, limit: 1).count == 1)
         #expect(try await store.agreementState(of: ada).holds(letters) == false)
         for sql in ["UPDATE agreements SET given = 1", "UPDATE agreements SET time = 0"] {
@@ -153,8 +191,40 @@ struct AgreementContractTests {
         }
         let events = try await store.audit(after: 0, limit: 10).map(\.event)
             .filter { [.agreementGiven, .agreementWithdrawn].contains($0.kind) }
-        #expect(events.map(\.kind) == [.agreementGiven, .agreementWithdrawn])
+        #expect(events.map(\.kind) == [.agreementWithdrawn, .agreementGiven, .agreementWithdrawn])
         #expect(events.allSatisfy { $0.user == ada && $0.detail == "purpose=letters version=2" })
+    }
+
+    @Test func `a no stands when the version or the default changes, and changes back`()
+        async throws
+    {
+        let letters = try name("letters")
+        func purpose(_ initial: Purpose.Initial, _ version: Int) -> Purpose {
+            Purpose(name: letters, title: "L", text: "x", initial: initial, version: version)
+        }
+        func say(_ isGiven: Bool, _ user: UserID, to purpose: Purpose) async throws {
+            let entry = AgreementEntry(
+                .purpose(letters), version: purpose.version, isGiven: isGiven)
+            #expect(
+                try await store.record(
+                    [entry], of: user, session: nil, purposes: [purpose], at: now)
+                    == .recorded(1))
+        }
+        let ada = try await addUser("ada")
+        try await say(true, ada, to: purpose(.optIn, 2))
+        try await say(false, ada, to: purpose(.optIn, 3))
+        let bob = try await addUser("bob")
+        try await say(false, bob, to: purpose(.optIn, 1))
+        // A yes to what holds by default is theirs from then on.
+        let eve = try await addUser("eve")
+        try await say(true, eve, to: purpose(.optOut, 3))
+        for (initial, version) in [(.optIn, 2), (.optIn, 3), (.optOut, 2), (.optOut, 3)]
+            as [(Purpose.Initial, Int)]
+        {
+            let found = try await store.choosers(
+                of: purpose(initial, version), after: nil, limit: 9)
+            #expect(found.map(\.user) == [eve], "\(initial) \(version)")
+        }
     }
 
     @Test func `nobody agrees to what is not there, or is no more`() async throws {
@@ -264,9 +334,9 @@ struct AgreementContractTests {
         #expect(found.map(\.username.text) == expected)
         #expect(found.map(\.user) == expected.map { users[$0] })
         // What the rule says of each of them.
-        for name in expected {
-            let state = try await store.agreementState(of: try #require(users[name]))
-            #expect(state.holds(letters), "\(name)")
+        for (name, user) in users where !["gone", "off"].contains(name) {
+            let state = try await store.agreementState(of: user)
+            #expect(state.holds(letters) == expected.contains(name), "\(name)")
         }
         let first = try await store.choosers(of: letters, after: nil, limit: 1)
         let rest = try await store.choosers(of: letters, after: first.last?.username, limit: 10)

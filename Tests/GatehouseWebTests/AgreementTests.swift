@@ -378,6 +378,78 @@ private func withChoices(
     }
 }
 
+extension AcceptanceTests {
+    @Test func `who is leaving signs in without accepting, and is asked when they stay`()
+        async throws
+    {
+        try await withDoor { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            let notice = try await fixture.publish(inDays: 7)
+            let leave = [("password", Self.password)]
+            #expect(await browser.act("/account/leave", leave).status == 303)
+            try await fixture.advance(clock, notice.effective.seconds - noon)
+            browser = Browser(fixture)
+            #expect(await browser.signIn("ada").status == 303)
+            #expect(try await fixture.accepted(ada.id) == nil)
+            #expect(await browser.act("/account/leave/cancel").status == 303)
+            var next = Browser(fixture)
+            #expect(await next.signIn("ada").status == 409)
+        }
+    }
+
+    @Test(arguments: [(-1, true), (86_399, true), (86_400, false)] as [(Int64, Bool)])
+    func `asking to leave later, in turn with staying, doesn't put off the question`(
+        _ seconds: Int64, _ goesBefore: Bool
+    ) throws {
+        let deletion = Deletion(
+            user: try UserID.random(from: .system), requested: time(noon + seconds),
+            due: time(noon + 30 * 86_400))
+        #expect(deletion.goesBefore(time(noon), sessionSeconds: 86_400) == goesBefore)
+        #expect(!deletion.goesBefore(nil, sessionSeconds: 86_400))
+    }
+
+    @Test func `changing the password doesn't put off the question`() async throws {
+        try await withDoor { (fixture, clock) async throws in
+            _ = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            struct Session: Decodable { let absolute_deadline: Int64 }
+            func deadline() async throws -> Int64 {
+                try await browser.get("/v1/session").decoded(Session.self).absolute_deadline
+            }
+            _ = await browser.signIn("ada")
+            let end = try await deadline()
+            var passwords = [Self.password, "seven grey herons wait", "nine red foxes run"]
+            func change() async {
+                let (current, new) = (passwords.removeFirst(), passwords[0])
+                let changed = await browser.json(
+                    "/v1/account/password",
+                    #"{"current_password":"\#(current)","new_password":"\#(new)"}"#)
+                #expect(changed.status == 200)
+            }
+            try await fixture.advance(clock, 600)
+            await change()
+            #expect(try await deadline() == end + 600, "nothing is missing")
+            try await fixture.publish()
+            try await fixture.advance(clock, 600)
+            await change()
+            #expect(try await deadline() == end + 600, "no later than before")
+        }
+    }
+
+    @Test func `a session that ends early is idle no longer than it lives`() throws {
+        let limits = try #require(SessionLimits(idleSeconds: 60, absoluteSeconds: 600))
+        func ending(_ seconds: Int64) -> [Int64]? {
+            limits.ending(by: time(noon + seconds), at: time(noon)).map {
+                [$0.idleSeconds, $0.absoluteSeconds]
+            }
+        }
+        #expect(ending(601) == [60, 600] && ending(599) == [60, 599])
+        #expect(ending(59) == [59, 59] && ending(1) == [1, 1] && ending(0) == nil)
+    }
+}
+
 @Suite(.serialized) struct ChoiceTests {
     private struct Standing: Decodable {
         struct Document: Decodable {
@@ -470,6 +542,64 @@ private func withChoices(
                     "\(fields)")
             }
             #expect(try await fixture.store.agreements(of: ada.id, limit: 9).isEmpty)
+        }
+    }
+
+    @Test func `a form says what was changed in it, and every no that a default could undo`()
+        async throws
+    {
+        try await withChoices { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            let page = await browser.get("/account/agreements").body
+            #expect(page.contains("name=\"ticked\" value=\"calls\""))
+            func said() async throws -> [String] {
+                try await fixture.store.agreements(of: ada.id, limit: 9).reversed().map {
+                    "\($0.entry.subject.name.text) \($0.entry.version) \($0.entry.isGiven)"
+                }
+            }
+            func save(_ fields: (String, String)...) async {
+                let saved = await browser.submit(
+                    "/account/agreements", [("shown", "letters,calls")] + fields)
+                #expect(saved.status == 303)
+            }
+            await save(("ticked", "calls"), ("choice.calls", "1"))
+            #expect(try await said() == [], "a box that was ticked for them is no yes of theirs")
+            await save(("ticked", "calls"))
+            #expect(try await said() == ["calls 1 false"])
+            await save(("ticked", "letters"))
+            #expect(try await said() == ["calls 1 false", "letters 2 false"], "it was ticked")
+            // What they said yes to was another version: the box is empty, and they leave it so.
+            let bob = try await fixture.makeUser("bob")
+            _ = try await fixture.store.record(
+                [AgreementEntry(.purpose(name("letters")), version: 1, isGiven: true)],
+                of: bob.id, session: nil, purposes: schema.purposes, at: fixture.clock().wall)
+            var other = Browser(fixture)
+            _ = await other.signIn("bob")
+            _ = await other.submit("/account/agreements", [("shown", "letters"), ("ticked", "")])
+            let last = try await fixture.store.agreements(of: bob.id, limit: 9)
+            #expect(last.map(\.entry.isGiven) == [false, true])
+        }
+    }
+
+    @Test func `a program's no is recorded even where nothing holds`() async throws {
+        try await withChoices { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada")
+            for body in [
+                #"{"subject":"purpose:letters","given":false}"#,
+                #"{"subject":"purpose:calls","given":true}"#,
+            ] {
+                // The second time it is said already.
+                for _ in 1...2 {
+                    #expect(await browser.json("/v1/account/agreements", body).status == 204)
+                }
+            }
+            let said = try await fixture.store.agreements(of: ada.id, limit: 9)
+            #expect(said.map(\.entry.subject.name.text) == ["calls", "letters"])
+            #expect(said.map(\.entry.isGiven) == [true, false])
         }
     }
 

@@ -13,6 +13,8 @@ extension SQLiteStore {
     ) async throws(StoreError) -> PublishOutcome {
         try await write(at: now) { db in
             let all = try Self.notices(db)
+            // By the store's clock: a command whose clock is behind doesn't shorten the wait.
+            let now = try Self.latestTime(db, now)
             let notice: Notice
             do throws(PublishRefusal) {
                 notice = try draft.notice(among: all, period: period, at: now)
@@ -42,6 +44,8 @@ extension SQLiteStore {
     ) async throws(StoreError) -> WithdrawNoticeOutcome {
         try await write(at: now) { db in
             guard let notice = try Self.notice(id, db) else { return .notFound }
+            // By the store's clock, or what is in force could be taken back.
+            let now = try Self.latestTime(db, now)
             guard notice.withdrawn == nil, now < notice.effective else { return .tooLate }
             try db.execute(
                 sql: "UPDATE notices SET withdrawn = ? WHERE document = ? AND version = ?",

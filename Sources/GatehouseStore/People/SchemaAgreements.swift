@@ -26,6 +26,7 @@ extension Schema {
                     OR NEW.sha256 IS NOT OLD.sha256 OR NEW.published IS NOT OLD.published
                     OR NEW.effective IS NOT OLD.effective
                     OR NEW.required_from IS NOT OLD.required_from
+                    OR NEW.withdrawn < (SELECT latest_time FROM head)
                 BEGIN SELECT RAISE(ABORT, 'what was published does not change'); END;
                 CREATE TRIGGER notices_stay BEFORE DELETE ON notices
                 BEGIN SELECT RAISE(ABORT, 'what was published stays'); END;
@@ -34,6 +35,12 @@ extension Schema {
                     (SELECT coalesce(max(version), 0) + 1 FROM notices
                         WHERE document = NEW.document)
                 BEGIN SELECT RAISE(ABORT, 'versions are counted from one'); END;
+                -- Or the wait would begin before people could read it.
+                CREATE TRIGGER notices_not_backdated BEFORE INSERT ON notices
+                WHEN NEW.published < (SELECT latest_time FROM head)
+                    OR NEW.published < (SELECT max(published) FROM notices
+                        WHERE document = NEW.document)
+                BEGIN SELECT RAISE(ABORT, 'nothing is published in the past'); END;
 
                 -- Append only: what holds is the last row of a subject.
                 CREATE TABLE agreements (
