@@ -226,15 +226,23 @@ package struct NoticeBoard: Sendable {
     }
 
     /// What somebody has to accept before they sign in: the versions in force of documents of which they
-    /// accepted none that is late enough.
+    /// accepted none that is late enough; one that was withdrawn binds nobody.
     package func missing(_ state: AgreementState, at now: UnixTime) -> [Notice] {
         documents.compactMap { document in
             guard let required = required(document, at: now),
-                (state.accepted(document) ?? 0) < required.id.version
+                standing(state.accepted(document), of: document) < required.id.version
             else { return nil }
             // One is in force, for none is required before it is.
             return inForce(document, at: now)
         }
+    }
+
+    /// The version, or zero for one that was withdrawn or is none.
+    private func standing(_ version: Int?, of document: SubjectName) -> Int {
+        guard let version, notice(NoticeID(document: document, version: version)) != nil else {
+            return 0
+        }
+        return version
     }
 
     /// What of `accepted` meets what is missing; nil when something stays missing.

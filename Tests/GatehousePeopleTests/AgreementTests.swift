@@ -62,6 +62,12 @@ struct NoticeBoardTests {
         #expect(missing(300, first) == [3])
         #expect(missing(300, said((.document(terms), 2, true))) == [])
         #expect(missing(150, said((.document(terms), 3, true))) == [], "a later one was accepted")
+        let shrunk = NoticeBoard(
+            [notice(terms, 1, effective: 100, required: 100)]
+                + [notice(terms, 2, effective: 900, withdrawn: 200)])
+        #expect(
+            shrunk.missing(said((.document(terms), 2, true)), at: time(300)).map(\.id.version)
+                == [1], "it was withdrawn, and binds nobody")
         #expect(
             missing(150, said((.document(terms), 1, true), (.document(terms), 1, false))) == [1])
         #expect(missing(150, said((.purpose(terms), 1, true))) == [1], "of another kind")
