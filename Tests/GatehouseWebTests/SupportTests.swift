@@ -529,4 +529,37 @@ extension FrontFixture {
         let id = try #require(GrantID(text: "3f786850e387550fdab836ed7e6dc881"))
         #expect(id.digest == "194ec39e")
     }
+
+    @Test func `whoever comes back by a remember cookie is told before anything else`()
+        async throws
+    {
+        try await withDoor { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada", remembers: true)
+            #expect(await !browser.get("/account").body.contains("have not been told of"))
+            try await note(.account, of: ada, in: fixture)
+            #expect(await browser.get("/account").body.contains("have not been told of"))
+            #expect(try await browser.session()?.warnings == 1)
+            // Its session lives still: nothing begins.
+            #expect(
+                await browser.get("/resume?return_to=/account/support").location
+                    == "/account/support")
+            // Past the grace, in which it is handed out again.
+            try await fixture.advance(clock, 61)
+            browser.cookies["__Host-gatehouse"] = nil
+            #expect(
+                await browser.get("/resume?return_to=/account/support").location
+                    == "/account/warnings?return_to=/account/support")
+            let page = await browser.get("/account/warnings?return_to=/account/support").body
+            #expect(page.contains("<a href=\"/account/support\">Not now</a>"))
+            browser.cookies["__Host-gatehouse"] = nil
+            let answer = await browser.json("/v1/resume", "{}")
+            #expect(try answer.decoded(SessionAnswer.self).warnings == 1)
+            let broken = try #require(LookReason("x"))
+            var support = try await fixture.actingBrowser(
+                for: ada, .brokenGlass(broken), until: nil)
+            #expect(try await support.session()?.warnings == nil)
+        }
+    }
 }
