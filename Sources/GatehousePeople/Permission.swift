@@ -9,6 +9,17 @@ package struct GrantID: Hashable, Sendable {
     package init(_ value: Identifier) { self.value = value }
     /// 32 lower-case hex digits.
     package var text: String { value.hex }
+
+    /// Bytes of the digest that names a grant where its code would let the reader in: 32 bits tell one
+    /// person's grants apart, and of the code's 128 they leave 96 to guess.
+    package static let digestBytes = 4
+    /// The first of the code's SHA-256: 8 lower-case hex digits.
+    package var digest: String {
+        let bytes = (try? sha256(Array(text.utf8).span)) ?? []
+        return bytes.prefix(Self.digestBytes).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+    }
     package init?(text: String) {
         guard let value = Identifier(hex: text) else { return nil }
         self.value = value
@@ -84,6 +95,17 @@ package struct PermissionRule: Sendable, Equatable {
     package static let minimumSeconds: Int64 = 60
     /// More at once than anybody can keep in view.
     package static let maximumOpen = 20
+    /// Rows of grants of one person: one a day for more than a year. A new one takes the place of one that
+    /// has ended.
+    package static let maximumKept = 500
+    /// Rows of looks of one person, unless more are untold or of the last year: more than anybody reads.
+    package static let maximumKeptLooks = 10_000
+    /// A look of this time stays however many there are, in seconds: a year, in which people ask.
+    package static let looksKeptSeconds: Int64 = 365 * 86_400
+    /// How long after an operator made a recovery link nothing that tells of operators is put away, in
+    /// seconds: whoever used the link has a fresh password, and may not be the person, who comes back within
+    /// a week and sees it.
+    package static let recoveryToldSeconds: Int64 = 7 * 86_400
     /// How long somebody acts without permission, in seconds.
     package static let brokenGlassSeconds: Int64 = 3600
 
@@ -126,6 +148,10 @@ package struct Look: Sendable, Equatable {
         case audit
         /// All that is held about them.
         case export
+        /// That they are who has a value in their profile.
+        case found
+        /// Nothing yet: a link was made with which whoever has it sets the password.
+        case recovery
         /// Whatever they see: somebody was signed in as them.
         case session
     }

@@ -13,8 +13,8 @@ package protocol PermissionStore: Sendable {
         _ id: GrantID, of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome
     func grant(_ id: GrantID) async throws(StoreError) -> Grant?
-    /// The latest first.
-    func grants(of user: UserID, limit: Int) async throws(StoreError) -> [Grant]
+    /// Those that are open at `now`, then the others; each the latest first.
+    func grants(of user: UserID, limit: Int, at now: UnixTime) async throws(StoreError) -> [Grant]
 
     // MARK: Looks
 
@@ -27,11 +27,23 @@ package protocol PermissionStore: Sendable {
     func noteAuditLook(
         by operatorName: OperatorName, reason: LookReason, at now: UnixTime
     ) async throws(StoreError) -> Int
-    /// The latest first.
+    /// Notes that a search in profiles found these users: no warning, but they can see it.
+    func noteFound(
+        _ users: [UserID], by operatorName: OperatorName, reason: LookReason, field: String,
+        at now: UnixTime
+    ) async throws(StoreError)
+    /// Adds a link with which a password is recovered, and the look that tells the user of it.
+    func addRecovery(
+        _ link: Link, look: Look?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError)
+    /// The latest first. Of more than `limit`, untold ones stay rather than others; then those without
+    /// permission, or in which somebody acted.
     func looks(of user: UserID, limit: Int) async throws(StoreError) -> [Look]
+    /// Whether an operator made a recovery link so lately that nothing can be put away.
+    func keepsLooks(of user: UserID, at now: UnixTime) async throws(StoreError) -> Bool
     /// Looks without permission that the user has not been told of, the latest first.
     func untoldLooks(of user: UserID) async throws(StoreError) -> [Look]
-    /// They were told of all up to `last`.
+    /// They were told of all up to `last`; of none while ``keepsLooks(of:at:)``.
     func putAwayLooks(
         of user: UserID, upTo last: Int64, at now: UnixTime
     ) async throws(StoreError)

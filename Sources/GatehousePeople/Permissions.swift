@@ -28,7 +28,8 @@ extension People {
             grant,
             audit: AuditEvent(
                 .grantGiven, by: .server, user: user,
-                detail: "grant=\(grant.id.text) scope=\(scope.rawValue) until=\(grant.ends.seconds)"
+                detail:
+                    "grant=\(grant.id.digest) scope=\(scope.rawValue) until=\(grant.ends.seconds)"
             ), at: now)
         return switch outcome {
         case .given: .given(grant)
@@ -43,18 +44,19 @@ extension People {
         let now = clock().wall
         let outcome = try await store.revokeGrant(
             id, of: user,
-            audit: AuditEvent(.grantRevoked, by: .server, user: user, detail: "grant=\(id.text)"),
+            audit: AuditEvent(.grantRevoked, by: .server, user: user, detail: "grant=\(id.digest)"),
             at: now)
         guard case .revoked(let position, _) = outcome else { return false }
         try await node.catchUp(to: position, at: now)
         return true
     }
 
-    /// Grants and looks, for an export.
+    /// Grants and looks, for an export, which others may read: a grant is named by its digest.
     package func exportedPermissions(
         of user: UserID
     ) async throws(StoreError) -> ExportValue.Field {
-        let grants = try await store.grants(of: user, limit: Self.exportedPermissionRows)
+        let grants = try await store.grants(
+            of: user, limit: Self.exportedPermissionRows, at: clock().wall)
         let looks = try await store.looks(of: user, limit: Self.exportedPermissionRows)
         return ExportValue.Field(
             "support",
@@ -68,7 +70,7 @@ extension People {
 extension Grant {
     fileprivate var exported: ExportValue {
         .fields([
-            ExportValue.Field("grant", .text(id.text)),
+            ExportValue.Field("grant", .text(id.digest)),
             ExportValue.Field("reason", .text(reason.text)),
             ExportValue.Field("scope", .text(scope.rawValue)),
             ExportValue.Field("operator", onlyFor.map { .text($0.text) } ?? .none),
@@ -91,7 +93,7 @@ extension Look {
             ExportValue.Field("time", .time(time)),
             ExportValue.Field("operator", .text(by.text)),
             ExportValue.Field("seen", .text(seen.rawValue)),
-            ExportValue.Field("grant", grant.map { .text($0.text) } ?? .none),
+            ExportValue.Field("grant", grant.map { .text($0.digest) } ?? .none),
             ExportValue.Field(
                 "without_permission_because", brokenGlassReason.map { .text($0.text) } ?? .none),
             ExportValue.Field("session", session.map { .text($0.text) } ?? .none),

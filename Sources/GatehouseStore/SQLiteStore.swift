@@ -575,19 +575,25 @@ package final class SQLiteStore: Store {
         _ link: Link, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) {
         try await write(at: now) { db in
-            var user: UserID?
-            if case .recovery(let id) = link.purpose {
-                user = id
-                try Self.useUpLinks(of: id, db, at: now)
-            }
-            try db.execute(
-                sql: "INSERT INTO links (hash, kind, user_id, expires) VALUES (?, ?, ?, ?)",
-                arguments: [
-                    Data(link.hash.bytes), user == nil ? "invitation" : "recovery",
-                    user?.value.data, link.expires.seconds,
-                ])
-            try Self.append(audit, to: db, at: now)
+            try Self.addLink(link, audit: audit, db, at: now)
         }
+    }
+
+    static func addLink(
+        _ link: Link, audit: AuditEvent, _ db: Database, at now: UnixTime
+    ) throws {
+        var user: UserID?
+        if case .recovery(let id) = link.purpose {
+            user = id
+            try useUpLinks(of: id, db, at: now)
+        }
+        try db.execute(
+            sql: "INSERT INTO links (hash, kind, user_id, expires) VALUES (?, ?, ?, ?)",
+            arguments: [
+                Data(link.hash.bytes), user == nil ? "invitation" : "recovery",
+                user?.value.data, link.expires.seconds,
+            ])
+        try append(audit, to: db, at: now)
     }
 
     package func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link? {

@@ -150,7 +150,9 @@ extension FrontDoor {
     private func apiSession(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         // Asking is no use: a page that polls must not keep a session alive.
         guard let client = try await client(request) else { throw Self.noSession }
-        return try .json(200, SessionBody(client.claims))
+        var body = SessionBody(client.claims)
+        body.warnings = await untold(client.claims)
+        return try .json(200, body)
     }
 
     static var noSession: FrontRefusal {

@@ -171,6 +171,7 @@ extension FrontDoor {
         page.userID = claims.user.text
         page.created = try await user(claims)?.created
         page.signIns = try await signIns(claims)
+        if await untold(claims) != nil { page.sections.append(UntoldNoticeSection()) }
         if let notice = await profileNotice(claims) { page.sections.append(notice) }
         page.isRemembered = page.signIns.contains { $0.isCurrent && $0.isRemembered }
         if let device = try await device(claims, request) {

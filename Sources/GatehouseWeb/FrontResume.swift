@@ -49,7 +49,17 @@ extension FrontDoor {
         let target = try request.returnTarget(allowed: settings.returnOrigins)
         switch await accounts.resume(returning(request, takesBearer: false)) {
         case .resumed(let resumed):
-            var response = FrontResponse.redirect(to: target?.location ?? path("/account"))
+            // Somebody who comes back has not signed in, where they would have been told.
+            let isUntold: Bool
+            if resumed.begun == nil {
+                isUntold = false
+            } else {
+                isUntold = await untold(resumed.claims) != nil
+            }
+            var response = FrontResponse.redirect(
+                to: isUntold
+                    ? path("/account/warnings") + returnQuery(target)
+                    : target?.location ?? path("/account"))
             response.headers += await cookies(resumed, request)
             return response
         case .signedOut: return .redirect(to: path("/login") + returnQuery(target))
@@ -70,6 +80,7 @@ extension FrontDoor {
         switch await accounts.resume(returning) {
         case .resumed(let resumed):
             var body = SessionBody(resumed.claims)
+            body.warnings = await untold(resumed.claims)
             if returning.transport == .bearer { body.token = resumed.token }
             var response = try FrontResponse.json(200, body)
             if returning.transport == .cookie {

@@ -303,6 +303,7 @@ extension FrontDoor {
         }
         let warnings = try await warnings(claims)
         let looks = try await untoldLooks(claims.user)
+        let isKept = try await keepsLooks(claims.user)
         guard !warnings.isEmpty || !looks.isEmpty else {
             return .redirect(to: target?.location ?? path("/account"))
         }
@@ -310,7 +311,10 @@ extension FrontDoor {
             looks.isEmpty
             ? "warnings.title" : warnings.isEmpty ? "support.warning_title" : "warnings.several"
         var page = Page(kind: .warnings, title: title)
-        if !looks.isEmpty { page.sections.append(UntoldLooksSection(looks: looks)) }
+        if !looks.isEmpty {
+            page.sections.append(
+                UntoldLooksSection(looks: looks, isKept: isKept))
+        }
         page.username = claims.username?.text ?? ""
         page.returnTo = target?.location
         page.lastWarning = warnings.first?.id ?? 0
@@ -367,7 +371,8 @@ extension FrontDoor {
             WarningsBody(
                 warnings: try await warnings(claims).map {
                     WarningsBody.Row(time: $0.time.seconds, browser: $0.browser, place: $0.place)
-                }, looks: looks.isEmpty ? nil : looks.map { LookAnswer($0) }))
+                },
+                looks: looks.isEmpty ? nil : looks.map { LookAnswer($0, isActed: claims.isActed) }))
     }
 
     func apiDismissWarnings(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {

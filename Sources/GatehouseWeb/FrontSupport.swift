@@ -71,7 +71,8 @@ extension FrontDoor {
         page.username = claims.username?.text ?? ""
         let (grants, looks, isTest) = try await permitting {
             (
-                try await people.store.grants(of: claims.user, limit: People.shownPermissions),
+                try await people.store.grants(
+                    of: claims.user, limit: People.shownPermissions, at: clock().wall),
                 try await people.store.looks(of: claims.user, limit: People.shownPermissions),
                 try await people.store.isTestUser(claims.user)
             )
@@ -190,7 +191,9 @@ extension FrontDoor {
     }
 
     private struct GrantAnswer: Encodable {
-        let grant: String
+        /// Absent while somebody acts for the user, who could go on under any of them.
+        let grant: String?
+        let digest: String
         let reason: String
         let scope: String
         let `operator`: String?
@@ -198,8 +201,9 @@ extension FrontDoor {
         let ends: Int64
         let revoked: Int64?
 
-        init(_ grant: Grant) {
-            self.grant = grant.id.text
+        init(_ grant: Grant, isActed: Bool) {
+            self.grant = isActed ? nil : grant.id.text
+            digest = grant.id.digest
             reason = grant.reason.text
             scope = grant.scope.rawValue
             `operator` = grant.onlyFor?.text
@@ -214,15 +218,17 @@ extension FrontDoor {
         let `operator`: String
         let seen: String
         let grant: String?
+        let grant_digest: String?
         /// Why it was done without permission.
         let reason: String?
         let session: String?
 
-        init(_ look: Look) {
+        init(_ look: Look, isActed: Bool) {
             time = look.time.seconds
             `operator` = look.by.text
             seen = look.seen.rawValue
-            grant = look.grant?.text
+            grant = isActed ? nil : look.grant?.text
+            grant_digest = look.grant?.digest
             reason = look.brokenGlassReason?.text
             session = look.session?.text
         }
@@ -236,9 +242,11 @@ extension FrontDoor {
     private func apiGrants(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
         let claims = try await signedInClaims(request)
         let grants = try await permitting {
-            try await people.store.grants(of: claims.user, limit: People.shownPermissions)
+            try await people.store.grants(
+                of: claims.user, limit: People.shownPermissions, at: clock().wall)
         }
-        return try .json(200, ["grants": grants.map { GrantAnswer($0) }])
+        return try .json(
+            200, ["grants": grants.map { GrantAnswer($0, isActed: claims.isActed) }])
     }
 
     private func apiGiveGrant(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
@@ -246,7 +254,7 @@ extension FrontDoor {
         let claims = try await signedInClaims(request)
         try requireOwner(claims)
         guard isFresh(claims) else { throw Self.stale }
-        return try .json(201, GrantAnswer(try await give(body, to: claims)))
+        return try .json(201, GrantAnswer(try await give(body, to: claims), isActed: false))
     }
 
     private func apiRevokeGrant(
@@ -267,7 +275,7 @@ extension FrontDoor {
         let looks = try await permitting {
             try await people.store.looks(of: claims.user, limit: People.shownPermissions)
         }
-        return try .json(200, ["looks": looks.map { LookAnswer($0) }])
+        return try .json(200, ["looks": looks.map { LookAnswer($0, isActed: claims.isActed) }])
     }
 
     // MARK: Looks without permission
@@ -275,6 +283,11 @@ extension FrontDoor {
     /// Those that the user has not been told of.
     func untoldLooks(_ user: UserID) async throws(FrontRefusal) -> [Look] {
         try await permitting { try await people.store.untoldLooks(of: user) }
+    }
+
+    /// Whether none of them can be put away yet.
+    func keepsLooks(_ user: UserID) async throws(FrontRefusal) -> Bool {
+        try await permitting { try await people.store.keepsLooks(of: user, at: clock().wall) }
     }
 
     func putAwayLooks(of user: UserID, upTo last: Int64) async throws(FrontRefusal) {
@@ -288,6 +301,19 @@ extension FrontDoor {
         let warnings = (try? await accounts.warnings(of: user))?.count ?? 0
         return warnings + ((try? await untoldLooks(user))?.count ?? 0)
     }
+
+    /// The same of a session, which says nothing of it to operators who act; nil for none.
+    func untold(_ claims: Claims) async -> Int? {
+        guard !claims.isActed else { return nil }
+        let count = await untoldCount(claims.user)
+        return count > 0 ? count : nil
+    }
+}
+
+/// That something waits to be told, on the account's page.
+struct UntoldNoticeSection: PageSection {
+    let name = "untoldNotice"
+    var values: [String: Any?] { [:] }
 }
 
 /// The bar of a session in which an operator acts.
@@ -332,7 +358,7 @@ struct SupportSection: PageSection {
         return [
             "open": grants.filter { $0.isLive(at: now) }.map { row($0) },
             "past": grants.filter { !$0.isLive(at: now) }.map { row($0) },
-            "looks": looks.map { Self.row($0) },
+            "looks": looks.map { Self.row($0, isOwner: isOwner) },
             "hasLooks": !looks.isEmpty, "canGive": canGive, "mustConfirm": isOwner && !canGive,
             "isOwner": isOwner, "isTest": isTest, "typedReason": Pages.value(reason),
             "isActChosen": scope == Grant.Scope.act.rawValue,
@@ -348,19 +374,21 @@ struct SupportSection: PageSection {
 
     private func row(_ grant: Grant) -> [String: Any] {
         Pages.values([
-            "grant": grant.id.text, "reason": Pages.value(grant.reason.text),
+            "grant": isOwner ? grant.id.text : nil, "id": grant.id.digest,
+            "reason": Pages.value(grant.reason.text),
             "isAct": grant.scope == .act, "operator": Pages.value(grant.onlyFor?.text),
             "given": Pages.time(grant.given), "ends": Pages.time(grant.ends),
             "revoked": grant.revoked.map { Pages.time($0) },
-            "looks": looks.filter { $0.grant == grant.id }.map { Self.row($0) },
+            "looks": looks.filter { $0.grant == grant.id }.map { Self.row($0, isOwner: isOwner) },
             "isUnused": !looks.contains { $0.grant == grant.id },
         ])
     }
 
-    static func row(_ look: Look) -> [String: Any] {
+    static func row(_ look: Look, isOwner: Bool) -> [String: Any] {
         Pages.values([
             "time": Pages.time(look.time), "operator": Pages.value(look.by.text),
-            "grant": look.grant?.text, "reason": Pages.value(look.brokenGlassReason?.text),
+            "grant": isOwner ? look.grant?.text : nil,
+            "reason": Pages.value(look.brokenGlassReason?.text),
             "seen": [look.seen.rawValue: true],
         ])
     }
@@ -370,8 +398,14 @@ struct SupportSection: PageSection {
 struct UntoldLooksSection: PageSection {
     let name = "untold"
     let looks: [Look]
+    /// Whether none can be put away yet.
+    let isKept: Bool
 
     var values: [String: Any?] {
-        ["looks": looks.map { SupportSection.row($0) }, "last": looks.first.map { "\($0.id)" }]
+        [
+            // None of them is under a grant.
+            "looks": looks.map { SupportSection.row($0, isOwner: true) },
+            "last": looks.first.map { "\($0.id)" }, "isKept": isKept,
+        ]
     }
 }

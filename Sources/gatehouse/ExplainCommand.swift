@@ -12,7 +12,7 @@ struct ExplainCommand: AsyncParsableCommand {
         commandName: "explain", abstract: "Say what a token is, and whether it would be taken.",
         discussion: """
             Reads the token from standard input when it is not given, which keeps it out of the \
-            shell's history. Changes nothing about it. Whose it is by name is told only with \
+            shell's history. Changes nothing about it. Whose it is is told only with \
             permission. Exits 0 for a good token, 1 for one that is refused.
             """)
 
@@ -39,7 +39,7 @@ struct ExplainCommand: AsyncParsableCommand {
         var session: String?
         var user: String?
         var username: String?
-        /// Whether the name is not told, for want of permission.
+        /// Whether name and id of the user are not told, for want of permission.
         var username_withheld: Bool?
         /// The operator who acts for the user.
         var actor: String?
@@ -56,7 +56,8 @@ struct ExplainCommand: AsyncParsableCommand {
         var deadline: Int64?
         /// What would come of a remember token at the front door now.
         var presenting: String?
-        var users: [String]?
+        /// How many people the device is known of; a permission would be one person's.
+        var users: Int?
     }
 
     /// What is in a token, by its purpose.
@@ -167,7 +168,7 @@ struct ExplainCommand: AsyncParsableCommand {
             .seconds
     }
 
-    /// Takes the name away from whoever has no permission to know it.
+    /// Takes name and id away from whoever has no permission to know it.
     private func withhold(
         _ explanation: inout Explanation, workshop: Workshop
     ) async throws {
@@ -179,7 +180,7 @@ struct ExplainCommand: AsyncParsableCommand {
             return
         }
         guard try await !look.mayLook(at: user, .token, workshop) else { return }
-        explanation.username = nil
+        (explanation.user, explanation.username) = (nil, nil)
         explanation.username_withheld = true
     }
 
@@ -206,7 +207,7 @@ struct ExplainCommand: AsyncParsableCommand {
         case .device(let claims):
             explanation.issued = claims.issued.seconds
             explanation.deadline = claims.deadline.seconds
-            explanation.users = claims.people.map(\.user.text)
+            explanation.users = claims.people.count
             (explanation.verdict, explanation.reason) =
                 workshop.now() < claims.deadline ? ("good", nil) : ("expired", "deadline")
         case .other: break
@@ -353,6 +354,6 @@ struct ExplainCommand: AsyncParsableCommand {
         line("generation", explanation.generation.map { "\($0)" })
         line("deadline", time(explanation.deadline))
         line("presenting it", explanation.presenting)
-        line("users", explanation.users?.joined(separator: " "))
+        line("users", explanation.users.map { "\($0)" })
     }
 }

@@ -23,14 +23,16 @@ struct GrantsCommand: AsyncParsableCommand {
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Say whose permission a code is, for what and until when.")
+            abstract: "Say whose permission a code is, for what and until when.",
+            discussion: "Whose it is and why is a look at them, and told while the grant is good.")
         @OptionGroup var options: CommonOptions
         @Argument(help: "The code.") var code: String
 
         private struct Shown: Encodable {
             let grant: String
+            /// Absent where the grant permits nothing now, as the reason is.
             let username: String?
-            let reason: String
+            let reason: String?
             let scope: String
             let `operator`: String?
             let given: Int64
@@ -40,20 +42,28 @@ struct GrantsCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            let store = try options.openStore(try options.settings())
+            let workshop = try await options.openWorkshop()
+            let store = workshop.store
             let grant = try await GrantsCommand.grant(code, in: store)
-            let username = try await store.user(grant.user)?.username.text
-            let isLive = grant.isLive(at: SystemClock.now().wall)
+            let now = workshop.now()
+            let outcome = try await store.note(
+                Look(
+                    user: grant.user, time: now, by: try LookOptions.operatorName(),
+                    permission: .grant(grant.id), seen: .account), audit: .command, at: now)
+            let mayTell = outcome == .noted
+            let username = mayTell ? try await store.user(grant.user)?.username.text : nil
+            let reason = mayTell ? grant.reason.text : nil
+            let isLive = grant.isLive(at: now)
             if options.json {
                 return try Output.json(
                     Shown(
-                        grant: grant.id.text, username: username, reason: grant.reason.text,
+                        grant: grant.id.text, username: username, reason: reason,
                         scope: grant.scope.rawValue, operator: grant.onlyFor?.text,
                         given: grant.given.seconds, ends: grant.ends.seconds,
                         revoked: grant.revoked?.seconds, live: isLive))
             }
             print("username  \(username ?? "-")")
-            print("reason    \(grant.reason.text)")
+            print("reason    \(reason ?? "-")")
             print("allows    \(grant.scope.rawValue)")
             print("for       \(grant.onlyFor?.text ?? "any operator")")
             print("given     \(Output.text(grant.given))")

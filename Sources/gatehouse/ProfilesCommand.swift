@@ -19,13 +19,14 @@ struct ProfilesCommand: AsyncParsableCommand {
                 "Find the users whose profile has a value, which is read from standard input.",
             discussion: """
                 Only in fields that the schema marks with `search: true`, and only the whole value. Prints ids \
-                and names, nothing of the profiles.
+                and names, nothing of the profiles. Takes --reason: each of them sees at \
+                /account/support who searched, and why.
                 """)
         @OptionGroup var options: CommonOptions
         @Argument(help: "The field.") var field: String
 
         /// A value that more people share is not one that finds somebody.
-        private static let maximumMatches = 1000
+        static let maximumMatches = 20
 
         private struct Match: Encodable {
             let id: String
@@ -33,6 +34,12 @@ struct ProfilesCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
+            guard let reason = options.reason.flatMap({ LookReason($0) }) else {
+                throw CommandFailure.usage(
+                    "finding people takes a reason",
+                    hint: "--reason WHY, which everybody who is found can see")
+            }
+            let name = try LookOptions.operatorName()
             let workshop = try await options.openWorkshop()
             let schema = try workshop.settings.peopleSchema().profile
             guard let field = schema.field(field), field.isSearched else {
@@ -48,15 +55,16 @@ struct ProfilesCommand: AsyncParsableCommand {
                 throw CommandFailure.usage("there is no value on standard input")
             }
             let users = try await workshop.store.users(
-                with: try vault.allDigests(of: value, in: field), limit: Self.maximumMatches)
+                with: try vault.allDigests(of: value, in: field), limit: Self.maximumMatches + 1)
             guard !users.isEmpty else { throw CommandFailure.refused("nobody is found") }
-            // Each of them is told in their export; neither the value nor that others have it.
-            for user in users {
-                try await workshop.store.note(
-                    AuditEvent(
-                        .personSeen, by: .command, user: user.id, detail: "found_by=\(field.name)"),
-                    at: workshop.now())
+            guard users.count <= Self.maximumMatches else {
+                throw CommandFailure.refused(
+                    "too many people have it",
+                    hint: "at most \(Self.maximumMatches) are told; a value finds one person")
             }
+            // Each of them can see it; neither the value nor that others have it.
+            try await workshop.store.noteFound(
+                users.map(\.id), by: name, reason: reason, field: field.name, at: workshop.now())
             if options.json {
                 return try Output.json([
                     "users": users.map { Match(id: $0.id.text, username: $0.username.text) }

@@ -102,8 +102,8 @@ struct UsersCommand: AsyncParsableCommand {
 
     /// Makes a single-use link and prints it, once: only its hash is stored.
     private static func issueLink(
-        _ purpose: Link.Purpose, audit: AuditEvent, options: CommonOptions, settings: Settings,
-        store: any Store
+        _ purpose: Link.Purpose, options: CommonOptions, settings: Settings,
+        add: (Link, UnixTime) async throws -> Void
     ) async throws {
         let secret = try Entropy.system.bytes(Link.secretBytes)
         guard let hash = LinkHash(secret: secret) else {
@@ -111,8 +111,7 @@ struct UsersCommand: AsyncParsableCommand {
         }
         let now = SystemClock.now().wall
         let expires = now.advanced(bySeconds: Link.lifetimeSeconds)
-        try await store.addLink(
-            Link(hash: hash, purpose: purpose, expires: expires), audit: audit, at: now)
+        try await add(Link(hash: hash, purpose: purpose, expires: expires), now)
         let token = String(decoding: Base64URL.encode(secret.span), as: UTF8.self)
         let page = purpose == .invitation ? "register?invite=" : "recover?token="
         let link = "\(settings.publicURL)/\(page)\(token)"
@@ -131,15 +130,25 @@ struct UsersCommand: AsyncParsableCommand {
 
         func run() async throws {
             let settings = try options.settings()
-            try await UsersCommand.issueLink(
-                .invitation, audit: AuditEvent(.userInvited, by: .command), options: options,
-                settings: settings, store: try await options.openWorkshop().store)
+            let store = try await options.openWorkshop().store
+            try await UsersCommand.issueLink(.invitation, options: options, settings: settings) {
+                link, now in
+                try await store.addLink(
+                    link, audit: AuditEvent(.userInvited, by: .command), at: now)
+            }
         }
     }
 
     struct Recover: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Print a link with which a user can set a new password; it works once.")
+            abstract: "Print a link with which a user can set a new password; it works once.",
+            discussion: """
+                Whoever has the link can be signed in as the user, so they are told of it as of a \
+                look without permission, with --reason, and can't put that away for seven days.
+                """)
+        /// What the user is told where `--reason` gives nothing.
+        private static let defaultReason = "a recovery link was made"
+
         @OptionGroup var options: CommonOptions
         @Argument(help: "The username.") var name: String
 
@@ -147,10 +156,22 @@ struct UsersCommand: AsyncParsableCommand {
             let settings = try options.settings()
             let store = try await options.openWorkshop().store
             let user = try await CommonOptions.user(name, in: store)
+            let isTest = try await store.isTestUser(user.id)
+            let name = try LookOptions.operatorName()
+            guard
+                let reason = options.reason.flatMap({ LookReason($0) })
+                    ?? LookReason(Self.defaultReason)
+            else { preconditionFailure("no reason") }
             try await UsersCommand.issueLink(
-                .recovery(user.id),
-                audit: AuditEvent(.userRecoveryIssued, by: .command, user: user.id),
-                options: options, settings: settings, store: store)
+                .recovery(user.id), options: options, settings: settings
+            ) { link, now in
+                let look = Look(
+                    user: user.id, time: now, by: name, permission: .brokenGlass(reason),
+                    seen: .recovery)
+                try await store.addRecovery(
+                    link, look: isTest ? nil : look,
+                    audit: AuditEvent(.userRecoveryIssued, by: .command, user: user.id), at: now)
+            }
         }
     }
 

@@ -224,6 +224,128 @@ import Testing
         _ = try await give(ada, at: noon + 3600)
     }
 
+    @Test func `what is open is never pushed out of the list`() async throws {
+        let ada = try await store.makeUser("ada")
+        let open = try await give(ada, seconds: 86_400)
+        for number in 1...6 {
+            let grant = try await give(ada, at: noon + Int64(number))
+            _ = try await store.revokeGrant(
+                grant.id, of: ada.id, audit: AuditEvent(.grantRevoked, by: .server, user: ada.id),
+                at: time(noon + Int64(number)))
+        }
+        let listed = try await store.grants(of: ada.id, limit: 3, at: time(noon + 10))
+        #expect(listed.map(\.id).first == open.id)
+        #expect(listed.map(\.given) == [time(noon), time(noon + 6), time(noon + 5)])
+        let later = try await store.grants(of: ada.id, limit: 3, at: time(noon + 86_400))
+        #expect(!later.map(\.id).contains(open.id), "it has ended")
+    }
+
+    @Test func `a look without permission is never pushed out of the list`() async throws {
+        let ada = try await store.makeUser("ada")
+        let grant = try await give(ada)
+        #expect(try await look(ada, .brokenGlass(why), seen: .audit) == .noted)
+        _ = try await act(ada, .grant(grant.id), until: noon + 3600)
+        for _ in 0..<5 { #expect(try await look(ada, .grant(grant.id)) == .noted) }
+        #expect(
+            try await store.looks(of: ada.id, limit: 3).map(\.seen)
+                == [.account, .session, .audit])
+        try await store.putAwayLooks(of: ada.id, upTo: .max, at: time(noon))
+        #expect(
+            try await store.looks(of: ada.id, limit: 3).map(\.seen)
+                == [.account, .session, .audit])
+    }
+
+    /// Rows as they come of many grants, all of which have ended at noon.
+    private func fill(_ user: User, grants count: Int) async throws {
+        try await store.write(at: time(noon)) { db in
+            try db.execute(
+                sql: """
+                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+                    INSERT INTO grants (id, user_id, reason, scope, given, ends)
+                    SELECT CAST(printf('%016d', i) AS BLOB), ?, 'x', 'see', i, i + 60 FROM n
+                    """, arguments: [count, user.id.value.data])
+        }
+    }
+
+    private func count(_ sql: String) async throws -> Int? {
+        try await store.read { db in try Int.fetchOne(db, sql: sql) }
+    }
+
+    @Test func `grants that have ended make room, unused ones first`() async throws {
+        let ada = try await store.makeUser("ada")
+        let used = try await give(ada, seconds: 1)
+        #expect(try await look(ada, .grant(used.id)) == .noted)
+        try await fill(ada, grants: PermissionRule.maximumKept - 2)
+        let open = try await give(ada, at: noon + 1)
+        #expect(
+            try await count("SELECT count(*) FROM grants") == PermissionRule.maximumKept,
+            "as many as may be: none goes")
+        _ = try await give(ada, at: noon + 1)
+        #expect(try await count("SELECT count(*) FROM grants") == PermissionRule.maximumKept)
+        #expect(try await count("SELECT min(given) FROM grants WHERE reason = 'x'") == 2)
+        #expect(try await store.grant(used.id) != nil)
+        #expect(try await store.grant(open.id) != nil)
+    }
+
+    @Test func `looks are bounded, but for untold ones and those of a year`() async throws {
+        let ada = try await store.makeUser("ada")
+        let year = PermissionRule.looksKeptSeconds
+        func fill(_ told: Int, _ seconds: Int64, _ count: Int) async throws {
+            try await store.write(at: time(noon)) { db in
+                try db.execute(
+                    sql: """
+                        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+                        INSERT INTO looks (user_id, time, operator, reason, seen, told)
+                        SELECT ?, ?, 'eve', 'x', 'account', ? FROM n
+                        """, arguments: [count, ada.id.value.data, seconds, told])
+            }
+        }
+        // One that was never told, one of a year ago, and one that is a second older.
+        try await fill(0, 0, 1)
+        try await fill(1, noon - year, PermissionRule.maximumKeptLooks - 3)
+        try await fill(1, noon - year - 1, 1)
+        #expect(try await look(ada, .brokenGlass(why)) == .noted)
+        #expect(
+            try await count("SELECT count(*) FROM looks") == PermissionRule.maximumKeptLooks,
+            "as many as may be: none goes")
+        for more in [0, 1] {
+            #expect(try await look(ada, .brokenGlass(why)) == .noted)
+            #expect(
+                try await count("SELECT count(*) FROM looks")
+                    == PermissionRule.maximumKeptLooks + more)
+        }
+        #expect(try await count("SELECT count(*) FROM looks WHERE time = 0") == 1)
+    }
+
+    @Test func `whom a search found can see it, and is not warned`() async throws {
+        let ada = try await store.makeUser("ada")
+        try await store.noteFound([ada.id], by: eve, reason: why, field: "email", at: time(noon))
+        let looks = try await store.looks(of: ada.id, limit: 10)
+        #expect(looks.map(\.seen) == [.found])
+        #expect(looks.first?.brokenGlassReason == why)
+        #expect(try await store.untoldLooks(of: ada.id).isEmpty)
+        let entry = try #require(try await store.audit(after: 0, limit: 1000).last)
+        #expect(entry.event.kind == .personSeen)
+        #expect(entry.event.detail == "by=eve seen=found found_by=email")
+    }
+
+    @Test func `a recovery link and what tells of it are stored together`() async throws {
+        let ada = try await store.makeUser("ada")
+        let hash = try #require(
+            LinkHash(secret: [UInt8](repeating: 7, count: Link.secretBytes)))
+        try await store.addRecovery(
+            Link(hash: hash, purpose: .recovery(ada.id), expires: time(noon + 900)),
+            look: Look(
+                user: ada.id, time: time(noon), by: eve, permission: .brokenGlass(why),
+                seen: .recovery),
+            audit: AuditEvent(.userRecoveryIssued, by: .command, user: ada.id), at: time(noon))
+        #expect(try await store.link(hash, at: time(noon)) != nil)
+        #expect(try await store.untoldLooks(of: ada.id).map(\.seen) == [.recovery])
+        #expect(try await kinds().last == .userRecoveryIssued, "one entry")
+        let bob = try await store.makeUser("bob")
+        #expect(try await !store.keepsLooks(of: bob.id, at: time(noon)), "nobody else's")
+    }
+
     @Test func `a look at the whole trail is everybody's who is in it`() async throws {
         let ada = try await store.makeUser("ada")
         let bob = try await store.makeUser("bob")

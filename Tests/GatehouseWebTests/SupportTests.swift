@@ -72,7 +72,7 @@ extension FrontFixture {
                 "/account/support", Self.fields + [("seconds", "28800"), ("operator", "eve")])
             #expect(answer.status == 303)
             #expect(answer.location == "/account/support?notice=given")
-            let grants = try await fixture.store.grants(of: ada.id, limit: 10)
+            let grants = try await fixture.store.grants(of: ada.id, limit: 10, at: time(noon))
             #expect(grants.count == 1)
             let grant = try #require(grants.first)
             #expect(grant.scope == .act)
@@ -105,7 +105,7 @@ extension FrontFixture {
             let typed = await browser.act(
                 "/account/support", [("reason", "\"quoted\""), ("scope", "x")])
             #expect(typed.body.contains("value=\"&quot;quoted&quot;\""))
-            #expect(try await fixture.store.grants(of: ada.id, limit: 10).isEmpty)
+            #expect(try await fixture.store.grants(of: ada.id, limit: 10, at: time(noon)).isEmpty)
         }
     }
 
@@ -126,7 +126,8 @@ extension FrontFixture {
                     == "/confirm?return_to=/account/support")
             let answer = await browser.json("/v1/account/grants", body)
             #expect(answer.status == 403 && answer.problem == "stale")
-            #expect(try await fixture.store.grants(of: ada.id, limit: 10).count == 1)
+            #expect(
+                try await fixture.store.grants(of: ada.id, limit: 10, at: time(noon)).count == 1)
         }
     }
 
@@ -436,8 +437,129 @@ extension FrontFixture {
                 return
             }
             #expect(grants.count == 1 && looks.count == 1)
-            #expect(look.contains(ExportValue.Field("grant", .text(grant.id.text))))
+            #expect(look.contains(ExportValue.Field("grant", .text(grant.id.digest))))
             #expect(look.contains(ExportValue.Field("operator", .text("support.eve"))))
+        }
+    }
+
+    // MARK: What can't be gone around
+
+    private func note(
+        _ seen: Look.Seen, of user: User, in fixture: FrontFixture
+    ) async throws {
+        let eve = try #require(OperatorName("eve"))
+        let why = try #require(LookReason("a court's order"))
+        let outcome = try await fixture.store.note(
+            Look(
+                user: user.id, time: fixture.clock().wall, by: eve, permission: .brokenGlass(why),
+                seen: seen), audit: .command, at: fixture.clock().wall)
+        #expect(outcome == .noted)
+    }
+
+    @Test func `after a recovery nothing that tells of operators is put away for a week`()
+        async throws
+    {
+        try await withDoor { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            try await note(.account, of: ada, in: fixture)
+            try await note(.recovery, of: ada, in: fixture)
+            // Whoever used the link signs in, and would be rid of both.
+            var thief = Browser(fixture)
+            #expect(await thief.signIn("ada").location == "/account/warnings")
+            let page = await thief.get("/account/warnings").body
+            #expect(page.contains("within the last seven days"))
+            let last = try #require(page.firstMatch(of: /name="last_look" value="(\d+)"/)).1
+            #expect(
+                await thief.act("/account/warnings", [("last_look", String(last))]).status == 303)
+            #expect(await thief.json("/v1/account/warnings", "", method: .delete).status == 204)
+            var own = Browser(fixture)
+            #expect(await own.signIn("ada").location == "/account/warnings")
+            let told = await own.get("/account/warnings").body
+            #expect(told.contains("Made a link with which whoever has it sets your password"))
+            #expect(told.contains("<dd>Your account</dd>"))
+            try await fixture.advance(clock, PermissionRule.recoveryToldSeconds - 1)
+            _ = await own.signIn("ada")
+            #expect(await own.json("/v1/account/warnings", "", method: .delete).status == 204)
+            #expect(await own.get("/v1/account/warnings").body.contains("recovery"))
+            try await fixture.advance(clock, 1)
+            _ = await own.signIn("ada")
+            #expect(await own.json("/v1/account/warnings", "", method: .delete).status == 204)
+            #expect(await !own.get("/v1/account/warnings").body.contains("recovery"))
+        }
+    }
+
+    @Test func `whoever acts sees no code, and the person sees it`() async throws {
+        try await withDoor { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            let grant = try await fixture.letIn(to: ada)
+            let other = try await fixture.letIn(to: ada)
+            var support = try await fixture.actingBrowser(for: ada, under: grant)
+            var own = Browser(fixture)
+            _ = await own.signIn("ada")
+            for path in ["/account/support", "/v1/account/grants", "/v1/account/looks"] {
+                let (acted, seen) = (await support.get(path), await own.get(path))
+                #expect(acted.status == 200 && seen.status == 200, "\(path)")
+                #expect(seen.body.contains(grant.id.text), "\(path)")
+                for code in [grant.id.text, other.id.text] {
+                    #expect(!acted.body.contains(code), "\(path)")
+                }
+                #expect(acted.body.contains(grant.id.digest), "\(path)")
+            }
+        }
+    }
+
+    @Test func `no code is in the trail or in an export`() async throws {
+        try await withDoor { (fixture, _) async throws in
+            let ada = try await fixture.makeUser("ada")
+            let grant = try await fixture.letIn(to: ada)
+            _ = try await fixture.actingBrowser(for: ada, under: grant)
+            #expect(try await fixture.door.people.revoke(grant.id, of: ada.id))
+            let details = try await fixture.store.audit(after: 0, limit: 1000)
+                .compactMap(\.event.detail)
+            #expect(details.filter { $0.contains("grant=\(grant.id.digest)") }.count == 3)
+            #expect(!details.contains { $0.contains(grant.id.text) })
+            let export = try await fixture.door.people.export(of: ada.id, by: .command)
+            let json = try #require(export).json
+            #expect(json.contains(grant.id.digest))
+            #expect(!json.contains(grant.id.text))
+        }
+    }
+
+    @Test func `a grant's digest is of eight hex digits`() throws {
+        let id = try #require(GrantID(text: "3f786850e387550fdab836ed7e6dc881"))
+        #expect(id.digest == "194ec39e")
+    }
+
+    @Test func `whoever comes back by a remember cookie is told before anything else`()
+        async throws
+    {
+        try await withDoor { (fixture, clock) async throws in
+            let ada = try await fixture.makeUser("ada")
+            var browser = Browser(fixture)
+            _ = await browser.signIn("ada", remembers: true)
+            #expect(await !browser.get("/account").body.contains("have not been told of"))
+            try await note(.account, of: ada, in: fixture)
+            #expect(await browser.get("/account").body.contains("have not been told of"))
+            #expect(try await browser.session()?.warnings == 1)
+            // Its session lives still: nothing begins.
+            #expect(
+                await browser.get("/resume?return_to=/account/support").location
+                    == "/account/support")
+            // Past the grace, in which it is handed out again.
+            try await fixture.advance(clock, 61)
+            browser.cookies["__Host-gatehouse"] = nil
+            #expect(
+                await browser.get("/resume?return_to=/account/support").location
+                    == "/account/warnings?return_to=/account/support")
+            let page = await browser.get("/account/warnings?return_to=/account/support").body
+            #expect(page.contains("<a href=\"/account/support\">Not now</a>"))
+            browser.cookies["__Host-gatehouse"] = nil
+            let answer = await browser.json("/v1/resume", "{}")
+            #expect(try answer.decoded(SessionAnswer.self).warnings == 1)
+            let broken = try #require(LookReason("x"))
+            var support = try await fixture.actingBrowser(
+                for: ada, .brokenGlass(broken), until: nil)
+            #expect(try await support.session()?.warnings == nil)
         }
     }
 }

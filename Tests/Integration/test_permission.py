@@ -143,18 +143,65 @@ class Permission(unittest.TestCase):
         self.name = theirs
 
     # Promise: permission
-    def test_explain_tells_everything_but_the_name(self):
+    def test_explain_tells_everything_but_whose_it_is(self):
         said = self.gatehouse.explain(self.token)
         self.assertEqual((said["verdict"], said["username_withheld"]), ("good", True))
         self.assertNotIn("username", said)
+        self.assertNotIn("user", said)
         text = self.gatehouse.ok("explain", self.token)
         self.assertNotIn(self.name, text)
+        self.assertNotIn(self.signed_in["user"]["id"], text)
         grant = self.give("see")
         code, output, _ = self.gatehouse.command("explain", self.token, "--json", "--grant", grant)
         self.assertEqual((code, json.loads(output)["username"]), (0, self.name))
         self.assertEqual([look["seen"] for look in self.looks()], ["token"])
         acting = self.gatehouse.json("grants", "use", self.give())
         self.assertEqual(self.gatehouse.explain(acting["token"])["actor"], acting["actor"])
+
+    def test_a_recovery_link_is_told_as_a_look_without_permission_is(self):
+        self.gatehouse.ok("users", "show", self.name, "--break-glass", "a court's order")
+        for arguments, reason in [((), "a recovery link was made"),
+                                  (("--reason", "they rang up"), "they rang up")]:
+            self.gatehouse.ok("users", "recover", self.name, *arguments)
+            look = self.looks()[0]
+            self.assertEqual((look["seen"], look["reason"]), ("recovery", reason))
+            self.assertTrue(look["operator"])
+        # Whoever has used a link puts nothing away.
+        self.sign_in()
+        self.assertEqual(self.signed_in["warnings"], 3)
+        self.assertEqual(self.own("DELETE", "account/warnings").status, 204)
+        waiting = json.loads(self.own("GET", "account/warnings").body)["looks"]
+        self.assertEqual([look["seen"] for look in waiting], ["recovery", "recovery", "account"])
+
+    def test_a_grants_code_is_told_to_nobody_but_the_person(self):
+        see, act = self.give("see"), self.give("act")
+        for output in [
+            self.gatehouse.ok("audit", "list", "--kind", "grant_given", "--limit", "1000"),
+            self.gatehouse.ok("users", "export", self.name, "--grant", see),
+            self.gatehouse.ok("audit", "list", "--user", self.name, "--grant", see),
+        ]:
+            self.assertNotIn(act, output)
+            self.assertNotIn(see, output)
+        acting = self.gatehouse.json("grants", "use", self.give("act"))["token"]
+        for path in ["account/grants", "account/looks"]:
+            self.assertNotIn(act, self.own("GET", path, token=acting).body.decode())
+        self.assertIn(act, self.own("GET", "account/grants").body.decode())
+
+    def test_showing_a_grant_is_a_look_and_only_while_it_is_good(self):
+        good, other = self.give("see"), self.give("see", operator="nobody-here")
+        ended = self.give("see")
+        self.assertEqual(self.own("DELETE", f"account/grants/{ended}").status, 204)
+        for code in (other, ended):
+            shown = self.gatehouse.json("grants", "show", code)
+            self.assertNotIn("username", shown)
+            self.assertNotIn("reason", shown)
+            text = self.gatehouse.ok("grants", "show", code)
+            self.assertNotIn(self.name, text)
+            self.assertNotIn(REASON, text)
+        self.assertEqual(self.looks(), [])
+        self.assertIn(self.name, self.gatehouse.ok("grants", "show", good))
+        self.assertEqual([(look["seen"], look["grant"]) for look in self.looks()],
+                         [("account", good)])
 
     # Promise: permission
     def test_a_grant_for_one_operator_is_no_other_operators(self):

@@ -196,7 +196,7 @@ class Profiles(unittest.TestCase):
 
     def find(self, field, value):
         code, output, errors = self.gatehouse.command(
-            "profiles", "find", field, "--json", input=value)
+            "profiles", "find", field, "--json", "--reason", "they rang up", input=value)
         self.assertIn(code, (0, 1), errors)
         return [user["username"] for user in json.loads(output)["users"]] if code == 0 else []
 
@@ -205,16 +205,38 @@ class Profiles(unittest.TestCase):
         self.person("bob", "2000")
         self.assertEqual(self.find("email", "zebra.1000@ZEBRA-1000.example\n"), ["ada"])
         self.assertEqual(self.find("email", "zebra.1000@zebra-1000.exampl"), [])
-        code, output, errors = self.gatehouse.command("profiles", "find", "name", input="Zebra 1000")
+        code, output, errors = self.gatehouse.command(
+            "profiles", "find", "name", "--reason", "x", input="Zebra 1000")
         self.assertEqual(code, 2)
         self.assertIn("write email", errors)
-        code, output, errors = self.gatehouse.command("profiles", "find", "email", input="secret-x")
+        code, output, errors = self.gatehouse.command(
+            "profiles", "find", "email", "--reason", "x", input="secret-x")
         self.assertEqual(code, 1)
         self.assertNotIn("secret-x", output + errors)
         code, output, _ = self.gatehouse.command(
-            "profiles", "find", "email", input="zebra.2000@zebra-2000.example")
+            "profiles", "find", "email", "--reason", "x", input="zebra.2000@zebra-2000.example")
         self.assertIn("bob", output)
         self.assertNotIn("Zebra", output)
+
+    def test_whom_a_search_finds_can_see_it_and_many_are_not_found(self):
+        ada = self.person("ada", "1000")
+        code, output, errors = self.gatehouse.command(
+            "profiles", "find", "email", input="zebra.1000@zebra-1000.example")
+        self.assertEqual((code, output), (2, ""))
+        self.assertIn("--reason", errors)
+        self.assertEqual(self.find("email", "zebra.1000@zebra-1000.example"), ["ada"])
+        answer = call(self.gatehouse.front, "GET", "/auth/v1/account/looks", None,
+                      f"Authorization: Bearer {ada.token}")
+        self.assertEqual([(look["seen"], look["reason"]) for look in json.loads(answer.body)["looks"]],
+                         [("found", "they rang up")])
+        for number in range(1, 20):
+            self.person(f"ada-{number}", "1000")
+        self.assertEqual(len(self.find("email", "zebra.1000@zebra-1000.example")), 20)
+        self.person("ada-20", "1000")
+        code, output, errors = self.gatehouse.command(
+            "profiles", "find", "email", "--reason", "x", input="zebra.1000@zebra-1000.example")
+        self.assertEqual((code, output), (1, ""))
+        self.assertIn("too many people have it", errors)
 
     # Promise: profile-minimal
     def test_a_field_that_left_the_schema_is_pruned(self):

@@ -534,7 +534,7 @@ class Commands(Sessions):
         self.assertEqual(explained(second, "revoked", "sign_in")["reason"], "series")
         device = gatehouse.explain(browser.jar["__Host-gatehouse-device"])
         self.assertEqual((device["verdict"], device["purpose"]), ("good", "device"))
-        self.assertEqual(len(device["users"]), 1)
+        self.assertEqual(device["users"], 1)
 
     def test_a_session_from_before_the_browser_was_closed_names_the_series_too(self):
         gatehouse = Gatehouse(self, front={"remember.grace": "1s"}).start()

@@ -22,6 +22,7 @@ extension SQLiteStore {
                         """,
                     arguments: [grant.user.value.data, now.seconds]) ?? 0
             guard open < PermissionRule.maximumOpen else { return .tooMany }
+            try Self.dropGrants(of: grant.user, db, at: now)
             try db.execute(
                 sql: """
                     INSERT INTO grants (id, user_id, reason, scope, operator, given, ends)
@@ -35,6 +36,21 @@ extension SQLiteStore {
             try Self.append(audit, to: db, at: now)
             return .given
         }
+    }
+
+    /// Makes room for one more: those that nobody used go first, then the eldest.
+    private static func dropGrants(of user: UserID, _ db: Database, at now: UnixTime) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM grants WHERE id IN (
+                    SELECT id FROM grants
+                    WHERE user_id = :user AND (revoked IS NOT NULL OR ends <= :now)
+                    ORDER BY EXISTS (SELECT 1 FROM looks WHERE grant_id = grants.id), given, id
+                    LIMIT max(0, (SELECT count(*) FROM grants WHERE user_id = :user) + 1 - :most))
+                """,
+            arguments: [
+                "user": user.value.data, "now": now.seconds, "most": PermissionRule.maximumKept,
+            ])
     }
 
     package func revokeGrant(
@@ -70,12 +86,17 @@ extension SQLiteStore {
         ).map { try $0.grant() }
     }
 
-    package func grants(of user: UserID, limit: Int) async throws(StoreError) -> [Grant] {
+    package func grants(
+        of user: UserID, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> [Grant] {
         try await read { db in
             try Row.fetchAll(
                 db,
-                sql: "SELECT * FROM grants WHERE user_id = ? ORDER BY given DESC, id LIMIT ?",
-                arguments: [user.value.data, limit]
+                sql: """
+                    SELECT * FROM grants WHERE user_id = ?
+                    ORDER BY (revoked IS NULL AND ends > ?) DESC, given DESC, id LIMIT ?
+                    """,
+                arguments: [user.value.data, now.seconds, limit]
             ).map { try $0.grant() }
         }
     }
@@ -104,7 +125,8 @@ extension SQLiteStore {
     }
 
     private static func insert(
-        _ look: Look, by actor: AuditEvent.Actor, _ db: Database, at now: UnixTime
+        _ look: Look, field: String? = nil, by actor: AuditEvent.Actor, _ db: Database,
+        at now: UnixTime
     ) throws {
         var grant: GrantID?
         var reason: LookReason?
@@ -112,22 +134,66 @@ extension SQLiteStore {
         case .grant(let id): grant = id
         case .brokenGlass(let why): reason = why
         }
+        try dropLooks(of: look.user, db, at: now)
         try db.execute(
             sql: """
-                INSERT INTO looks (user_id, time, operator, grant_id, reason, seen, session_id)
-                VALUES (?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO looks
+                    (user_id, time, operator, grant_id, reason, seen, session_id, told)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 look.user.value.data, look.time.seconds, look.by.text, grant?.value.data,
-                reason?.text, look.seen.rawValue, look.session?.value.data,
+                reason?.text, look.seen.rawValue, look.session?.value.data, look.seen == .found,
             ])
+        // A link has its own entry.
+        guard look.seen != .recovery else { return }
         let detail =
             "by=\(look.by.text) seen=\(look.seen.rawValue)"
-            + (grant.map { " grant=\($0.text)" } ?? "")
+            + (grant.map { " grant=\($0.digest)" } ?? "") + (field.map { " found_by=\($0)" } ?? "")
+        let isPermitted = grant != nil || look.seen == .found
         try append(
             AuditEvent(
-                grant == nil ? .glassBroken : .personSeen, by: actor, user: look.user,
+                isPermitted ? .personSeen : .glassBroken, by: actor, user: look.user,
                 session: look.session, detail: detail), to: db, at: now)
+    }
+
+    /// Makes room for one more: the eldest go that the user was told of, and none of the last year.
+    private static func dropLooks(of user: UserID, _ db: Database, at now: UnixTime) throws {
+        try db.execute(
+            sql: """
+                DELETE FROM looks WHERE id IN (
+                    SELECT id FROM looks
+                    WHERE user_id = :user AND time < :since AND (grant_id IS NOT NULL OR told = 1)
+                    ORDER BY id
+                    LIMIT max(0, (SELECT count(*) FROM looks WHERE user_id = :user) + 1 - :most))
+                """,
+            arguments: [
+                "user": user.value.data, "most": PermissionRule.maximumKeptLooks,
+                "since": now.seconds - PermissionRule.looksKeptSeconds,
+            ])
+    }
+
+    package func noteFound(
+        _ users: [UserID], by operatorName: OperatorName, reason: LookReason, field: String,
+        at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            for user in users {
+                try Self.insert(
+                    Look(
+                        user: user, time: now, by: operatorName, permission: .brokenGlass(reason),
+                        seen: .found), field: field, by: .command, db, at: now)
+            }
+        }
+    }
+
+    package func addRecovery(
+        _ link: Link, look: Look?, audit: AuditEvent, at now: UnixTime
+    ) async throws(StoreError) {
+        try await write(at: now) { db in
+            try Self.addLink(link, audit: audit, db, at: now)
+            if let look { try Self.insert(look, by: .command, db, at: now) }
+        }
     }
 
     package func noteAuditLook(
@@ -157,10 +223,33 @@ extension SQLiteStore {
     package func looks(of user: UserID, limit: Int) async throws(StoreError) -> [Look] {
         try await read { db in
             try Row.fetchAll(
-                db, sql: "SELECT * FROM looks WHERE user_id = ? ORDER BY id DESC LIMIT ?",
+                db,
+                sql: """
+                    SELECT * FROM (
+                        SELECT * FROM looks WHERE user_id = ?
+                        ORDER BY (grant_id IS NULL AND told = 0) DESC,
+                            (seen = 'session' OR grant_id IS NULL AND seen <> 'found') DESC, id DESC
+                        LIMIT ?)
+                    ORDER BY id DESC
+                    """,
                 arguments: [user.value.data, limit]
             ).map { try $0.look() }
         }
+    }
+
+    package func keepsLooks(of user: UserID, at now: UnixTime) async throws(StoreError) -> Bool {
+        try await read { db in try Self.keepsLooks(of: user, db, at: now) }
+    }
+
+    private static func keepsLooks(
+        of user: UserID, _ db: Database, at now: UnixTime
+    ) throws -> Bool {
+        try Row.fetchOne(
+            db,
+            sql: "SELECT 1 FROM looks WHERE user_id = ? AND seen = 'recovery' AND time > ? LIMIT 1",
+            arguments: [
+                user.value.data, now.seconds - PermissionRule.recoveryToldSeconds,
+            ]) != nil
     }
 
     /// What one page shows; the rest comes when these were put away.
@@ -184,6 +273,7 @@ extension SQLiteStore {
         of user: UserID, upTo last: Int64, at now: UnixTime
     ) async throws(StoreError) {
         try await write(at: now) { db in
+            guard try !Self.keepsLooks(of: user, db, at: now) else { return }
             try db.execute(
                 sql: "UPDATE looks SET told = 1 WHERE user_id = ? AND id <= ? AND told = 0",
                 arguments: [user.value.data, last])

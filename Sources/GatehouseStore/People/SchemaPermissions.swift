@@ -31,7 +31,8 @@ extension Schema {
                     -- Why it was done without permission.
                     reason TEXT CHECK (length(CAST(reason AS BLOB)) BETWEEN 1 AND 256),
                     seen TEXT NOT NULL
-                        CHECK (seen IN ('account', 'sign_ins', 'token', 'audit', 'export', 'session')),
+                        CHECK (seen IN ('account', 'sign_ins', 'token', 'audit', 'export', 'found',
+                            'recovery', 'session')),
                     -- The session in which the operator acts.
                     session_id BLOB CHECK (length(session_id) = 16),
                     -- Whether the person has put away what tells of it.
@@ -45,6 +46,7 @@ extension Schema {
                     WHERE session_id IS NOT NULL;
                 CREATE INDEX looks_untold ON looks (user_id)
                     WHERE grant_id IS NULL AND told = 0;
+                CREATE INDEX looks_recovery ON looks (user_id, time) WHERE seen = 'recovery';
 
                 -- Operators who ask over the admin endpoint; a name is given once.
                 CREATE TABLE admin_tokens (
