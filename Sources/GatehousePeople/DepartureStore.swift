@@ -32,8 +32,13 @@ package protocol DepartureStore: Sendable {
 
     /// Who is in the store although the ledger says that they were deleted: it was restored from a backup.
     func returnedPeople() async throws(StoreError) -> [UserID]
+    /// Lines of the ledger that are no entries: who was to be in them may have come back.
+    func unreadableLedgerLines() async throws(StoreError) -> Int
     /// Drops entries of the ledger that no backup is old enough to need; says how many.
     func pruneLedger(before time: UnixTime, at now: UnixTime) async throws(StoreError) -> Int
+    /// When the store's time last went forward by more than an hour while no server ran; nil when it never
+    /// did, or an operator accepted the clock since.
+    func clockLeap() async throws(StoreError) -> ClockLeap?
     /// Since when something is erased that older pages in the write-ahead log may still have; nil when none.
     func unerasedSince() async throws(StoreError) -> UnixTime?
     /// Writes the log to the database and makes it empty. False while somebody reads: try again.

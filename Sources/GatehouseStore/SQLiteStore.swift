@@ -107,7 +107,8 @@ package final class SQLiteStore: Store {
     /// Above a node's longest silence and any skew; a clock that is off by years is what it catches.
     package static let maximumClockLeadSeconds: Int64 = 3600
 
-    /// Refuses to let one wrong clock move the store's time, after which every node would answer 503.
+    /// Refuses to let one wrong clock move the store's time, after which every node would answer 503. Where
+    /// no node lives to tell, the leap is noted: what can't be undone waits (``ClockLeap``).
     private static func checkClock(_ db: Database, locks: NodeLocks, at now: UnixTime) throws {
         guard
             let head = try Row.fetchOne(db, sql: "SELECT latest_time FROM head"),
@@ -118,6 +119,10 @@ package final class SQLiteStore: Store {
             let id = NodeID(try row.identifier("id"))
             if !locks.isOurs(id), !locks.isGone(id) { throw StoreError.clockAhead(seconds: lead) }
         }
+        // Nothing was running, or this clock is wrong; a new store's time says nothing.
+        guard try head.time("latest_time").seconds > 0 else { return }
+        try db.execute(
+            sql: "UPDATE clock_leaps SET time = :now", arguments: ["now": now.seconds])
     }
 
     package static func storeError(_ error: any Error) -> StoreError {
@@ -196,6 +201,7 @@ package final class SQLiteStore: Store {
             try await pool.write { db in
                 try db.execute(
                     sql: "UPDATE head SET latest_time = ?", arguments: [now.seconds])
+                try db.execute(sql: "UPDATE clock_leaps SET time = NULL")
                 try AuditWriting.$current.withValue(writing) {
                     try Self.append(AuditEvent(.clockAccepted, by: .command), to: db, at: now)
                 }

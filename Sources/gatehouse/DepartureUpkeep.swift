@@ -32,26 +32,61 @@ struct DepartureUpkeep: Sendable {
         self.logger = logger
     }
 
-    /// Before anything listens: whoever was deleted, and came back with a database that was restored, goes
-    /// again. A ledger that can't be read holds nobody up.
+    /// Before anything listens, and in each run: whoever was deleted, and came back with a database that was
+    /// restored, goes again. A ledger that can't be read holds nobody up, and one that is mended is read again.
     func deleteReturned(at now: UnixTime) async {
         await attempt("deleting people again failed") {
             for user in try await store.returnedPeople() {
-                try await delete(user, onlyIfDue: false, detail: "again", at: now)
+                guard try await delete(user, onlyIfDue: false, detail: "again", at: now) else {
+                    continue
+                }
                 logger.notice(
                     "deleted again: the database was restored",
                     metadata: ["event": "user_deleted", "user": "\(user.text)"])
             }
         }
+        await attempt("the deletion ledger is not whole") {
+            let lines = try await store.unreadableLedgerLines()
+            if lines > 0 { throw UnreadableLines(count: lines) }
+        }
+    }
+
+    private struct UnreadableLines: Error, CustomStringConvertible {
+        let count: Int
+        var description: String { "\(count) line(s) are no entries" }
+    }
+
+    /// Whether the clock is believed: until it is, nothing is removed that can't be brought back.
+    func believesClock(at now: UnixTime) async -> Bool {
+        do throws(StoreError) {
+            guard let leap = try await store.clockLeap(), leap.isHeld(at: now) else {
+                _ = told.isNew(nil, of: "leap")
+                return true
+            }
+            if told.isNew("\(leap.time.seconds)", of: "leap") {
+                logger.warning(
+                    "deletions are held back: the clock is far ahead of the last server's time",
+                    metadata: ["until": "\(Output.text(leap.believed))"])
+            }
+        } catch {
+            if told.isNew("\(error)", of: "leap") {
+                logger.error("deletions are held back", metadata: ["failure": "\(error)"])
+            }
+        }
+        return false
     }
 
     /// - Parameter isSteady: whether the wall clock can be trusted; a wrong one removes nothing.
     func run(at now: UnixTime, isSteady: Bool) async {
+        await deleteReturned(at: now)
         if isSteady {
             await attempt("deleting people failed") {
                 for deletion in try await store.deletions(limit: Self.batch) {
                     guard deletion.due <= now else { break }
-                    try await delete(deletion.user, onlyIfDue: true, detail: "requested", at: now)
+                    guard
+                        try await delete(
+                            deletion.user, onlyIfDue: true, detail: "requested", at: now)
+                    else { continue }
                     logger.notice(
                         "deleted as requested",
                         metadata: ["event": "user_deleted", "user": "\(deletion.user.text)"])
@@ -81,17 +116,18 @@ struct DepartureUpkeep: Sendable {
         }
     }
 
+    /// False when another server was faster.
     private func delete(
         _ user: UserID, onlyIfDue: Bool, detail: String, at now: UnixTime
-    ) async throws {
+    ) async throws -> Bool {
         guard let key = await node.loadedKeyring?.lookUpKey else { throw ExportFailure.noLookUpKey }
         let outcome = try await store.deletePerson(
             user, onlyIfDue: onlyIfDue, lookUpKey: key,
             audit: AuditEvent(.userDeleted, by: .server, user: user, detail: "why=\(detail)"),
             at: now)
-        // Another node was faster.
-        guard case .revoked(let position, _) = outcome else { return }
+        guard case .revoked(let position, _) = outcome else { return false }
         try await node.catchUp(to: position, at: now)
+        return true
     }
 
     private func attempt(_ failure: String, _ work: () async throws -> Void) async {

@@ -70,12 +70,16 @@ struct Follower: Service {
                     nextCertificates = now.boot.advanced(bySeconds: Self.certificateSeconds)
                 }
                 if now.boot >= nextUpkeep {
+                    let isSteady =
+                        if Self.isSteady(at: now, since: start) {
+                            await departures.believesClock(at: now.wall)
+                        } else { false }
                     // One step between two refreshes; while there is more, the next one follows.
-                    let audit = await pruneAudit(at: now, since: start, after: auditFailure)
+                    let audit = await pruneAudit(
+                        at: now.wall, isSteady: isSteady, after: auditFailure)
                     auditFailure = audit.failure
                     if await !cleanUp(at: now.wall), !audit.hasMore {
-                        await departures.run(
-                            at: now.wall, isSteady: Self.isSteady(at: now, since: start))
+                        await departures.run(at: now.wall, isSteady: isSteady)
                         nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
                     }
                 }
@@ -133,15 +137,15 @@ struct Follower: Service {
     }
 
     /// Removes old entries of the audit trail; says whether there may be more. Gives what is wrong, which is
-    /// said once. A clock that has stepped since the server started removes nothing: it may be wrong.
+    /// said once. A clock that has stepped, or leapt before the start, removes nothing: it may be wrong.
     private func pruneAudit(
-        at now: Instant, since start: Instant, after failure: StoreError?
+        at now: UnixTime, isSteady: Bool, after failure: StoreError?
     ) async -> (hasMore: Bool, failure: StoreError?) {
-        guard Self.isSteady(at: now, since: start) else { return (false, failure) }
+        guard isSteady else { return (false, failure) }
         do throws(StoreError) {
             let removed = try await store.pruneAudit(
-                before: now.wall.advanced(bySeconds: -auditKeepSeconds), limit: Self.upkeepBatch,
-                at: now.wall)
+                before: now.advanced(bySeconds: -auditKeepSeconds), limit: Self.upkeepBatch,
+                at: now)
             return (removed >= Self.upkeepBatch, nil)
         } catch {
             if failure != error {

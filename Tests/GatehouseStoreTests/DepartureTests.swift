@@ -395,17 +395,93 @@ extension SQLiteStore {
         try FileManager.default.createSymbolicLink(
             atPath: ledgerPath, withDestinationPath: directory.path + "/elsewhere")
         try await refuses("a link")
-        for text in ["x\n", "\(ada.id.value.hex) 07\n", "\(ada.id.value.hex)\n", "\n"] {
-            try text.write(toFile: ledgerPath, atomically: false, encoding: .utf8)
-            await #expect(throws: DeletionLedger.unreadable) { try await store.returnedPeople() }
-            try await refuses("lines of others: \(text)")
-        }
         try "".write(toFile: ledgerPath, atomically: false, encoding: .utf8)
         try setMode(0o620)
         try await refuses("others may write")
         _ = try await store.delete(ada)
         #expect(try await store.user(ada.id) == nil)
     }
+
+    @Test func `a line that is no entry hides no other, and is told of`() async throws {
+        let store = try open()
+        let ada = try await makeUser(store)
+        let bob = try await makeUser(store, "bob")
+        let eve = try await makeUser(store, "eve")
+        let entry = "\(ada.id.value.hex) \(noon)"
+        for bad in [
+            "x\n", "\(bob.id.value.hex) 07\n", "\(bob.id.value.hex)\n", "\n", "\0\0",
+            "\(bob.id.value.hex) 179", "\(bob.id.value.hex.prefix(9))", "é\r\n",
+        ] {
+            let text = "\(bad)\(entry)\n"
+            try text.write(toFile: ledgerPath, atomically: false, encoding: .utf8)
+            #expect(try await store.returnedPeople() == [ada.id], "\(bad)")
+            #expect(try await store.unreadableLedgerLines() == 1, "\(bad)")
+            #expect(try await store.pruneLedger(before: time(noon + 1), at: time(noon)) == 0)
+            #expect(ledger() == text, "what is to be looked at stays")
+        }
+        try "\(entry)\r\n".write(toFile: ledgerPath, atomically: false, encoding: .utf8)
+        #expect(try await store.returnedPeople() == [ada.id])
+        // A later deletion begins a line of its own.
+        for (user, rest) in [(bob, "not ours"), (eve, String(repeating: "a", count: 99))] {
+            try rest.write(toFile: ledgerPath, atomically: false, encoding: .utf8)
+            try setMode(0o600)
+            _ = try await store.delete(user)
+            #expect(ledger() == "\(rest)\n\(user.id.value.hex) \(noon)\n")
+        }
+        #expect(try await store.unreadableLedgerLines() == 1)
+        try "".write(toFile: ledgerPath, atomically: false, encoding: .utf8)
+        #expect(try await store.unreadableLedgerLines() == 0)
+    }
+
+    @Test func `a deletion that is tried again has one line a day, and who has one can't cancel`()
+        async throws
+    {
+        let store = try open()
+        let ada = try await makeUser(store)
+        _ = try await request(ada, due: noon + 100, store)
+        let line = "\(ada.id.value.hex) \(noon)\n"
+        let ledger = DeletionLedger(directory: directory.path)
+        for seconds in [0, 60, 86_399, 86_400] as [Int64] {
+            try ledger.append(DeletionLedger.Entry(user: ada.id, time: time(noon + seconds)))
+        }
+        #expect(self.ledger() == line + "\(ada.id.value.hex) \(noon + 86_400)\n")
+        let audit = AuditEvent(.deletionCancelled, by: .server, user: ada.id)
+        #expect(try await !store.cancelDeletion(of: ada.id, audit: audit, at: time(noon + 50)))
+        try FileManager.default.removeItem(atPath: ledgerPath)
+        #expect(try await store.cancelDeletion(of: ada.id, audit: audit, at: time(noon + 50)))
+    }
+
+    // MARK: Clocks
+
+    @Test func `a leap of the store's time is kept, for every server, until it is accepted`()
+        async throws
+    {
+        var store = try open()
+        _ = try await makeUser(store)
+        #expect(try await store.clockLeap() == nil, "a new store's time says nothing")
+        try await store.write(at: time(noon + 3600)) { _ in }
+        #expect(try await store.clockLeap() == nil)
+        let ahead = noon + 3600 + 15 * 86_400
+        try await store.write(at: time(ahead)) { _ in }
+        #expect(try await store.clockLeap() == ClockLeap(time: time(ahead)))
+        try store.close()
+        store = try open()
+        try await store.write(at: time(noon)) { _ in }
+        try await store.write(at: time(ahead + 3600)) { _ in }
+        #expect(try await store.clockLeap() == ClockLeap(time: time(ahead)), "a restart")
+        try await store.acceptClock(at: time(noon))
+        #expect(try await store.clockLeap() == nil)
+    }
+
+    @Test func `a clock that leapt is believed after six hours, however far it was`() {
+        let leap = ClockLeap(time: time(noon))
+        #expect(leap.isHeld(at: time(noon)))
+        #expect(leap.isHeld(at: time(noon + 6 * 3600 - 1)))
+        #expect(!leap.isHeld(at: time(noon + 6 * 3600)))
+        #expect(leap.isHeld(at: time(noon - 15 * 86_400)), "it was set back")
+    }
+
+    // MARK: The ledger's end
 
     @Test func `a line that a crash cut off is no entry, and is written over`() async throws {
         let store = try open()

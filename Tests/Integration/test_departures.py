@@ -5,6 +5,7 @@ import base64
 import json
 import shutil
 import sqlite3
+import time
 import unittest
 
 from harness import Gatehouse
@@ -73,9 +74,25 @@ class Returning(unittest.TestCase):
         self.assertFalse(self.is_there("ada"))
         self.assertTrue(self.is_there("bob"))
 
-    def test_a_ledger_that_nobody_can_read_stops_deletions_and_no_server(self):
-        self.ledger.write_text("no line of ours\n")
-        self.ledger.chmod(0o600)
+    def test_lines_that_are_no_entries_bring_nobody_back(self):
+        self.gatehouse.ok("users", "delete", "ada", "--yes")
+        entry = self.ledger.read_text()
+        bob = self.gatehouse.json("users", "show", "bob")
+        self.restore()
+        self.ledger.write_text(f"{'0' * 32} 179\n{'0' * 32} 1795{entry}")
+        self.gatehouse.start()
+        self.assertFalse(self.is_there("ada"), "her line stands behind one that was cut off")
+        self.assertIn("the deletion ledger is not whole", self.gatehouse.logged())
+        self.assertEqual(self.doctor("deletion ledger"), "error")
+        # What is put right beside a running server is read.
+        identifier = (bob.get("id") or bob["user"]["id"]).replace("-", "")
+        self.ledger.write_text(f"{identifier} 1795\n")
+        eventually(lambda: not self.is_there("bob"), within=90)
+        self.assertEqual(self.doctor("deletion ledger"), "ok")
+        self.assertEqual(self.gatehouse.stop(), 0)
+
+    def test_a_ledger_that_cannot_be_read_stops_deletions_and_no_server(self):
+        self.ledger.mkdir()
         code, _, errors = self.gatehouse.command("users", "delete", "ada", "--yes")
         self.assertEqual(code, 3)
         self.assertIn("deletions.ledger", errors)
@@ -84,6 +101,39 @@ class Returning(unittest.TestCase):
         self.assertIn("deleting people again failed", self.gatehouse.logged())
         self.assertEqual(self.doctor("deletion ledger"), "error")
         self.assertEqual(self.gatehouse.stop(), 0)
+
+
+class Leaping(unittest.TestCase):
+    def at_the_store(self, sql, *values):
+        with sqlite3.connect(self.database) as database:
+            database.execute(sql, values)
+        database.close()
+
+    # Promise: deletion
+    def test_a_clock_that_went_far_ahead_while_no_server_ran_deletes_nobody_for_hours(self):
+        gatehouse = Gatehouse(self).make_store()
+        user = bytes.fromhex(gatehouse.add_user("ada")["id"].replace("-", ""))
+        self.database = gatehouse.data / "gatehouse.sqlite"
+        now = int(time.time())
+        # The clock says that it is three weeks later than the store last knew.
+        self.at_the_store("INSERT INTO deletions VALUES (?, ?, ?)",
+                          user, now - 22 * 86_400, now - 8 * 86_400)
+        self.at_the_store("UPDATE head SET latest_time = ?", now - 21 * 86_400)
+        gatehouse.start()
+        eventually(lambda: "deletions are held back" in gatehouse.logged(), within=90)
+        time.sleep(2)
+        self.assertEqual(gatehouse.command("users", "show", "ada")[0], 0)
+        findings = json.loads(gatehouse.command("doctor", "--json")[1])["findings"]
+        [finding] = [each for each in findings if each["check"] == "deletions"]
+        self.assertEqual(finding["level"], "ok")
+        self.assertIn("held back until", finding["message"])
+        self.assertEqual(gatehouse.stop(), 0)
+        # Six hours later.
+        self.at_the_store("UPDATE clock_leaps SET time = time - 21600")
+        gatehouse.start()
+        eventually(lambda: gatehouse.command("users", "show", "ada")[0] == 1, within=90)
+        self.assertIn("deleted as requested", gatehouse.logged())
+        self.assertEqual(gatehouse.stop(), 0)
 
 
 class Counting(unittest.TestCase):

@@ -29,6 +29,18 @@ struct DeletionLedger: Sendable {
             (user, self.time) = (UserID(id), time)
         }
 
+        /// The entry at the end of a line that begins with something else, such as what was left of another.
+        init?(endOf line: ArraySlice<UInt8>) {
+            let text = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+            guard let space = text.lastIndex(of: UInt8(ascii: " ")),
+                space - text.startIndex >= Self.identifierBytes
+            else { return nil }
+            self.init(
+                String(decoding: text[(space - Self.identifierBytes)...], as: UTF8.self)[...])
+        }
+
+        private static let identifierBytes = 32
+
         init(user: UserID, time: UnixTime) {
             self.user = user
             self.time = time
@@ -40,35 +52,57 @@ struct DeletionLedger: Sendable {
 
     init(directory: String) { self.directory = directory }
 
-    /// Every entry, the earliest first. What a crash left of a last line is no entry: its deletion was not
-    /// done.
-    func entries() throws(StoreError) -> [Entry] {
-        guard let file = try LedgerFile.open(path, O_RDONLY) else { return [] }
-        guard let text = String(validating: try file.read(), as: UTF8.self) else {
-            throw Self.unreadable
-        }
-        var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        lines.removeLast()
-        return try lines.map { line throws(StoreError) in
-            guard let entry = Entry(line) else { throw Self.unreadable }
-            return entry
-        }
+    struct Contents {
+        /// In the file's order.
+        var entries: [Entry] = []
+        /// Lines that are no entries.
+        var unreadable = 0
     }
 
-    /// Adds an entry and writes it to the disk, over whatever a crash left of another.
+    /// Every entry that can be read, whatever stands between them. What a crash left of a last line is no
+    /// entry: its deletion was not done.
+    func contents() throws(StoreError) -> Contents {
+        guard let file = try LedgerFile.open(path, O_RDONLY) else { return Contents() }
+        var lines = try file.read().split(
+            separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        lines.removeLast()
+        var contents = Contents()
+        for line in lines {
+            let text = String(decoding: line, as: UTF8.self)
+            if let entry = Entry(text[...]) {
+                contents.entries.append(entry)
+            } else {
+                contents.unreadable += 1
+                if let entry = Entry(endOf: line) { contents.entries.append(entry) }
+            }
+        }
+        return contents
+    }
+
+    /// A line is not written again within a day: a deletion that fails is tried every minute. Later it is,
+    /// because copies were made since with who came back.
+    static let repeatSeconds: Int64 = 86_400
+
+    /// Adds an entry and writes it to the disk, over what a crash left of another.
     func append(_ entry: Entry) throws(StoreError) {
-        // One that nobody can read would not be gone by later.
-        _ = try entries()
+        let isThere = try contents().entries.contains {
+            $0.user == entry.user
+                && abs($0.time.seconds - entry.time.seconds) < Self.repeatSeconds
+        }
+        guard !isThere else { return }
         guard let file = try LedgerFile.open(path, O_RDWR | O_CREAT) else { throw Self.unreadable }
-        let end = try file.wholeLines()
-        try file.write(Array(entry.line.utf8), at: end)
+        let end = try file.end()
+        try file.write(Array(((end.needsLineEnd ? "\n" : "") + entry.line).utf8), at: end.start)
         try Self.sync(directory)
     }
 
     /// Drops what is older than `time`: the file is written anew, and takes the old one's place when it is on
     /// the disk.
     func prune(before time: UnixTime) throws(StoreError) -> Int {
-        let all = try entries()
+        let contents = try contents()
+        // They are for an operator to look at.
+        guard contents.unreadable == 0 else { return 0 }
+        let all = contents.entries
         let kept = all.filter { $0.time >= time }
         guard kept.count < all.count else { return 0 }
         let draft = path + ".new"
@@ -83,7 +117,7 @@ struct DeletionLedger: Sendable {
     }
 
     static let unreadable = StoreError.unavailable(
-        "the deletion ledger (\(fileName)) has lines that are no entries")
+        "the deletion ledger (\(fileName)) is too large to be one")
 
     static func failed(_ act: String) -> StoreError {
         .unavailable("cannot \(act) the deletion ledger (\(fileName)): errno \(errno)")
@@ -150,17 +184,19 @@ private struct LedgerFile: ~Copyable {
         return bytes
     }
 
-    /// Where the last line that is whole ends.
-    borrowing func wholeLines() throws(StoreError) -> Int {
-        // No line is longer than that.
-        let count = min(size, 64)
-        let end = try read(from: size - count, count: count)
-        guard let last = end.lastIndex(of: UInt8(ascii: "\n")) else {
-            guard size == count else { throw DeletionLedger.unreadable }
-            return 0
-        }
-        return size - count + last + 1
+    /// Where the next line begins: over what a crash left of one of ours, behind anything else.
+    borrowing func end() throws(StoreError) -> (start: Int, needsLineEnd: Bool) {
+        let count = min(size, Self.maximumLineBytes)
+        let bytes = try read(from: size - count, count: count)
+        let last = bytes.lastIndex(of: UInt8(ascii: "\n"))
+        let rest = bytes[(last.map { $0 + 1 } ?? 0)...]
+        let isOurs = rest.allSatisfy { " 0123456789abcdef".utf8.contains($0) }
+        guard isOurs, last != nil || size == count else { return (size, true) }
+        return (size - rest.count, false)
     }
+
+    /// 32 digits, a space, a time of at most 20, and the line end.
+    private static let maximumLineBytes = 64
 
     /// Writes `bytes` at `start`, where the file then ends, to the disk.
     borrowing func write(_ bytes: [UInt8], at start: Int) throws(StoreError) {

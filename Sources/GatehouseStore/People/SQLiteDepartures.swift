@@ -28,8 +28,11 @@ extension SQLiteStore {
     package func cancelDeletion(
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now) { db in
-            // One whose time has come may be in the ledger already.
+        try await write(at: now) { [ledger] db in
+            // Whoever is in the ledger goes, though a clock was set back since.
+            guard try !ledger.contents().entries.contains(where: { $0.user == user }) else {
+                return false
+            }
             try db.execute(
                 sql: "DELETE FROM deletions WHERE user_id = ? AND due > ?",
                 arguments: [user.value.data, now.seconds])
@@ -122,7 +125,7 @@ extension SQLiteStore {
     // MARK: The ledger
 
     package func returnedPeople() async throws(StoreError) -> [UserID] {
-        let entries = try ledger.entries()
+        let entries = try ledger.contents().entries
         guard !entries.isEmpty else { return [] }
         return try await read { db in
             var seen: Set<UserID> = []
@@ -136,9 +139,20 @@ extension SQLiteStore {
     package func pruneLedger(
         before time: UnixTime, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        guard try ledger.entries().contains(where: { $0.time < time }) else { return 0 }
+        guard try ledger.contents().entries.contains(where: { $0.time < time }) else { return 0 }
         // Under the write lock: what another process adds meanwhile is not lost.
         return try await write(at: now) { [ledger] _ in try ledger.prune(before: time) }
+    }
+
+    package func unreadableLedgerLines() async throws(StoreError) -> Int {
+        try ledger.contents().unreadable
+    }
+
+    package func clockLeap() async throws(StoreError) -> ClockLeap? {
+        try await read { db in
+            try Row.fetchOne(db, sql: "SELECT time FROM clock_leaps")?.optionalTime("time")
+                .map { ClockLeap(time: $0) }
+        }
     }
 
     // MARK: The write-ahead log

@@ -40,6 +40,13 @@ extension Schema {
                 ) STRICT;
                 INSERT INTO erasures VALUES (1, 0, NULL);
 
+                -- One row: when the store's time last went forward by more than servers let it.
+                CREATE TABLE clock_leaps (
+                    id INTEGER PRIMARY KEY CHECK (id = 1),
+                    time INTEGER
+                ) STRICT;
+                INSERT INTO clock_leaps VALUES (1, NULL);
+
                 -- The full address beside its network, as long as it is kept; its hash stays.
                 ALTER TABLE audit_personal ADD COLUMN address TEXT
                     CHECK (length(CAST(address AS BLOB)) BETWEEN 1 AND 64);
