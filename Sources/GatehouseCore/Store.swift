@@ -543,12 +543,6 @@ package protocol Store: Sendable {
         _ users: [(hash: StoredPasswordHash, audit: AuditEvent)], at now: UnixTime
     ) async throws(StoreError) -> (disabled: Int, position: UInt64)
 
-    /// Adds a user under a name that is not reserved, and uses up the invitation.
-    func addUser(
-        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
-        audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> AddUserOutcome
-
     // MARK: Names
 
     /// Whether a user can be given the name, as things stand; adding the user decides.

@@ -409,23 +409,6 @@ package final class SQLiteStore: Store {
         }
     }
 
-    package func addUser(
-        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
-        audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> AddUserOutcome {
-        try await write(at: now) { db in
-            guard try Self.link(invitation, db, at: now)?.purpose == .invitation else {
-                return .notInvited
-            }
-            let outcome = try Self.addUser(
-                username, id: id, passwordHash: passwordHash, takingReserved: false, audit: audit,
-                db, at: now)
-            // A taken name leaves the invitation for another try.
-            if case .added = outcome { try Self.useUp(invitation, db, at: now) }
-            return outcome
-        }
-    }
-
     static func addUser(
         _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
         audit: AuditEvent, _ db: Database, at now: UnixTime

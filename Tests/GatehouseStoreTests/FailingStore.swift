@@ -256,15 +256,6 @@ final class FailingStore: Store {
         try await store.dismissWarnings(of: user, upTo: last, at: now)
     }
 
-    func addUser(
-        _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash,
-        audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> AddUserOutcome {
-        try await store.addUser(
-            username, id: id, passwordHash: passwordHash, invitation: invitation, audit: audit,
-            at: now)
-    }
-
     func addLink(_ link: Link, audit: AuditEvent, at now: UnixTime) async throws(StoreError) {
         try await store.addLink(link, audit: audit, at: now)
     }

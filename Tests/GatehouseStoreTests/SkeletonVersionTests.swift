@@ -2,6 +2,7 @@
 
 import GRDB
 import GatehouseCore
+import GatehousePeople
 import GatehouseStore
 import GatehouseTestSupport
 import Testing
@@ -56,7 +57,8 @@ import Testing
         let id = try UserID.random(from: .system)
         let invited = try await store.addUser(
             username("bob"), id: id, passwordHash: "$", invitation: invitation,
-            audit: AuditEvent(.userCreated, by: .server, user: id), at: time(noon))
+            enrolment: Enrolment(), audit: AuditEvent(.userCreated, by: .server, user: id),
+            at: time(noon))
         #expect(invited == .skeletonsOutdated)
         #expect(try await store.link(invitation, at: time(noon)) != nil, "it works later")
         let renaming = try await store.renameUser(
