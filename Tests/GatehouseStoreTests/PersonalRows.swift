@@ -69,6 +69,7 @@ struct PersonalRows {
         case "device_id": return device.value.data
         case "id" where table.name == "devices": return device.value.data
         // Numbered by the table.
+        case "sequence" where table.name == "agreements": return nil
         case "id" where column.type == "INTEGER": return nil
         case "revoked", "used": return nil
         default: break
