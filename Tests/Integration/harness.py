@@ -36,8 +36,8 @@ REVOCATION_SECONDS = 1.0
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("GATEHOUSE_")}
 
 # Commands that show one person's records. Whoever the tests make up is nobody.
-LOOKS = [("users", "show"), ("sessions", "list"), ("sessions", "issue"), ("audit", "list"),
-         ("explain",)]
+LOOKS = [("users", "show"), ("users", "export"), ("sessions", "list"), ("sessions", "issue"),
+         ("audit", "list"), ("explain",)]
 
 # The front door as the shipped nginx configuration wants it.
 FRONT = {"public.base_path": "/auth", "public.tls": "false",
