@@ -298,7 +298,7 @@ private let sessionAttributes = "; Path=/; Secure; HttpOnly; SameSite=Lax"
             #expect(await browser.get("/login?notice=stolen").status == 200)
             #expect(try await other.session() != nil, "other devices stay")
             other.restart()
-            #expect(await other.get("/resume").location == "/account")
+            #expect(await other.get("/resume").location == "/account/warnings")
 
             let json = await other.json("/v1/login", Self.login + "}")
             #expect(try json.decoded(SessionAnswer.self).warnings == 1)

@@ -113,7 +113,7 @@ import Testing
             try await fixture.advance(clock, 61)
             #expect(await owner.get("/resume").location == "/login?notice=stolen")
             other.restart()
-            #expect(await other.get("/resume").location == "/account")
+            #expect(await other.get("/resume").location == "/account/warnings")
             let json = await other.json("/v1/account/warnings", "", method: .delete)
             #expect((json.status, json.problem) == (403, "stale"))
             #expect(
