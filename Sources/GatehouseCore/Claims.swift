@@ -168,15 +168,22 @@ package struct Claims: Sendable {
         guard (1...Username.maximumBytes).contains(nameCount), bytes.count >= nameEnd else {
             return nil
         }
-        switch bytes[0] {
-        case Self.version: guard bytes.count == nameEnd else { return nil }
-        case Self.actingVersion:
-            guard bytes.count > nameEnd, bytes.count == nameEnd + 1 + Int(bytes[nameEnd]),
+        if bytes[0] == Self.version {
+            guard bytes.count == nameEnd else { return nil }
+        } else {
+            guard bytes[0] == Self.actingVersion, bytes.count > nameEnd,
+                bytes.count == nameEnd + 1 + Int(bytes[nameEnd]),
                 OperatorName.isName(bytes.extracting((nameEnd + 1)..<bytes.count))
             else { return nil }
             actorCount = bytes[nameEnd]
             for index in 0..<Int(actorCount) { actorBytes[index] = bytes[nameEnd + 1 + index] }
-        default: return nil
+        }
+        var name = InlineArray<64, UInt8>(repeating: 0)
+        var bits: UInt8 = 0
+        for index in 0..<nameCount {
+            let byte = bytes[Self.fixedBytes + index]
+            name[index] = byte
+            bits |= byte
         }
         let session = Identifier(bytes, at: 1)
         let user = Identifier(bytes, at: 17)
@@ -192,7 +199,8 @@ package struct Claims: Sendable {
         guard methods.isSubset(of: .known),
             let level = AuthenticationLevel(rawValue: bytes[71]),
             flags & ~Self.rememberedFlag == 0,
-            Self.isUTF8(bytes.extracting(Self.fixedBytes..<nameEnd))
+            // ASCII is UTF-8.
+            bits < 0x80 || Self.isUTF8(bytes.extracting(Self.fixedBytes..<nameEnd))
         else { return nil }
 
         self.session = SessionID(session)
@@ -205,8 +213,6 @@ package struct Claims: Sendable {
         self.methods = methods
         self.level = level
         isRemembered = flags & Self.rememberedFlag != 0
-        var name = InlineArray<64, UInt8>(repeating: 0)
-        for index in 0..<nameCount { name[index] = bytes[Self.fixedBytes + index] }
         usernameBytes = name
         usernameCount = UInt8(nameCount)
     }
