@@ -180,14 +180,15 @@ class DataKeys(unittest.TestCase):
             sign_in(gatehouse, "ada", "a wrong password, again")
         self.assertEqual(gatehouse.json("users", "show", "ada")["failed_sign_ins"], 5)
         self.assertEqual(self.listed(gatehouse),
-                         [("pepper", "newest", 1), ("look-up", "newest", None)])
+                         [("pepper", "newest", 1), ("look-up", "newest", None),
+                          ("profile", "newest", 0)])
         self.assertEqual(gatehouse.json("keys", "data", "list")["look_up_rows"], 1)
         self.assertIn("don't say under which key", gatehouse.ok("keys", "data", "list"))
         self.assertEqual(gatehouse.json("keys", "data", "prune"), {"destroyed": [], "kept": []})
 
         result = gatehouse.json("keys", "data", "rotate", "look-up")
         self.assertEqual(result["purpose"], "look-up")
-        self.assertEqual(self.listed(gatehouse)[1:],
+        self.assertEqual(self.listed(gatehouse)[1:3],
                          [("look-up", "former", None), ("look-up", "newest", None)])
         # The counters begin anew: nobody waits any more.
         self.assertEqual(gatehouse.json("users", "show", "ada")["failed_sign_ins"], 0)
@@ -209,7 +210,7 @@ class DataKeys(unittest.TestCase):
             code, output, errors = gatehouse.command("keys", "data", "rotate", purpose)
             self.assertEqual((code, output), (2, ""))
             self.assertIn(reason, errors)
-        self.assertEqual(len(gatehouse.json("keys", "data", "list")["keys"]), 3)
+        self.assertEqual(len(gatehouse.json("keys", "data", "list")["keys"]), 4)
 
     def test_without_a_server_the_command_takes_the_key_into_use(self):
         gatehouse = Gatehouse(self).make_store()
