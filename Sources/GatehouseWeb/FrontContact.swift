@@ -4,8 +4,6 @@ import GatehouseCore
 import HTTPTypes
 
 extension FrontDoor {
-    static let securityPath = "/.well-known/security.txt"
-
     static let securityRoutes: [HTTPRequest.Method: Handler] = [
         .get: { door, _ throws(FrontRefusal) in
             guard

@@ -189,7 +189,7 @@ package struct FrontDoor: Sendable {
     /// The handlers of a path: one below the base, or a well-known one of the host (RFC 8615).
     private func methods(at path: String) -> [HTTPRequest.Method: Handler]? {
         if path == Self.changePasswordPath { return Self.wellKnownRoutes }
-        if path == Self.securityPath { return Self.securityRoutes }
+        if path == SecurityContact.path { return Self.securityRoutes }
         guard path.utf8.starts(with: base.utf8) else { return nil }
         let local = path.utf8.dropFirst(base.utf8.count)
         if let methods = routes[String(decoding: local, as: UTF8.self)] { return methods }

@@ -83,6 +83,9 @@ package struct SecurityContact: Sendable, Equatable {
     /// It is made anew for each request, so that it never expires while a server answers.
     static let lifetimeSeconds: Int64 = 180 * 86_400
 
+    /// Where it is looked for, whatever the base path (RFC 9116 section 3).
+    static let path = "/.well-known/security.txt"
+
     /// The preferred way first; without any there is no file.
     package var contacts: [ContactURI] = []
     package var policy: ContactURI?
@@ -109,7 +112,7 @@ package struct SecurityContact: Sendable, Equatable {
         if !languages.isEmpty {
             lines.append("Preferred-Languages: \(languages.joined(separator: ", "))")
         }
-        if let origin { lines.append("Canonical: \(origin.text)\(FrontDoor.securityPath)") }
+        if let origin { lines.append("Canonical: \(origin.text)\(Self.path)") }
         if let policy { lines.append("Policy: \(policy.text)") }
         return lines.map { $0 + "\n" }.joined()
     }
