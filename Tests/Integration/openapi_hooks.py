@@ -21,6 +21,7 @@ class Session:
     """A user who is signed in, and another one as soon as that session has ended."""
 
     numbers = itertools.count()
+    leaving = itertools.count()
 
     def __init__(self):
         self.parts = None
@@ -40,7 +41,17 @@ class Session:
                 self.parts = (BROWSER, cookies)
             else:
                 self.parts = ({"Authorization": "Bearer " + answer.json()["token"]}, {})
+        # Every second time there is a deletion to see, or to cancel.
+        if case.operation.path == "/v1/account/deletion" and next(self.leaving) % 2:
+            answer = requests.delete(f"{BASE}/v1/account", json={"password": PASSWORD},
+                                     headers=self.headers(), timeout=20)
+            assert answer.status_code == 202, answer.text
         return self.parts
+
+    def headers(self):
+        headers, cookies = self.parts
+        line = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())} if cookies else {}
+        return headers | line
 
     def set(self, case, data, context):
         headers, cookies = data
@@ -48,9 +59,7 @@ class Session:
         case.cookies.update(cookies)
 
     def is_live(self):
-        headers, cookies = self.parts
-        line = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())} if cookies else {}
-        answer = requests.get(f"{BASE}/v1/session", headers=headers | line, timeout=20)
+        answer = requests.get(f"{BASE}/v1/session", headers=self.headers(), timeout=20)
         assert answer.status_code in (200, 401), answer.text
         return answer.status_code == 200
 
