@@ -113,8 +113,9 @@ struct Settings: Sendable {
     /// Where people find the pages: the configured place, or this machine during development.
     var publicURL: String {
         var origin = publicOrigin?.text ?? "https://localhost:8443"
+        // Plain HTTP is for a proxy, which has TLS.
         if publicOrigin == nil, case .tcp(_, let port) = publicAddress {
-            origin = "\(publicTLS ? "https" : "http")://localhost:\(port)"
+            origin = "https://localhost:\(port)"
         }
         return origin + (publicBasePath == "/" ? "" : publicBasePath)
     }
