@@ -267,7 +267,7 @@ final class GatehouseServer {
         precondition(child == nil)
         let now = Int64(time(nil))
         let database = try DatabaseQueue(path: store)
-        // The rows that SQLiteStore.appendFeed writes, and the head row as it leaves it.
+        // The rows that SQLStore.appendFeed writes, and the head row as it leaves it.
         try database.write { db in
             try db.execute(
                 sql: """

@@ -469,6 +469,9 @@ package protocol Store: Sendable {
     // MARK: The feed
 
     func head() async throws(StoreError) -> StoreHead
+    /// Returns when another process may have written what nodes follow, at once where the database tells and
+    /// else after a moment; after `milliseconds` in any case.
+    func waitForChange(milliseconds: Int) async
     /// Servers of this machine that go on with a database that was replaced.
     func strangers() async throws(StoreError) -> [NodeID]
     /// Makes `now` the store's latest time although that may be earlier: the way back after a wrong

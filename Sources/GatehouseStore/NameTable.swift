@@ -1,7 +1,6 @@
 // The table of names: every one that anyone has, had, or can't have. Its constraints say what is taken.
 
 import Foundation
-import GRDB
 import GatehouseCore
 
 enum NameTable {
@@ -13,7 +12,7 @@ enum NameTable {
     }
 
     private static func version(_ db: Database) throws -> String {
-        guard let row = try Row.fetchOne(db, sql: "SELECT version FROM skeletons") else {
+        guard let row = try db.row(sql: "SELECT version FROM skeletons") else {
             throw StoreError.damaged("skeletons")
         }
         return try row.text("version")
@@ -38,8 +37,8 @@ enum NameTable {
         }
         // A user's own names may look alike: the one that holds the skeleton keeps others off.
         let isOwn =
-            try Row.fetchOne(
-                db, sql: "SELECT 1 FROM names WHERE skeleton = ? AND user_id = ?",
+            try db.row(
+                sql: "SELECT 1 FROM names WHERE skeleton = ? AND user_id = ?",
                 arguments: [skeleton, user.value.data]) != nil
         // The constraints decide, not a look-up before them (REQUIREMENTS USR-1).
         try db.execute(
@@ -55,15 +54,14 @@ enum NameTable {
 
     static func availability(of username: Username, _ db: Database) throws -> NameAvailability {
         guard try isCurrent(db) else { return .skeletonsOutdated }
-        let row = try Row.fetchOne(
-            db, sql: "SELECT 1 FROM names WHERE canonical = ? OR skeleton = ?",
+        let row = try db.row(
+            sql: "SELECT 1 FROM names WHERE canonical = ? OR skeleton = ?",
             arguments: [username.text, username.skeletonText])
         return row == nil ? .free : .taken
     }
 
     static func names(of user: UserID, _ db: Database) throws -> [NameRecord] {
-        try Row.fetchAll(
-            db,
+        try db.rows(
             sql: """
                 SELECT canonical, state, since FROM names WHERE user_id = ?
                 ORDER BY state = 'live' DESC, since DESC, canonical
@@ -85,8 +83,7 @@ enum NameTable {
     ) throws -> Claim {
         guard try isCurrent(db) else { return .outdated }
         let isTakenBack =
-            try Row.fetchOne(
-                db,
+            try db.row(
                 sql: """
                     SELECT 1 FROM names WHERE canonical = ? AND user_id = ? AND state = 'former'
                     """,
@@ -110,8 +107,7 @@ enum NameTable {
     static func reserve(_ names: [Username], _ db: Database, at now: UnixTime) throws -> Bool {
         guard try isCurrent(db) else { return false }
         let wanted = Set(names)
-        for row in try Row.fetchAll(db, sql: "SELECT canonical FROM names WHERE state = 'reserved'")
-        {
+        for row in try db.rows(sql: "SELECT canonical FROM names WHERE state = 'reserved'") {
             let name = try row.username("canonical")
             guard !wanted.contains(name) else { continue }
             try db.execute(sql: "DELETE FROM names WHERE canonical = ?", arguments: [name.text])
@@ -138,13 +134,15 @@ enum NameTable {
 
     static func rewriteSkeletons(_ db: Database) throws -> SkeletonReport {
         let (report, changes) = try compare(db)
-        let update = try db.makeStatement(
-            sql: "UPDATE names SET skeleton = ? WHERE canonical = ?")
+        let update = "UPDATE names SET skeleton = ? WHERE canonical = ?"
         // First all old ones go, so that no new one meets one that is about to.
-        for change in changes { try update.execute(arguments: [nil, change.name.text]) }
+        for change in changes {
+            try db.execute(sql: update, arguments: [nil, change.name.text])
+        }
         for change in changes {
             guard let skeleton = change.skeleton else { continue }
-            try update.execute(
+            try db.execute(
+                sql: update,
                 arguments: [String(decoding: skeleton, as: UTF8.self), change.name.text])
         }
         try db.execute(
@@ -161,13 +159,12 @@ enum NameTable {
         var held: [[UInt8]: Username?] = [:]
         var changes: [Change] = []
         var collisions: [SkeletonReport.Collision] = []
-        let rows = try Row.fetchCursor(
-            db,
+        try db.forEach(
             sql: """
                 SELECT canonical, skeleton, state FROM names
                 ORDER BY state = 'reserved', skeleton IS NULL, since, canonical
-                """)
-        while let row = try rows.next() {
+                """
+        ) { row in
             let name = try row.username("canonical")
             let skeleton = name.skeleton
             let holder = held[skeleton]

@@ -1,7 +1,6 @@
 // Reading rows without trusting them: a value of the wrong form is an error, never a trap.
 
 import Foundation
-import GRDB
 import GatehouseCore
 
 extension Row {
@@ -12,9 +11,8 @@ extension Row {
     }
 
     func optionalInteger(_ column: String) throws(StoreError) -> Int64? {
-        let value: DatabaseValue = self[column]
-        switch value.storage {
-        case .int64(let integer): return integer
+        switch try value(column) {
+        case .integer(let integer): return integer
         case .null: return nil
         default: throw .damaged(column)
         }
@@ -32,17 +30,15 @@ extension Row {
     }
 
     func optionalText(_ column: String) throws(StoreError) -> String? {
-        let value: DatabaseValue = self[column]
-        switch value.storage {
-        case .string(let text): return text
+        switch try value(column) {
+        case .text(let text): return text
         case .null: return nil
         default: throw .damaged(column)
         }
     }
 
     func bytes(_ column: String) throws(StoreError) -> [UInt8] {
-        let value: DatabaseValue = self[column]
-        guard case .blob(let data) = value.storage else { throw .damaged(column) }
+        guard case .blob(let data) = try value(column) else { throw .damaged(column) }
         return Array(data)
     }
 
@@ -66,8 +62,7 @@ extension Row {
     }
 
     func optionalIdentifier(_ column: String) throws(StoreError) -> Identifier? {
-        let value: DatabaseValue = self[column]
-        return value.isNull ? nil : try identifier(column)
+        return try value(column).isNull ? nil : try identifier(column)
     }
 
     func username(_ column: String) throws(StoreError) -> Username {
@@ -127,8 +122,7 @@ extension Row {
 
     /// 8 bytes, big endian.
     func optionalWord(_ column: String) throws(StoreError) -> UInt64? {
-        let value: DatabaseValue = self[column]
-        guard !value.isNull else { return nil }
+        guard try !value(column).isNull else { return nil }
         let bytes = try bytes(column)
         guard bytes.count == 8 else { throw .damaged(column) }
         return UInt64(bigEndianBytes: bytes.span, at: 0)

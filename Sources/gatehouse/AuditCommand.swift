@@ -55,7 +55,7 @@ struct AuditCommand: AsyncParsableCommand {
                 }
                 query.kind = known
             }
-            let store: SQLiteStore
+            let store: SQLStore
             var isShown = false
             if let user {
                 let workshop = try await options.openWorkshop(because: look.breakGlass)

@@ -70,14 +70,14 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// Opens the store beside a running server, without touching its schema, for commands that only read.
-    func openStore(_ settings: Settings) throws -> SQLiteStore {
+    func openStore(_ settings: Settings) throws -> SQLStore {
         try DataDirectory.check(settings.dataDirectory)
-        let path = settings.dataDirectory + "/" + SQLiteStore.fileName
+        let path = settings.dataDirectory + "/" + SQLStore.fileName
         guard unsafe access(path, F_OK) == 0 else {
             throw CommandFailure.environment(
                 "there is no database at \(path)", hint: "start the server once")
         }
-        return try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
+        return try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
     }
 
     /// Opens the store and its keyring; what is written is signed in the audit trail.
@@ -152,7 +152,7 @@ final class RootKeyBox: Sendable {
 /// Settings, store and root key, for commands that change keys or seal.
 struct Workshop: Sendable {
     let settings: Settings
-    let store: SQLiteStore
+    let store: SQLStore
     let rootKey: RootKeyBox
     /// What is noted of what the command does.
     let context: AuditContext

@@ -65,7 +65,7 @@ struct Doctor {
         findings += contact(settings)
         findings.append(directoryMode(settings))
         findings.append(databaseMode(settings))
-        findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLiteStore.fileName]
+        findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLStore.fileName]
             .compactMap(Self.unwritable)
         findings.append(Self.space(settings.dataDirectory))
         let rootKey: RootKeyBox?
@@ -80,9 +80,9 @@ struct Doctor {
             rootKey = nil
             findings.append(failed("root key", error))
         }
-        let store: SQLiteStore
+        let store: SQLStore
         do {
-            store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
+            store = try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
         } catch { return findings + [failed("store", error)] }
         findings.append(await integrity(store))
         findings.append(await clock(store))
@@ -221,7 +221,7 @@ struct Doctor {
 
     private func databaseMode(_ settings: Settings) -> Finding {
         var status = stat()
-        let path = settings.dataDirectory + "/" + SQLiteStore.fileName
+        let path = settings.dataDirectory + "/" + SQLStore.fileName
         guard unsafe stat(path, &status) == 0 else {
             return Finding(
                 check: "database file", level: .error, message: "there is none at \(path)",
@@ -275,7 +275,7 @@ struct Doctor {
             hint: "rotate less often (keys.rotate_every), or `gatehouse keys prune` now")
     }
 
-    private func integrity(_ store: SQLiteStore) async -> Finding {
+    private func integrity(_ store: SQLStore) async -> Finding {
         do {
             let faults = try await store.integrityFindings()
             return Finding(
@@ -287,7 +287,7 @@ struct Doctor {
         } catch { return failed("store", error) }
     }
 
-    private func clock(_ store: SQLiteStore) async -> Finding {
+    private func clock(_ store: SQLStore) async -> Finding {
         do {
             let latest = try await store.head().latestTime
             let now = SystemClock.now().wall
@@ -306,7 +306,7 @@ struct Doctor {
 
     /// Names that were given before their likeness was looked at, or that look alike only to this
     /// version of ICU.
-    private func usernames(_ store: SQLiteStore) async -> [Finding] {
+    private func usernames(_ store: SQLStore) async -> [Finding] {
         do {
             let report = try await store.skeletonReport()
             let version =
@@ -332,7 +332,7 @@ struct Doctor {
     }
 
     func keys(
-        _ store: SQLiteStore, rootKey: RootKeyBox, _ settings: Settings
+        _ store: SQLStore, rootKey: RootKeyBox, _ settings: Settings
     ) async -> [Finding] {
         do {
             guard let wrapped = try await store.keyring() else {
@@ -382,7 +382,7 @@ struct Doctor {
         } catch { return [failed("keyring", error)] }
     }
 
-    func trail(_ store: SQLiteStore, rootKey: RootKeyBox) async -> Finding {
+    func trail(_ store: SQLStore, rootKey: RootKeyBox) async -> Finding {
         let check = "audit trail"
         do {
             guard let wrapped = try await store.keyring() else {
@@ -400,7 +400,7 @@ struct Doctor {
         } catch { return failed(check, error) }
     }
 
-    private func nodes(_ store: SQLiteStore) async -> Finding {
+    private func nodes(_ store: SQLStore) async -> Finding {
         do {
             let now = SystemClock.now().wall
             let nodes = try await store.liveNodes(at: now)

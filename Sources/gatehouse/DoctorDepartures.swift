@@ -11,7 +11,7 @@ extension Doctor {
 
     static let lateHint = "is a server running? its log says why not"
 
-    func departures(_ store: SQLiteStore, _ settings: Settings) async -> [Finding] {
+    func departures(_ store: SQLStore, _ settings: Settings) async -> [Finding] {
         let now = SystemClock.now().wall
         let late = now.advanced(bySeconds: -Self.departureLateSeconds)
         // For these hours nothing is done on purpose; a clock that was set back since holds for longer.

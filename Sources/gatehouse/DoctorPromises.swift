@@ -15,13 +15,13 @@ extension Doctor {
         }
         var findings = certificates(settings) + contact(settings)
         findings.append(peopleSchema(settings))
-        let store: SQLiteStore
+        let store: SQLStore
         let ring: Keyring
         let rootKey: RootKeyBox
         do {
             try DataDirectory.check(settings.dataDirectory)
             rootKey = RootKeyBox(try settings.rootKeySource.read())
-            store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: false)
+            store = try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
             guard let wrapped = try await store.keyring() else {
                 throw CommandFailure.environment(
                     "the store has no keyring", hint: "start the server once")
@@ -43,7 +43,7 @@ extension Doctor {
 
     /// Notices, grants and profiles.
     func promised(
-        _ store: SQLiteStore, _ ring: Keyring, _ settings: Settings
+        _ store: SQLStore, _ ring: Keyring, _ settings: Settings
     ) async -> [Finding] {
         let now = SystemClock.now().wall
         return [

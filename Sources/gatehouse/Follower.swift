@@ -7,9 +7,10 @@ import GatehouseWeb
 import Logging
 import ServiceLifecycle
 
-/// Follows the store: refreshes ten times a second, and cleans up now and then.
+/// Follows the store: refreshes when it changes, and cleans up now and then.
 struct Follower: Service {
-    static let refreshMilliseconds = 100
+    /// How long nothing may be looked at where the database tells of changes.
+    static let refreshMilliseconds = 500
     static let upkeepSeconds: Int64 = 60
     /// How far the wall clock may have moved against the clock that doesn't step, since the start, for old
     /// entries of the audit trail to be removed.
@@ -39,9 +40,8 @@ struct Follower: Service {
                 bySeconds: Self.certificateSeconds)
             var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
             while !Task.isCancelled {
-                do {
-                    try await Task.sleep(for: .milliseconds(Self.refreshMilliseconds))
-                } catch { return }
+                await store.waitForChange(milliseconds: Self.refreshMilliseconds)
+                guard !Task.isCancelled else { return }
                 let now = SystemClock.now()
                 do throws(RefreshFailure) {
                     let report = try await node.refresh(at: now)

@@ -13,7 +13,7 @@ struct GrantsCommand: AsyncParsableCommand {
         subcommands: [Show.self, Use.self])
 
     /// A grant by the code that the person read out.
-    private static func grant(_ code: String, in store: SQLiteStore) async throws -> Grant {
+    private static func grant(_ code: String, in store: SQLStore) async throws -> Grant {
         guard let id = GrantID(text: code) else {
             throw CommandFailure.usage("“\(code)” is no code: 32 lower-case hex digits")
         }

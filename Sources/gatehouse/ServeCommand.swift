@@ -46,7 +46,7 @@ struct ServeCommand: AsyncParsableCommand {
     /// alone: a new key would not open it.
     private static func makeDevelopmentFiles(_ settings: Settings) throws {
         try DataDirectory.create(settings.dataDirectory)
-        let database = settings.dataDirectory + "/" + SQLiteStore.fileName
+        let database = settings.dataDirectory + "/" + SQLStore.fileName
         let hasDatabase = unsafe access(database, F_OK) == 0
         if !hasDatabase, case .file(let path) = settings.rootKeySource {
             try RootKeyFile.createIfMissing(path)

@@ -239,8 +239,8 @@ struct Server {
     /// Opens the store for a node, and gives a new one its first ring.
     private func openStore(
         for id: NodeID, _ rootKey: borrowing RootKey
-    ) async throws -> SQLiteStore {
-        let store = try SQLiteStore(directory: settings.dataDirectory, createIfMissing: true)
+    ) async throws -> SQLStore {
+        let store = try SQLStore(directory: settings.dataDirectory, createIfMissing: true)
         let now = SystemClock.now().wall
         if let wrapped = try await store.keyring() {
             // A wrong root key ends the start here, before anything listens.

@@ -12,10 +12,10 @@ import Testing
 struct AgreementContractTests {
     private let directory = TemporaryDirectory()
     private let now = time(noon)
-    private let store: SQLiteStore
+    private let store: SQLStore
 
     init() throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private func name(_ text: String) throws -> SubjectName { try #require(SubjectName(text)) }
@@ -312,11 +312,11 @@ struct AgreementContractTests {
             users[text] = id
             for (version, isGiven) in statements {
                 try await store.write(at: now) { db in
-                    try SQLiteStore.insert(
+                    try SQLStore.insert(
                         AgreementEntry(.purpose(letters.name), version: version, isGiven: isGiven),
                         of: id, session: nil, db, at: time(noon))
                     // Of another purpose, which says nothing of this one.
-                    try SQLiteStore.insert(
+                    try SQLStore.insert(
                         AgreementEntry(
                             .purpose(try #require(SubjectName("calls"))), version: 9,
                             isGiven: !isGiven), of: id, session: nil, db, at: time(noon))

@@ -38,7 +38,7 @@ extension Store {
     @Test(arguments: Backend.allCases)
     func `what leaves no trace isn't done`(backend: Backend) async throws {
         _ = try backend.open(directory)
-        let unsigned = try SQLiteStore(directory: directory.path, createIfMissing: false)
+        let unsigned = try SQLStore(directory: directory.path, createIfMissing: false)
         await #expect(throws: StoreError.unavailable("no key for the audit trail")) {
             try await unsigned.makeUser("ada")
         }
@@ -243,30 +243,30 @@ extension Store {
 
     /// Writes to a copy of the file behind the store's back, triggers or not.
     private func tampered<Found>(
-        _ sql: String, _ body: (SQLiteStore) async throws -> Found
+        _ sql: String, _ body: (SQLStore) async throws -> Found
     ) async throws -> Found {
         let copy = TemporaryDirectory()
         for end in ["", "-wal"] {
-            let name = "/" + SQLiteStore.fileName + end
+            let name = "/" + SQLStore.fileName + end
             try FileManager.default.copyItem(
                 atPath: directory.path + name, toPath: copy.path + name)
         }
-        try change(copy.path + "/" + SQLiteStore.fileName, sql)
+        try change(copy.path + "/" + SQLStore.fileName, sql)
         let found = try await body(
-            SQLiteStore(directory: copy.path, createIfMissing: false))
+            SQLStore(directory: copy.path, createIfMissing: false))
         withExtendedLifetime(copy) {}
         return found
     }
 
     @Test func `what was personal goes with its entry`() async throws {
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true)
+        let store = try SQLStore(directory: directory.path, createIfMissing: true)
         var context = AuditContext()
         context.reason = "because"
         store.sign(as: .commands, context)
         _ = try await store.makeUser("ada")
         let now = time(noon + 3 * 86_400)
         #expect(try await store.pruneAudit(before: now, limit: 9, at: now) == 1)
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         let left = try await queue.read { db in
             try Int.fetchAll(db, sql: "SELECT sequence FROM audit_personal")
         }
@@ -275,7 +275,7 @@ extension Store {
     }
 
     @Test func `an earlier release's entries are vouched for once, and go together`() async throws {
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         try await queue.writeWithoutTransaction { db in
             try db.execute(sql: readText(Vector.path(of: "store-6.sql")))
             for day in 1...3 as ClosedRange<Int64> {
@@ -288,7 +288,7 @@ extension Store {
             }
         }
         try queue.close()
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         let now = time(noon + 10 * 86_400)
         for _ in 0..<2 { try await store.checkpointAudit(at: now) }
         #expect(
@@ -331,11 +331,11 @@ extension Store {
             ("UPDATE head SET audit_floor = 9000000000000000000", "audit_floor"),
         ] {
             let directory = TemporaryDirectory()
-            let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+            let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
             for number in 0..<10 as Range<Int64> {
                 _ = try await store.makeUser("u\(number)", at: noon + number * day)
             }
-            try change(directory.path + "/" + SQLiteStore.fileName, sql)
+            try change(directory.path + "/" + SQLStore.fileName, sql)
             let before = try await store.audit(after: 0, limit: 99).count
             await #expect(throws: StoreError.damaged(failure), "\(sql)") {
                 try await store.pruneAudit(before: time(noon + 4 * day), limit: 99, at: now)
@@ -346,7 +346,7 @@ extension Store {
     }
 
     @Test func `whoever can write to the file is found out`() async throws {
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         var context = AuditContext()
         context.reason = "because"
         store.sign(as: .commands, context)
@@ -390,13 +390,13 @@ extension Store {
     }
 
     /// Writes an older release's database, and lets this one take it over.
-    private func migrated() throws -> SQLiteStore {
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+    private func migrated() throws -> SQLStore {
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         try queue.writeWithoutTransaction {
             try $0.execute(sql: readText(Vector.path(of: "store-6.sql")))
         }
         try queue.close()
-        return try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        return try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     @Test func `an earlier release's entries are vouched for before anything else is written`()
@@ -433,13 +433,13 @@ extension Store {
     }
 
     @Test func `after a key was lost the trail is vouched for as it is`() async throws {
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         for number in 0..<5 { _ = try await store.makeUser("u\(number)") }
         _ = try await store.pruneAudit(
             before: time(noon + 3 * 86_400), limit: 99, at: time(noon + 5 * 86_400))
         let newKey = try #require(
             try Keyring.first(at: time(noon), entropy: .system).auditKeys()?.current)
-        func verified(_ store: SQLiteStore) async throws -> AuditVerifier {
+        func verified(_ store: SQLStore) async throws -> AuditVerifier {
             let extent = try await store.auditExtent()
             var verifier = try AuditVerifier(keys: [newKey.id: newKey], extent: extent)
             for record in try await store.audit(after: extent.floor, limit: 99) {

@@ -9,7 +9,7 @@ import Testing
 
 @testable import GatehouseStore
 
-extension SQLiteStore {
+extension SQLStore {
     func delete(_ user: User, onlyIfDue: Bool = false, at now: Int64 = noon) async throws
         -> RevocationOutcome
     {
@@ -34,7 +34,7 @@ extension SQLiteStore {
         guard case .added(let user) = outcome else { throw Unexpected("\(outcome)") }
         let rows = PersonalRows(
             user: id, device: DeviceID(try Identifier.random(from: .system)), tag: tag)
-        try await write(at: time(noon)) { db in
+        try await sqlite { db in
             // What registering counted is filled in like the rest.
             try db.execute(
                 sql: "DELETE FROM activity WHERE user_id = ?", arguments: [id.value.data])
@@ -47,8 +47,8 @@ extension SQLiteStore {
 @Suite struct DepartureTests {
     private let directory = TemporaryDirectory()
 
-    private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+    private func open() throws -> SQLStore {
+        try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private var ledgerPath: String { directory.path + "/deletions.ledger" }
@@ -65,7 +65,7 @@ extension SQLiteStore {
     // MARK: Asking
 
     private func request(
-        _ user: User, hash: String = "hash", due: Int64 = noon + 100, _ store: SQLiteStore,
+        _ user: User, hash: String = "hash", due: Int64 = noon + 100, _ store: SQLStore,
         at now: Int64 = noon
     ) async throws -> DeletionRequestOutcome {
         try await store.requestDeletion(
@@ -75,7 +75,7 @@ extension SQLiteStore {
             audit: AuditEvent(.deletionRequested, by: .server, user: user.id), at: time(now))
     }
 
-    private func makeUser(_ store: SQLiteStore, _ name: String = "ada") async throws -> User {
+    private func makeUser(_ store: SQLStore, _ name: String = "ada") async throws -> User {
         let id = try UserID.random(from: .system)
         let outcome = try await store.addUser(
             username(name), id: id, passwordHash: "hash",
@@ -84,7 +84,7 @@ extension SQLiteStore {
         return user
     }
 
-    private func cancel(_ user: User, _ store: SQLiteStore, at now: Int64) async throws -> Bool {
+    private func cancel(_ user: User, _ store: SQLStore, at now: Int64) async throws -> Bool {
         try await store.cancelDeletion(
             of: user.id, audit: AuditEvent(.deletionCancelled, by: .server, user: user.id),
             at: time(now))
@@ -147,10 +147,10 @@ extension SQLiteStore {
         let store = try open()
         let (ada, adaRows) = try await store.makeMarked("ada", tag: "xada")
         let (bob, bobRows) = try await store.makeMarked("bob", tag: "xbob")
-        let others = try await store.read { db in try PersonalRows.finding("xbob", db).sorted() }
+        let others = try await store.sqlite { db in try PersonalRows.finding("xbob", db).sorted() }
         #expect(others.contains("users.password_hash") && others.contains("audit_personal.address"))
         #expect(
-            try await store.read { db in try PersonalRows.finding("xada", db).count }
+            try await store.sqlite { db in try PersonalRows.finding("xada", db).count }
                 == others.count
         )
         guard case .revoked(_, let sessions) = try await store.delete(ada) else {
@@ -158,7 +158,7 @@ extension SQLiteStore {
             return
         }
         #expect(sessions == 0, "the marked one's epoch is not hers")
-        try await store.read { db in
+        try await store.sqlite { db in
             for table in PersonalTable.all {
                 let counts = (try adaRows.count(table, db), try bobRows.count(table, db))
                 switch table.fate {
@@ -169,8 +169,8 @@ extension SQLiteStore {
             #expect(try PersonalRows.finding("xada", db) == [])
             #expect(try PersonalRows.finding("xbob", db).sorted() == others)
             #expect(
-                try Row.fetchAll(db, sql: "PRAGMA foreign_key_check").isEmpty)
-            let row = try Row.fetchOne(
+                try GRDB.Row.fetchAll(db, sql: "PRAGMA foreign_key_check").isEmpty)
+            let row = try GRDB.Row.fetchOne(
                 db, sql: "SELECT * FROM users WHERE id = ?", arguments: [ada.id.value.data])
             #expect(row?["state"] == "disabled")
             #expect(row?["password_hash"] as String? == nil)
@@ -229,12 +229,12 @@ extension SQLiteStore {
     ) async throws -> [String] {
         let store = try open()
         if !isErasing {
-            try await store.write(at: time(noon)) {
+            try await store.sqlite {
                 try $0.execute(sql: "PRAGMA secure_delete = OFF")
             }
         }
         func addCrowd(_ part: Int) async throws {
-            try await store.write(at: time(noon)) { db in
+            try await store.sqlite { db in
                 for statement in [
                     """
                     INSERT INTO users (id, state, epoch, created, password_hash)
@@ -267,7 +267,7 @@ extension SQLiteStore {
         let (ada, rows) = try await store.makeMarked("ada", tag: "xada")
         // Older versions of her rows lie where newer ones were written.
         for round in 0..<5 {
-            try await store.write(at: time(noon)) { db in
+            try await store.sqlite { db in
                 for table in ["sessions", "series", "warnings"] {
                     try db.execute(
                         sql: "UPDATE \(table) SET browser = ? WHERE user_id = ?",
@@ -295,7 +295,7 @@ extension SQLiteStore {
         }
         // Copies that are made later, in both ways.
         let copies = TemporaryDirectory()
-        let source = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let source = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         try await source.vacuum(into: copies.path + "/vacuumed.sqlite")
         let backup = try DatabaseQueue(path: copies.path + "/backup.sqlite")
         try source.backup(to: backup)
@@ -323,7 +323,7 @@ extension SQLiteStore {
     {
         let left = try await leftovers(crowd: 2000, erasesLog: false)
         #expect(!left.isEmpty)
-        #expect(left.allSatisfy { $0.hasPrefix(SQLiteStore.fileName + "-wal") }, "\(left)")
+        #expect(left.allSatisfy { $0.hasPrefix(SQLStore.fileName + "-wal") }, "\(left)")
     }
 
     @Test func `a reader holds up the log's erasing, and it is tried again`() async throws {
@@ -332,10 +332,10 @@ extension SQLiteStore {
         var configuration = Configuration()
         configuration.allowsUnsafeTransactions = true
         let reader = try DatabaseQueue(
-            path: directory.path + "/" + SQLiteStore.fileName, configuration: configuration)
+            path: directory.path + "/" + SQLStore.fileName, configuration: configuration)
         try await reader.writeWithoutTransaction { db in
             try db.execute(sql: "BEGIN")
-            _ = try Row.fetchOne(db, sql: "SELECT * FROM users")
+            _ = try GRDB.Row.fetchOne(db, sql: "SELECT * FROM users")
         }
         _ = try await store.delete(ada)
         #expect(try await !store.eraseLog(at: time(noon + 50)))
@@ -356,7 +356,7 @@ extension SQLiteStore {
         let ada = try await makeUser(store)
         let bob = try await makeUser(store, "bob")
         try store.close()
-        let path = directory.path + "/" + SQLiteStore.fileName
+        let path = directory.path + "/" + SQLStore.fileName
         let copy = try Data(contentsOf: URL(fileURLWithPath: path))
 
         store = try open()
@@ -561,14 +561,14 @@ extension SQLiteStore {
         for (sql, arguments) in [
             ("UPDATE audit_personal SET address = 'x', address_salt = randomblob(32)", []),
             ("UPDATE audit_personal SET address_hash = randomblob(32)", []),
-        ] as [(String, StatementArguments)] {
-            try await store.write(at: time(noon)) { db in
+        ] as [(String, GRDB.StatementArguments)] {
+            try await store.sqlite { db in
                 try db.execute(
                     sql: "CREATE TEMP TABLE kept AS SELECT * FROM audit_personal; " + sql
                         + " WHERE sequence = 1", arguments: arguments)
             }
             #expect(try await faults().map(\.kind) == [.personalAltered])
-            try await store.write(at: time(noon)) { db in
+            try await store.sqlite { db in
                 try db.execute(
                     sql: """
                         DELETE FROM audit_personal;

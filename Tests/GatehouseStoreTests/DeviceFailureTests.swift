@@ -18,7 +18,7 @@ import Testing
 
     init() async throws {
         store = FailingStore(
-            try SQLiteStore(directory: directory.path, createIfMissing: true).signed())
+            try SQLStore(directory: directory.path, createIfMissing: true).signed())
         let root = try RootKey.random(from: .system)
         let text = root.withText { span in span.indices.map { span[$0] } }
         rootText = text

@@ -374,6 +374,10 @@ final class FailingStore: Store {
         try await store.audit(query)
     }
 
+    func waitForChange(milliseconds: Int) async {
+        await store.waitForChange(milliseconds: milliseconds)
+    }
+
     func strangers() async throws(StoreError) -> [NodeID] { try await store.strangers() }
 
     func auditKeyUse() async throws(StoreError) -> [KeyID: Int] {

@@ -198,7 +198,7 @@ import Testing
 
 @Suite struct DataKeyUpkeepTests {
     private let directory = TemporaryDirectory()
-    private let store: SQLiteStore
+    private let store: SQLStore
     private let root: RootKeyBytes
 
     /// The text of a root key, which itself has one owner.
@@ -208,7 +208,7 @@ import Testing
     }
 
     init() throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         let key = try RootKey.random(from: .system)
         root = RootKeyBytes(text: key.withText { span in span.indices.map { span[$0] } })
     }

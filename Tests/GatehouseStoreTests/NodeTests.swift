@@ -24,11 +24,11 @@ private final class Published: Sendable {
 
 @Suite struct NodeTests {
     private let directory = TemporaryDirectory()
-    private let store: SQLiteStore
+    private let store: SQLStore
     private let rootText: [UInt8]
 
     init() async throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         let root = try RootKey.random(from: .system)
         rootText = root.withText { span in span.indices.map { span[$0] } }
         let outcome = try await KeyringChange.replace(
@@ -61,7 +61,7 @@ private final class Published: Sendable {
 
     /// Writes a ring to the file as it is: the store itself would not let a live node lose its root key.
     private func put(_ wrapped: WrappedKeyring) throws {
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         try queue.write { db in
             try db.execute(
                 sql: "UPDATE keyring SET version = ?, ring_key_id = ?, sealed = ?",
@@ -129,7 +129,7 @@ private final class Published: Sendable {
         let claims = record.claims(username: user.username, at: time(noon))
         #expect(published.last?.revocations.revoke(claims) == false)
 
-        let other = try SQLiteStore(directory: directory.path, createIfMissing: false).signed()
+        let other = try SQLStore(directory: directory.path, createIfMissing: false).signed()
         _ = try await other.revoke(record)
         let report = try await node.refresh(at: instant(noon + 1))
         #expect(report.feedRows == 1)
@@ -266,7 +266,7 @@ private final class Published: Sendable {
 
     @Test func `an older copy put in the store's place is refused`() async throws {
         let backup = TemporaryDirectory()
-        let older = try SQLiteStore(directory: backup.path, createIfMissing: true).signed()
+        let older = try SQLStore(directory: backup.path, createIfMissing: true).signed()
         let swapping = FailingStore(store)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: swapping,

@@ -10,12 +10,12 @@ import Testing
 
 @Suite struct PermissionContractTests {
     private let directory = TemporaryDirectory()
-    private let store: SQLiteStore
+    private let store: SQLStore
     private let eve: OperatorName
     private let why: LookReason
 
     init() throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         eve = try #require(OperatorName("eve"))
         why = try #require(LookReason("an invoice is wrong"))
     }
@@ -206,7 +206,7 @@ import Testing
                     """)
         }
         let versions = try await store.read { db in
-            try Row.fetchAll(db, sql: "SELECT * FROM nodes").map { try $0.node().claimsVersion }
+            try db.rows(sql: "SELECT * FROM nodes").map { try $0.node().claimsVersion }
         }
         #expect(versions == [1])
     }
@@ -268,7 +268,7 @@ import Testing
     }
 
     private func count(_ sql: String) async throws -> Int? {
-        try await store.read { db in try Int.fetchOne(db, sql: sql) }
+        try await store.read { db in try db.integer(sql: sql).map { Int($0) } }
     }
 
     @Test func `grants that have ended make room, unused ones first`() async throws {

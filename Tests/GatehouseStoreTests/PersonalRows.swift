@@ -19,7 +19,7 @@ struct PersonalRows {
     let tag: String
 
     /// Values that constraints ask for, by "table.column".
-    private static let values: [String: DatabaseValue] = [
+    private static let values: [String: GRDB.DatabaseValue] = [
         "links.kind": "recovery".databaseValue, "sessions.methods": 1.databaseValue,
         "sessions.absolute_deadline": (noon + 9999).databaseValue,
         "sessions.idle_deadline": (noon + 9000).databaseValue,
@@ -35,7 +35,7 @@ struct PersonalRows {
     /// What rows of other tables belong to.
     private static let first = ["devices", "profiles"]
 
-    func fill(_ db: Database) throws {
+    func fill(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 INSERT INTO referral_codes (code, label, created) VALUES ('spring', 'Spring', 1)
@@ -48,7 +48,7 @@ struct PersonalRows {
         for table in tables { try insert(into: table, db) }
     }
 
-    private func insert(into table: PersonalTable, _ db: Database) throws {
+    private func insert(into table: PersonalTable, _ db: GRDB.Database) throws {
         let sql = try #require(
             try String.fetchOne(
                 db, sql: "SELECT sql FROM sqlite_schema WHERE name = ?", arguments: [table.name]))
@@ -57,7 +57,7 @@ struct PersonalRows {
         try db.execute(
             sql: """
                 INSERT INTO \(table.name) VALUES (\(row.map { _ in "?" }.joined(separator: ", ")))
-                """, arguments: StatementArguments(row))
+                """, arguments: GRDB.StatementArguments(row))
     }
 
     private func value(
@@ -86,7 +86,7 @@ struct PersonalRows {
     }
 
     /// Rows of a table that are about the person.
-    func count(_ table: PersonalTable, _ db: Database) throws -> Int {
+    func count(_ table: PersonalTable, _ db: GRDB.Database) throws -> Int {
         let id = table.column == "device_id" ? device.value.data : user.value.data
         return try Int.fetchOne(
             db, sql: "SELECT count(*) FROM \(table.name) WHERE \(table.column) = ?",
@@ -94,10 +94,10 @@ struct PersonalRows {
     }
 
     /// Every value of every table that has `tag` in it, as "table.column".
-    static func finding(_ tag: String, _ db: Database) throws -> [String] {
+    static func finding(_ tag: String, _ db: GRDB.Database) throws -> [String] {
         try String.fetchAll(db, sql: "SELECT name FROM sqlite_schema WHERE type = 'table'")
             .flatMap { table in
-                try Row.fetchAll(db, sql: "SELECT * FROM \(table)").flatMap { row in
+                try GRDB.Row.fetchAll(db, sql: "SELECT * FROM \(table)").flatMap { row in
                     row.compactMap { column, value in
                         let bytes: Data? =
                             switch value.storage {
@@ -159,5 +159,15 @@ struct LeftoverSearch {
                 in: try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped),
                 of: name)
         }
+    }
+}
+
+extension SQLStore {
+    /// What SQLite alone has, behind the store's back.
+    func sqlite<Value: Sendable>(
+        _ body: @escaping @Sendable (GRDB.Database) throws -> Value
+    ) async throws -> Value {
+        let driver = try #require(driver as? SQLiteDriver)
+        return try await driver.pool.write(body)
     }
 }

@@ -12,8 +12,8 @@ struct PersonalTableTests {
 
     @Test func `every table that names a user says what becomes of it`() async throws {
         let directory = TemporaryDirectory()
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true)
-        let found = try await store.read { db in
+        let store = try SQLStore(directory: directory.path, createIfMissing: true)
+        let found = try await store.sqlite { db in
             try String.fetchAll(db, sql: "SELECT name FROM sqlite_schema WHERE type = 'table'")
                 .flatMap { table in
                     try db.columns(in: table).map(\.name).filter { Self.columns.contains($0) }

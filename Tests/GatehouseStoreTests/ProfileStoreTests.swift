@@ -11,12 +11,12 @@ import Testing
 
 struct ProfileStoreTests {
     private let directory = TemporaryDirectory()
-    private let store: SQLiteStore
+    private let store: SQLStore
     private let ring: Keyring
     private let vault: ProfileVault
 
     init() throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         ring = try Keyring.first(at: time(noon), entropy: .system)
         vault = try ProfileVault(ring)
     }

@@ -12,8 +12,8 @@ import Testing
     private let directory = TemporaryDirectory()
     private static let december: Int64 = 1_796_083_200  // 2026-12-01T00:00:00Z
 
-    private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+    private func open() throws -> SQLStore {
+        try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private static func code(_ text: String) throws -> ReferralCode {
@@ -21,7 +21,7 @@ import Testing
     }
 
     private static func add(
-        _ text: String, until: Int64? = nil, to store: SQLiteStore, at now: Int64 = noon
+        _ text: String, until: Int64? = nil, to store: SQLStore, at now: Int64 = noon
     ) async throws -> AddReferralOutcome {
         try await store.addReferral(
             Referral(
@@ -31,14 +31,14 @@ import Testing
     }
 
     private static func retire(
-        _ text: String, in store: SQLiteStore, at now: Int64 = noon
+        _ text: String, in store: SQLStore, at now: Int64 = noon
     ) async throws -> RetireReferralOutcome {
         try await store.retireReferral(
             code(text), audit: AuditEvent(.referralRetired, by: .command), at: time(now))
     }
 
     private static func register(
-        _ name: String, by claims: ReferralClaims?, in store: SQLiteStore, at now: Int64 = noon
+        _ name: String, by claims: ReferralClaims?, in store: SQLStore, at now: Int64 = noon
     ) async throws -> UserID {
         let id = try UserID.random(from: .system)
         var enrolment = Enrolment()
@@ -51,19 +51,19 @@ import Testing
     }
 
     private static func claims(
-        _ text: String, in store: SQLiteStore, at now: Int64 = noon
+        _ text: String, in store: SQLStore, at now: Int64 = noon
     ) async throws -> ReferralClaims {
         let referral = try #require(try await store.referral(code(text)))
         return try #require(ReferralClaims(referral, at: time(now)))
     }
 
-    private static func counts(_ store: SQLiteStore, since: Int64? = nil) async throws -> [String] {
+    private static func counts(_ store: SQLStore, since: Int64? = nil) async throws -> [String] {
         try await store.referralCounts(since: since.map { time($0) }).map {
             "\($0.code.text) \($0.month) \($0.arrivals) \($0.registrations)"
         }
     }
 
-    private static func kinds(_ store: SQLiteStore) async throws -> [AuditEvent.Kind] {
+    private static func kinds(_ store: SQLStore) async throws -> [AuditEvent.Kind] {
         try await store.audit(after: 0, limit: 100).map(\.event.kind)
     }
 
@@ -204,7 +204,7 @@ import Testing
 
     @Test func `nobody is named in the counts`() async throws {
         let store = try open()
-        let columns = try await store.read { db in
+        let columns = try await store.sqlite { db in
             try db.columns(in: "referral_counts").map(\.name)
         }
         #expect(columns == ["code", "month", "arrivals", "registrations"])

@@ -9,7 +9,7 @@ import Testing
 
 @Suite struct RewrapTests {
     private let directory = TemporaryDirectory()
-    private let store: SQLiteStore
+    private let store: SQLStore
     private let old: RootKeyText
     private let new: RootKeyText
 
@@ -28,7 +28,7 @@ import Testing
     }
 
     init() async throws {
-        store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         old = try RootKeyText()
         new = try RootKeyText()
         let outcome = try await KeyringChange.replace(
@@ -164,7 +164,7 @@ import Testing
     {
         let directory = TemporaryDirectory()
         let vector = Vector.read("keyring-7.txt")[0]
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         try await queue.writeWithoutTransaction { db in
             try db.execute(sql: readText(Vector.path(of: "store-6.sql")))
             try db.execute(
@@ -174,7 +174,7 @@ import Testing
                 ])
         }
         try queue.close()
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         let root = try RootKey(text: Array(vector.text("root").utf8).span)
         let stored = try #require(try await store.keyring())
         #expect(stored.version == 3 && stored.ringKey == nil)

@@ -9,10 +9,10 @@ import Testing
 
 @Suite struct SQLiteSessionTests {
     private let directory = TemporaryDirectory()
-    private var path: String { directory.path + "/" + SQLiteStore.fileName }
+    private var path: String { directory.path + "/" + SQLStore.fileName }
 
-    private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+    private func open() throws -> SQLStore {
+        try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private func reading<Value>(_ body: (Database) throws -> Value) throws -> Value {

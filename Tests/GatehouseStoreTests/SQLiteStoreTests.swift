@@ -9,10 +9,10 @@ import Testing
 
 @Suite struct SQLiteStoreTests {
     private let directory = TemporaryDirectory()
-    private var path: String { directory.path + "/" + SQLiteStore.fileName }
+    private var path: String { directory.path + "/" + SQLStore.fileName }
 
-    private func open(create: Bool = true) throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: create).signed()
+    private func open(create: Bool = true) throws -> SQLStore {
+        try SQLStore(directory: directory.path, createIfMissing: create).signed()
     }
 
     /// Changes the file behind the store's back.
@@ -57,8 +57,8 @@ import Testing
         try store.close()
         let copy = TemporaryDirectory()
         try FileManager.default.copyItem(
-            atPath: path, toPath: copy.path + "/" + SQLiteStore.fileName)
-        let other = try SQLiteStore(directory: copy.path, createIfMissing: false)
+            atPath: path, toPath: copy.path + "/" + SQLStore.fileName)
+        let other = try SQLStore(directory: copy.path, createIfMissing: false)
         #expect(try await other.user(named: username("ada")) != nil)
     }
 
@@ -88,7 +88,7 @@ import Testing
         ]
         for (code, words) in words {
             #expect(
-                SQLiteStore.storeError(DatabaseError(resultCode: code)) == .unavailable(words))
+                SQLStore.storeError(DatabaseError(resultCode: code)) == .unavailable(words))
         }
     }
 
@@ -294,7 +294,7 @@ import Testing
         let node = NodeID(try Identifier.random(from: .system))
         try await server.joinNode(node, leaseSeconds: 120, at: time(noon))
         let command = try open()
-        let limit = SQLiteStore.maximumClockLeadSeconds
+        let limit = SQLStore.maximumClockLeadSeconds
         await #expect(throws: StoreError.clockAhead(seconds: limit + 1)) {
             _ = try await command.makeUser("ada", at: noon + limit + 1)
         }

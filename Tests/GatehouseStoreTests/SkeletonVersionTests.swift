@@ -9,10 +9,10 @@ import Testing
 
 @Suite struct SkeletonVersionTests {
     private let directory = TemporaryDirectory()
-    private var path: String { directory.path + "/" + SQLiteStore.fileName }
+    private var path: String { directory.path + "/" + SQLStore.fileName }
 
-    private func open() throws -> SQLiteStore {
-        try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+    private func open() throws -> SQLStore {
+        try SQLStore(directory: directory.path, createIfMissing: true).signed()
     }
 
     private func write(_ sql: String) throws {
@@ -27,14 +27,14 @@ import Testing
         return try queue.read { try String?.fetchAll($0, sql: sql) }
     }
 
-    private func add(_ name: String, to store: SQLiteStore) async throws -> AddUserOutcome {
+    private func add(_ name: String, to store: SQLStore) async throws -> AddUserOutcome {
         let id = try UserID.random(from: .system)
         return try await store.addUser(
             username(name), id: id, passwordHash: nil,
             audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
     }
 
-    private func rewrite(_ store: SQLiteStore) async throws -> SkeletonReport {
+    private func rewrite(_ store: SQLStore) async throws -> SkeletonReport {
         try await store.rewriteSkeletons(
             audit: AuditEvent(.skeletonsRewritten, by: .command), at: time(noon))
     }

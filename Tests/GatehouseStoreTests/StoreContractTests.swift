@@ -11,7 +11,7 @@ enum Backend: CaseIterable {
 
     func open(_ directory: TemporaryDirectory) throws -> any Store {
         switch self {
-        case .sqlite: try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        case .sqlite: try SQLStore(directory: directory.path, createIfMissing: true).signed()
         }
     }
 }

@@ -15,7 +15,7 @@ import Testing
     @Test func `what retention removes meanwhile is no fault, and the trail is read again`()
         async throws
     {
-        let store = try SQLiteStore(directory: directory.path, createIfMissing: true).signed()
+        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
         for _ in 0..<4 {
             try await store.note(AuditEvent(.signedIn, by: .server), at: time(noon))
         }
@@ -25,7 +25,7 @@ import Testing
             AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
         let floor = try trailKey.base(
             AuditChainEnd.floor(2))
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLiteStore.fileName)
+        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         var told: [UInt64] = []
         let (verifier, head) = try await AuditCommand.verify(store, ring: ring) { entries in
             if told.isEmpty {

@@ -27,7 +27,7 @@ final class FrontFixture: Sendable {
     static let password = "a fine day for sailing"
 
     let directory: TemporaryDirectory
-    let store: SQLiteStore
+    let store: SQLStore
     let node: Node
     let sealer: Sealer
     let lease: Lease
@@ -54,7 +54,7 @@ final class FrontFixture: Sendable {
     ) async throws {
         self.clock = clock
         directory = earlier?.directory ?? TemporaryDirectory()
-        store = try SQLiteStore(directory: directory.path, createIfMissing: earlier == nil).signed()
+        store = try SQLStore(directory: directory.path, createIfMissing: earlier == nil).signed()
         let text = try earlier?.rootKey ?? Self.newRootKey()
         if earlier == nil {
             let outcome = try await KeyringChange.replace(

@@ -97,7 +97,7 @@ import Testing
         try await with { (fixture: FrontFixture) async throws in
             _ = try await fixture.makeUser("ada")
             let queue = try DatabaseQueue(
-                path: fixture.directory.path + "/" + SQLiteStore.fileName)
+                path: fixture.directory.path + "/" + SQLStore.fileName)
             try await queue.write { try $0.execute(sql: "UPDATE skeletons SET version = 'x'") }
             let response = await register("bob", at: fixture)
             #expect(response.status == 503)

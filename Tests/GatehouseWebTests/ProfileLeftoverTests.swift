@@ -13,7 +13,7 @@ import Testing
 
 /// Gives two people each other's sealed profile, as somebody with the database could.
 func swapProfiles(_ fixture: FrontFixture) throws {
-    let queue = try DatabaseQueue(path: fixture.directory.path + "/" + SQLiteStore.fileName)
+    let queue = try DatabaseQueue(path: fixture.directory.path + "/" + SQLStore.fileName)
     try queue.write { db in
         let rows = try Row.fetchAll(db, sql: "SELECT user_id, sealed FROM profiles")
         for (row, other) in zip(rows, rows.reversed()) {
@@ -123,7 +123,7 @@ func leftovers(of texts: [String], in directory: String) throws -> [String] {
                 at: time(noon))
             let before = try leftovers(of: entered, in: fixture.directory.path)
             #expect(before == [], "the write-ahead log has what was written")
-            let path = fixture.directory.path + "/" + SQLiteStore.fileName
+            let path = fixture.directory.path + "/" + SQLStore.fileName
             let queue = try DatabaseQueue(path: path)
             try await queue.writeWithoutTransaction { [path = fixture.directory.path] db in
                 _ = try db.checkpoint(.truncate)

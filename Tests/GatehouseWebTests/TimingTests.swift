@@ -135,7 +135,7 @@ private enum Refusal: String, CaseIterable {
     }
 }
 
-extension SQLiteStore {
+extension SQLStore {
     fileprivate func makeUserWithoutPassword(_ name: String) async throws -> AddUserOutcome {
         let id = try UserID.random(from: .system)
         return try await addUser(

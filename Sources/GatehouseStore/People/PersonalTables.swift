@@ -1,7 +1,5 @@
 // Every table that has rows about people, and what becomes of them when a person goes.
 
-import GRDB
-
 /// A table with a column that names a user. `PersonalTableTests` finds those that are not listed.
 struct PersonalTable: Sendable {
     enum Fate: Sendable, Equatable {

@@ -1,16 +1,15 @@
 // Codes that people came by, in SQLite.
 
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     package func addReferral(
         _ referral: Referral, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddReferralOutcome {
         try await write(at: now) { db in
             guard try Self.referral(referral.code, db) == nil else { return .taken }
-            let count = try Int.fetchOne(db, sql: "SELECT count(*) FROM referral_codes") ?? 0
+            let count = try db.integer(sql: "SELECT count(*) FROM referral_codes") ?? 0
             guard count < Referral.maximumCount else { return .full }
             try db.execute(
                 sql: """
@@ -45,14 +44,14 @@ extension SQLiteStore {
 
     package func referrals() async throws(StoreError) -> [Referral] {
         try await read { db in
-            try Row.fetchAll(db, sql: "SELECT * FROM referral_codes ORDER BY code")
+            try db.rows(sql: "SELECT * FROM referral_codes ORDER BY code")
                 .map { try Self.referral($0) }
         }
     }
 
     private static func referral(_ code: ReferralCode, _ db: Database) throws -> Referral? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM referral_codes WHERE code = ?", arguments: [code.text]
+        try db.row(
+            sql: "SELECT * FROM referral_codes WHERE code = ?", arguments: [code.text]
         ).map { try referral($0) }
     }
 
@@ -76,7 +75,7 @@ extension SQLiteStore {
     package func countArrival(
         by code: ReferralCode, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             guard try Self.referral(code, db)?.isOpen(at: now) == true else { return }
             try Self.count(arrivals: 1, registrations: 0, by: code, db, at: now)
         }
@@ -85,27 +84,26 @@ extension SQLiteStore {
     private static func count(
         arrivals: Int, registrations: Int, by code: ReferralCode, _ db: Database, at now: UnixTime
     ) throws {
-        try db.execute(
+        try db.count(
             sql: """
                 INSERT INTO referral_counts (code, month, arrivals, registrations)
-                VALUES (?, strftime('%Y-%m', ?, 'unixepoch'), ?, ?)
+                VALUES (?, ?, ?, ?)
                 ON CONFLICT (code, month) DO UPDATE SET
-                    arrivals = arrivals + excluded.arrivals,
-                    registrations = registrations + excluded.registrations
+                    arrivals = referral_counts.arrivals + excluded.arrivals,
+                    registrations = referral_counts.registrations + excluded.registrations
                 """,
-            arguments: [code.text, now.seconds, arrivals, registrations])
+            arguments: [code.text, CalendarDay(of: now).month, arrivals, registrations])
     }
 
     package func referralCounts(since: UnixTime?) async throws(StoreError) -> [ReferralCount] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT code, label, month, arrivals, registrations
                     FROM referral_counts JOIN referral_codes USING (code)
-                    WHERE month >= strftime('%Y-%m', ?, 'unixepoch') ORDER BY code, month
+                    WHERE month >= ? ORDER BY code, month
                     """,
-                arguments: [since?.seconds ?? 0]
+                arguments: [CalendarDay(of: since ?? .zero).month]
             ).map { row in
                 ReferralCount(
                     code: try Self.code(row), label: try row.text("label"),
@@ -136,8 +134,7 @@ extension SQLiteStore {
 
     package func referralTie(of user: UserID) async throws(StoreError) -> ReferralTie? {
         try await read { db in
-            try Row.fetchOne(
-                db,
+            try db.row(
                 sql: """
                     SELECT code, label, time FROM referrals JOIN referral_codes USING (code)
                     WHERE user_id = ?
@@ -154,7 +151,7 @@ extension SQLiteStore {
     package func removeReferralTie(
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             try db.execute(
                 sql: "DELETE FROM referrals WHERE user_id = ?", arguments: [user.value.data])
             guard db.changesCount > 0 else { return false }
@@ -162,4 +159,9 @@ extension SQLiteStore {
             return true
         }
     }
+}
+
+extension CalendarDay {
+    /// As `2026-01`.
+    fileprivate var month: String { String(text.prefix(7)) }
 }

@@ -1,15 +1,14 @@
 // What the SQLite store keeps of people.
 
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore: PeopleStore {
+extension SQLStore: PeopleStore {
     package func addUser(
         _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash?,
         enrolment: Enrolment, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(id)) { db in
             if let invitation,
                 try Self.link(invitation, db, at: now)?.purpose != .invitation
             {

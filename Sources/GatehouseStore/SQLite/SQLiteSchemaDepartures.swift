@@ -2,8 +2,8 @@
 
 import GRDB
 
-extension Schema {
-    static func createDepartures(_ db: Database) throws {
+extension SQLiteSchema {
+    static func createDepartures(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 -- Users who asked to be deleted, and when that is done.

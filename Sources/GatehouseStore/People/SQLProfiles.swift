@@ -1,18 +1,17 @@
 // Profiles, their history and digests, on SQLite. All that is here is sealed, or a digest.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     package func profile(of user: UserID) async throws(StoreError) -> ProfileRow? {
         try await read { db in try Self.profile(of: user, db) }
     }
 
     private static func profile(of user: UserID, _ db: Database) throws -> ProfileRow? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM profiles WHERE user_id = ?", arguments: [user.value.data]
+        try db.row(
+            sql: "SELECT * FROM profiles WHERE user_id = ?", arguments: [user.value.data]
         )?.profile()
     }
 
@@ -26,8 +25,8 @@ extension SQLiteStore {
         after user: UserID?, limit: Int
     ) async throws(StoreError) -> [ProfileRows] {
         try await read { db in
-            try Row.fetchAll(
-                db, sql: "SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT ?",
+            try db.rows(
+                sql: "SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT ?",
                 arguments: [user?.value.data ?? Data(), limit]
             ).map { try Self.rows(of: try $0.profile(), db) }
         }
@@ -35,12 +34,11 @@ extension SQLiteStore {
 
     private static func rows(of profile: ProfileRow, _ db: Database) throws -> ProfileRows {
         let user: StatementArguments = [profile.user.value.data]
-        let history = try Row.fetchAll(
-            db.cachedStatement(
-                sql: "SELECT * FROM profile_history WHERE user_id = ? ORDER BY sequence"),
+        let history = try db.rows(
+            sql: "SELECT * FROM profile_history WHERE user_id = ? ORDER BY sequence",
             arguments: user)
-        let digests = try Row.fetchAll(
-            db.cachedStatement(sql: "SELECT * FROM profile_digests WHERE user_id = ?"),
+        let digests = try db.rows(
+            sql: "SELECT * FROM profile_digests WHERE user_id = ? ORDER BY field",
             arguments: user)
         return ProfileRows(
             profile: profile,
@@ -59,7 +57,7 @@ extension SQLiteStore {
     package func writeProfile(
         _ write: ProfileWrite, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> ProfileWriteOutcome {
-        try await self.write(at: now) { db in
+        try await self.write(at: now, .user(write.row.user)) { db in
             // Nothing comes to be of somebody who has gone.
             guard try Self.user(write.row.user, db)?.state == .enabled else { return .noUser }
             guard try Self.write(write, db) else { return .changedMeanwhile }
@@ -141,7 +139,7 @@ extension SQLiteStore {
     package func rewriteProfiles(
         _ rewrites: [ProfileRewrite], audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> Int {
-        try await write(at: now) { db in
+        try await write(at: now, .users { _ in rewrites.map(\.old.user) }) { db in
             let done = try rewrites.count { try Self.rewrite($0, db) }
             if done > 0 { for event in audit { try Self.append(event, to: db, at: now) } }
             return done
@@ -161,8 +159,9 @@ extension SQLiteStore {
                 rewrite.old.revision, Data(rewrite.old.sealed.bytes),
             ])
         guard db.changesCount == 1 else { return false }
-        let stored = try Int64.fetchAll(
-            db, sql: "SELECT sequence FROM profile_history WHERE user_id = ?", arguments: [user])
+        let stored = try db.rows(
+            sql: "SELECT sequence FROM profile_history WHERE user_id = ?", arguments: [user]
+        ).map { try $0.integer("sequence") }
         for sequence in stored {
             guard let sealed = rewrite.history[sequence] else {
                 try removeHistory(of: rewrite.old.user, sequence, db)
@@ -187,8 +186,7 @@ extension SQLiteStore {
         try await read { db in
             var users: [User] = []
             for digest in digests {
-                users += try Row.fetchAll(
-                    db,
+                users += try db.rows(
                     sql: """
                         SELECT user_id FROM profile_digests
                         WHERE field = ? AND digest = ? ORDER BY user_id LIMIT ?
@@ -203,8 +201,8 @@ extension SQLiteStore {
         try await read { db in
             var use: [KeyID: Int] = [:]
             for table in ["profiles", "profile_history", "profile_digests"] {
-                for row in try Row.fetchAll(
-                    db, sql: "SELECT key_id, count(*) AS count FROM \(table) GROUP BY key_id")
+                for row in try db.rows(
+                    sql: "SELECT key_id, count(*) AS count FROM \(table) GROUP BY key_id")
                 {
                     use[try row.keyID("key_id"), default: 0] += try row.number("count")
                 }

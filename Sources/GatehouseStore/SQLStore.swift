@@ -1,239 +1,134 @@
-// The store on SQLite: one writer, many readers, nothing acknowledged before it is on the disk.
+// The store in SQL: one class for both databases, held to one contract.
 
 import Foundation
-import GRDB
 package import GatehouseCore
-import Glibc
 
-/// A `Store` in one file. WAL, `synchronous=FULL`, `secure_delete`, foreign keys, immediate
-/// transactions, a busy timeout (DESIGN section 12).
-package final class SQLiteStore: Store {
+/// A `Store` in a database. What it asks is the same SQL on each; how it is asked is the driver's.
+package final class SQLStore: Store {
+    /// Of SQLite's database, in its directory.
     package static let fileName = "gatehouse.sqlite"
     /// How long a statement waits for another process's transaction, in seconds. Ours take
     /// milliseconds; a wait this long means that something is wrong.
     package static let busyTimeoutSeconds = 5.0
+    /// How far a writer's clock may be ahead of the last heartbeat of a node that lives, in seconds.
+    /// Above a node's longest silence and any skew; a clock that is off by years is what it catches.
+    package static let maximumClockLeadSeconds: Int64 = 3600
 
-    private let pool: DatabasePool
-    /// A connection of its own for following the feed, so that no long query of others delays it.
-    private let follower: DatabaseQueue
-    let locks: NodeLocks
-    private let path: String
+    let driver: any StoreDriver
+    var presence: any NodePresence { driver.presence }
     let ledger: DeletionLedger
-    private let file: FileIdentity?
     let signer = AuditSigner()
 
-    /// Opens the store in `directory`.
+    /// - Parameter directory: where the ledger of deletions is.
+    init(_ driver: any StoreDriver, directory: String) {
+        self.driver = driver
+        ledger = DeletionLedger(directory: directory)
+    }
+
+    /// Opens the store on SQLite in `directory`.
     ///
     /// - Parameter createIfMissing: whether to make and migrate it; otherwise a missing or older
     ///   database is an error, because only the server migrates.
-    package init(directory: String, createIfMissing: Bool) throws(StoreError) {
-        let path = directory + "/" + Self.fileName
-        guard unsafe createIfMissing || access(path, F_OK) == 0 else {
-            throw .unavailable("there is no database at \(path)")
-        }
-        do {
-            var configuration = Configuration()
-            configuration.busyMode = .timeout(Self.busyTimeoutSeconds)
-            configuration.maximumReaderCount = 4
-            configuration.foreignKeysEnabled = true
-            configuration.prepareDatabase { db in
-                try db.execute(sql: "PRAGMA secure_delete = ON")
-            }
-            pool = try DatabasePool(path: path, configuration: configuration)
-            // GRDB chooses NORMAL for WAL, which may lose the last transactions in a power cut.
-            try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
-            if createIfMissing {
-                try Self.migrate(pool, lockPath: directory + "/migrate.lock")
-            }
-            let applied = try pool.read { try Schema.migrator.appliedIdentifiers($0) }
-            guard applied == Schema.currentMigrations else {
-                throw StoreError.schema(
-                    applied.isSubset(of: Schema.currentMigrations)
-                        ? "the database is of an older release; `gatehouse serve` migrates it"
-                        : "the database is of a newer release than this program")
-            }
-            var followerConfiguration = Configuration()
-            followerConfiguration.readonly = true
-            followerConfiguration.busyMode = .timeout(Self.busyTimeoutSeconds)
-            follower = try DatabaseQueue(path: path, configuration: followerConfiguration)
-        } catch { throw Self.storeError(error) }
-        self.path = path
-        ledger = DeletionLedger(directory: directory)
-        file = FileIdentity(path)
-        locks = try NodeLocks(directory: directory + "/nodes", database: file)
-    }
-
-    /// Migrates under a lock file: two servers that start together do it once.
-    private static func migrate(_ pool: DatabasePool, lockPath: String) throws {
-        let descriptor = unsafe open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else {
-            throw StoreError.unavailable("cannot lock \(lockPath): errno \(errno)")
-        }
-        defer { Glibc.close(descriptor) }
-        let applied = try pool.read { try Schema.migrator.appliedIdentifiers($0) }
-        // A newer release's database is left as it is; the caller refuses it.
-        guard applied.isSubset(of: Schema.currentMigrations) else { return }
-        try Schema.migrator.migrate(pool)
+    package convenience init(directory: String, createIfMissing: Bool) throws(StoreError) {
+        self.init(
+            try SQLiteDriver(directory: directory, createIfMissing: createIfMissing),
+            directory: directory)
     }
 
     func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
-        do { return try await pool.read(body) } catch { throw Self.storeError(error) }
+        do { return try await driver.read(body) } catch { throw driver.storeError(error) }
     }
 
-    /// One immediate transaction that also notes the time.
+    private func follow<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(StoreError) -> Value {
+        do { return try await driver.follow(body) } catch { throw driver.storeError(error) }
+    }
+
+    /// One transaction that also notes the time.
     func write<Value: Sendable>(
-        at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Value
+        at now: UnixTime, _ scope: WriteScope = .store,
+        _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         let writing = signer.writing(AuditContext.current)
         FaultPoint.pass()
         do {
-            let value = try await pool.write { [locks] db in
-                try Self.checkClock(db, locks: locks, at: now)
-                let value = try AuditWriting.$current.withValue(writing) { try body(db) }
-                try db.execute(
-                    sql: "UPDATE head SET latest_time = :now WHERE latest_time < :now",
-                    arguments: ["now": now.seconds])
-                FaultPoint.pass()
-                return value
+            let value = try await driver.write(scope, at: now) { db in
+                try AuditWriting.$current.withValue(writing) { try body(db) }
             }
             FaultPoint.pass()
             return value
-        } catch { throw Self.storeError(error) }
-    }
-
-    /// How far a writer's clock may be ahead of the last heartbeat of a node that lives, in seconds.
-    /// Above a node's longest silence and any skew; a clock that is off by years is what it catches.
-    package static let maximumClockLeadSeconds: Int64 = 3600
-
-    /// Refuses to let one wrong clock move the store's time, after which every node would answer 503. Where
-    /// no node lives to tell, the leap is noted: what can't be undone waits (``ClockLeap``).
-    private static func checkClock(_ db: Database, locks: NodeLocks, at now: UnixTime) throws {
-        guard
-            let head = try Row.fetchOne(db, sql: "SELECT latest_time FROM head"),
-            case let lead = now.seconds - (try head.time("latest_time").seconds),
-            lead > maximumClockLeadSeconds
-        else { return }
-        for row in try Row.fetchAll(db, sql: "SELECT id FROM nodes") {
-            let id = NodeID(try row.identifier("id"))
-            if !locks.isOurs(id), !locks.isGone(id) { throw StoreError.clockAhead(seconds: lead) }
-        }
-        // Nothing was running, or this clock is wrong; a new store's time says nothing.
-        guard try head.time("latest_time").seconds > 0 else { return }
-        try db.execute(
-            sql: "UPDATE clock_leaps SET time = :now", arguments: ["now": now.seconds])
+        } catch { throw driver.storeError(error) }
     }
 
     package static func storeError(_ error: any Error) -> StoreError {
-        switch error {
-        case let error as StoreError: return error
-        case let error as DatabaseError:
-            switch error.resultCode {
-            case .SQLITE_BUSY, .SQLITE_LOCKED: return .busy
-            case .SQLITE_CORRUPT, .SQLITE_NOTADB: return .damaged("the database file")
-            case .SQLITE_FULL: return .unavailable("the disk is full")
-            case .SQLITE_READONLY: return .unavailable("the database can't be written to")
-            case .SQLITE_CANTOPEN: return .unavailable("the database can't be opened")
-            default: return .unavailable("SQLite: \(error.resultCode)")
-            }
-        case is CancellationError: return .unavailable("cancelled")
-        default: return .unavailable("\(type(of: error))")
-        }
+        SQLiteDriver.storeError(error)
     }
 
     // MARK: The feed
 
     package func head() async throws(StoreError) -> StoreHead {
-        // Whoever put another file in its place left this process with one that nobody sees.
-        guard FileIdentity(path) == file else { throw .replaced }
-        do {
-            return try await follower.read { db in
-                let row = try Row.fetchOne(
-                    db,
-                    sql: """
-                        SELECT sequence, latest_time,
-                            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
-                        FROM head
-                        """)
-                guard let row else { throw StoreError.damaged("head") }
-                return StoreHead(
-                    sequence: try row.number("sequence"),
-                    keyringVersion: try row.number("keyring_version"),
-                    latestTime: try row.time("latest_time"))
-            }
-        } catch { throw Self.storeError(error) }
-    }
-
-    package func strangers() async throws(StoreError) -> [NodeID] { locks.strangers() }
-
-    /// Writes what is in the write-ahead log to the database file and closes it: a copy of that file alone
-    /// is complete then, unless another process has it open.
-    package func close() throws(StoreError) {
-        do {
-            try follower.close()
-            try pool.writeWithoutTransaction { _ = try $0.checkpoint(.truncate) }
-            try pool.close()
-        } catch { throw Self.storeError(error) }
-    }
-
-    /// Makes the write-ahead log empty, with all that was erased since: what it holds of older pages stays
-    /// else until they are written over. False while somebody reads; nobody waits for it.
-    func truncateLog() throws(StoreError) -> Bool {
-        do {
-            var configuration = Configuration()
-            configuration.busyMode = .immediateError
-            let queue = try DatabaseQueue(path: path, configuration: configuration)
-            let isDone = try queue.writeWithoutTransaction { db in
-                try Row.fetchOne(db, sql: "PRAGMA wal_checkpoint(TRUNCATE)")?.integer("busy") == 0
-            }
-            try queue.close()
-            return isDone
-        } catch {
-            if Self.storeError(error) == .busy { return false }
-            throw Self.storeError(error)
+        try await follow { [driver] db in
+            try driver.checkIdentity(db)
+            let row = try db.row(
+                sql: """
+                    SELECT sequence, latest_time,
+                        coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+                    FROM head
+                    """)
+            guard let row else { throw StoreError.damaged("head") }
+            return StoreHead(
+                sequence: try row.number("sequence"),
+                keyringVersion: try row.number("keyring_version"),
+                latestTime: try row.time("latest_time"))
         }
+    }
+
+    package func waitForChange(milliseconds: Int) async {
+        await driver.waitForChange(milliseconds: milliseconds)
+    }
+
+    package func strangers() async throws(StoreError) -> [NodeID] { presence.strangers() }
+
+    package func close() throws(StoreError) {
+        do { try driver.close() } catch { throw driver.storeError(error) }
     }
 
     package func acceptClock(at now: UnixTime) async throws(StoreError) {
         let writing = signer.writing(AuditContext.current)
         do {
-            try await pool.write { db in
-                try db.execute(
-                    sql: "UPDATE head SET latest_time = ?", arguments: [now.seconds])
+            try await driver.setClock(at: now) { db in
                 try db.execute(sql: "UPDATE clock_leaps SET time = NULL")
                 try AuditWriting.$current.withValue(writing) {
                     try Self.append(AuditEvent(.clockAccepted, by: .command), to: db, at: now)
                 }
             }
-        } catch { throw Self.storeError(error) }
+        } catch { throw driver.storeError(error) }
     }
 
     package func feedCount(after position: UInt64) async throws(StoreError) -> Int {
-        do {
-            return try await follower.read { db in
-                try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM feed WHERE sequence > ?",
-                    arguments: [Int64(clamping: position)]) ?? 0
-            }
-        } catch { throw Self.storeError(error) }
+        try await follow { db in
+            Int(
+                try db.integer(
+                    sql: "SELECT count(*) FROM feed WHERE sequence > ?",
+                    arguments: [Int64(clamping: position)]) ?? 0)
+        }
     }
 
     package func feed(
         after position: UInt64, limit: Int
     ) async throws(StoreError) -> [FeedEntry] {
-        do {
-            return try await follower.read { db in
-                try Row.fetchAll(
-                    db,
-                    sql: """
-                        SELECT sequence, kind, subject, value, deadline FROM feed
-                        WHERE sequence > ? ORDER BY sequence LIMIT ?
-                        """,
-                    arguments: [Int64(clamping: position), limit]
-                ).map { try $0.feedEntry() }
-            }
-        } catch { throw Self.storeError(error) }
+        try await follow { db in
+            try db.rows(
+                sql: """
+                    SELECT sequence, kind, subject, value, deadline FROM feed
+                    WHERE sequence > ? ORDER BY sequence LIMIT ?
+                    """,
+                arguments: [Int64(clamping: position), limit]
+            ).map { try $0.feedEntry() }
+        }
     }
 
     /// Appends a feed row; its number comes from the head row, so that order is commit order.
@@ -241,8 +136,7 @@ package final class SQLiteStore: Store {
         _ db: Database, kind: FeedKind, subject: Identifier?, value: Int64, deadline: UnixTime,
         at now: UnixTime
     ) throws -> UInt64 {
-        let row = try Row.fetchOne(
-            db, sql: "UPDATE head SET sequence = sequence + 1 RETURNING sequence")
+        let row = try db.row(sql: "UPDATE head SET sequence = sequence + 1 RETURNING sequence")
         guard let sequence = try row?.integer("sequence") else { throw StoreError.damaged("head") }
         try db.execute(
             sql: """
@@ -262,8 +156,8 @@ package final class SQLiteStore: Store {
     }
 
     private static func keyring(_ db: Database) throws -> WrappedKeyring? {
-        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM keyring") else { return nil }
-        let wraps = try Row.fetchAll(db, sql: "SELECT * FROM keyring_wraps ORDER BY root_key_id")
+        guard let row = try db.row(sql: "SELECT * FROM keyring") else { return nil }
+        let wraps = try db.rows(sql: "SELECT * FROM keyring_wraps ORDER BY root_key_id")
         return WrappedKeyring(
             version: try row.number("version"),
             ringKey: try row.optionalWord("ring_key_id").map { RingKeyID(rawValue: $0) },
@@ -280,10 +174,10 @@ package final class SQLiteStore: Store {
         with ring: WrappedKeyring, onlyWhenLoaded: Bool, onlyAsLeader node: NodeID?,
         audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> KeyringReplacement {
-        try await write(at: now) { [locks] db in
+        try await write(at: now) { [presence] db in
             let stored = try Self.keyring(db)
             let current = stored?.version ?? 0
-            let live = try Self.liveNodes(db, locks: locks, at: now)
+            let live = try Self.liveNodes(db, presence, at: now)
             let verdict = Barrier.verdict(
                 replacing: current, with: ring.version, live: live, onlyWhenLoaded: onlyWhenLoaded,
                 onlyAsLeader: node)
@@ -319,7 +213,7 @@ package final class SQLiteStore: Store {
     package func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] {
         try await read { db in
             var usage: [KeyID: KeyUsage] = [:]
-            for row in try Row.fetchAll(db, sql: "SELECT * FROM key_usage") {
+            for row in try db.rows(sql: "SELECT * FROM key_usage") {
                 guard let id = KeyID(rawValue: try row.number("key_id")) else {
                     throw StoreError.damaged("key_id")
                 }
@@ -336,21 +230,21 @@ package final class SQLiteStore: Store {
         _ id: NodeID, leaseSeconds: Int64, rootKey: RootKey.Identifier64?, rotates: Bool,
         at now: UnixTime
     ) async throws(StoreError) {
-        try locks.hold(id)
-        try await write(at: now) { db in
+        try presence.hold(id)
+        try await write(at: now) { [schemaVersion = driver.schemaVersion] db in
             try db.execute(
                 sql: """
                     INSERT INTO nodes
                         (id, started, heartbeat, lease_seconds, position, keyring_version,
-                            root_key_id, rotates, claims_version)
-                    VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?)
+                            root_key_id, rotates, claims_version, schema_version)
+                    VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?)
                     ON CONFLICT (id) DO UPDATE SET
                         heartbeat = excluded.heartbeat, position = 0, keyring_version = 0
                     """,
                 arguments: [
                     id.value.data, now.seconds, now.seconds, leaseSeconds,
                     rootKey.map { Data($0.rawValue.bigEndianBytes) }, rotates,
-                    Int64(Claims.actingVersion),
+                    Int64(Claims.actingVersion), schemaVersion,
                 ])
         }
     }
@@ -358,7 +252,7 @@ package final class SQLiteStore: Store {
     package func beat(
         _ id: NodeID, position: UInt64, keyringVersion: UInt64, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(
                 sql: """
                     UPDATE nodes SET heartbeat = ?, position = ?, keyring_version = ? WHERE id = ?
@@ -372,22 +266,23 @@ package final class SQLiteStore: Store {
     }
 
     package func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
         }
-        locks.release(id)
+        presence.release(id)
     }
 
     package func liveNodes(at now: UnixTime) async throws(StoreError) -> [NodeRecord] {
-        try await read { [locks] db in try Self.liveNodes(db, locks: locks, at: now) }
+        try await read { [presence] db in try Self.liveNodes(db, presence, at: now) }
     }
 
     static func liveNodes(
-        _ db: Database, locks: NodeLocks, at now: UnixTime
+        _ db: Database, _ presence: any NodePresence, at now: UnixTime
     ) throws -> [NodeRecord] {
-        let nodes = try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY id")
+        let nodes = try db.rows(sql: "SELECT * FROM nodes ORDER BY id")
             .map { try $0.node() }
-        return Barrier.live(nodes, at: now).filter { !locks.isGone($0.id) }
+        return Barrier.live(nodes, at: now.advanced(bySeconds: -presence.clockMarginSeconds))
+            .filter { !presence.isGone($0.id) }
     }
 
     // MARK: Users
@@ -402,7 +297,7 @@ package final class SQLiteStore: Store {
         _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
         audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(id)) { db in
             try Self.addUser(
                 username, id: id, passwordHash: passwordHash, takingReserved: takingReserved,
                 audit: audit, db, at: now)
@@ -411,7 +306,7 @@ package final class SQLiteStore: Store {
 
     static func addUser(
         _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
-        audit: AuditEvent, _ db: Database, at now: UnixTime
+        audit: AuditEvent?, _ db: Database, at now: UnixTime
     ) throws -> AddUserOutcome {
         let user = User(
             id: id, username: username, state: .enabled, epoch: 0, created: now,
@@ -432,7 +327,7 @@ package final class SQLiteStore: Store {
                 id.value.data, user.state.rawValue, Int64(user.epoch), now.seconds, passwordHash,
             ])
         try noteRegistration(db, at: now)
-        try append(audit, to: db, at: now)
+        if let audit { try append(audit, to: db, at: now) }
         return .added(user)
     }
 
@@ -452,7 +347,7 @@ package final class SQLiteStore: Store {
         _ id: UserID, to username: Username, takingReserved: Bool, audit: AuditEvent,
         at now: UnixTime
     ) async throws(StoreError) -> RenameOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(id)) { db in
             guard let user = try Self.user(id, db) else { return .notFound }
             guard user.username != username else { return .unchanged(user) }
             switch try NameTable.rename(
@@ -472,7 +367,7 @@ package final class SQLiteStore: Store {
     package func deleteUser(
         _ id: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { [ledger] db in
+        try await write(at: now, .user(id)) { [ledger] db in
             guard let user = try Self.user(id, db) else { return .notFound }
             return try Self.delete(
                 user, lookUpKey: nil, audit: audit, ledger: ledger, db, at: now)
@@ -510,7 +405,7 @@ package final class SQLiteStore: Store {
     private static func importProgress(
         of file: [UInt8], _ db: Database
     ) throws -> ImportProgress? {
-        try Row.fetchOne(db, sql: "SELECT * FROM imports WHERE file = ?", arguments: [Data(file)])
+        try db.row(sql: "SELECT * FROM imports WHERE file = ?", arguments: [Data(file)])
             .map { try $0.importProgress() }
     }
 
@@ -518,17 +413,18 @@ package final class SQLiteStore: Store {
         _ users: [ImportedUser], from old: ImportProgress?, to new: ImportProgress,
         audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> ImportOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .file(new.file)) { db in
             guard try Self.importProgress(of: new.file, db) == old else { return .overtaken }
-            for event in audit { try Self.append(event, to: db, at: now) }
             var new = new
+            var events = audit
             for user in users {
                 let outcome = try Self.addUser(
                     user.username, id: user.id, passwordHash: user.passwordHash,
-                    takingReserved: false,
-                    audit: AuditEvent(.userCreated, by: .command, user: user.id), db, at: now)
+                    takingReserved: false, audit: nil, db, at: now)
                 switch outcome {
-                case .added: new.added += 1
+                case .added:
+                    new.added += 1
+                    events.append(AuditEvent(.userCreated, by: .command, user: user.id))
                 case .skeletonsOutdated: return .skeletonsOutdated
                 // Nobody is invited here.
                 case .nameTaken, .notInvited:
@@ -537,6 +433,8 @@ package final class SQLiteStore: Store {
                         RefusedLine(line: user.line, reason: "The username is taken."))
                 }
             }
+            // Last, since nobody else writes to the trail from then on.
+            for event in events { try Self.append(event, to: db, at: now) }
             new.unreported.sort { $0.line < $1.line }
             let unreported = try JSONEncoder().encode(new.unreported)
             try db.execute(
@@ -563,7 +461,7 @@ package final class SQLiteStore: Store {
     package func addLink(
         _ link: Link, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, link.scope) { db in
             try Self.addLink(link, audit: audit, db, at: now)
         }
     }
@@ -590,8 +488,8 @@ package final class SQLiteStore: Store {
     }
 
     static func link(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws -> Link? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM links WHERE hash = ? AND used IS NULL AND expires > ?",
+        try db.row(
+            sql: "SELECT * FROM links WHERE hash = ? AND used IS NULL AND expires > ?",
             arguments: [Data(hash.bytes), now.seconds]
         ).map { row in
             Link(
@@ -600,6 +498,14 @@ package final class SQLiteStore: Store {
                     ?? .invitation,
                 expires: try row.time("expires"))
         }
+    }
+
+    /// Whose password the link sets; nobody's when there is none.
+    private static func owner(
+        of hash: LinkHash, _ db: Database, at now: UnixTime
+    ) throws -> [UserID] {
+        guard case .recovery(let user) = try link(hash, db, at: now)?.purpose else { return [] }
+        return [user]
     }
 
     static func useUp(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws {
@@ -619,7 +525,7 @@ package final class SQLiteStore: Store {
         _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
         audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .users { try Self.owner(of: link, $0, at: now) }) { db in
             guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
                 let user = try Self.user(id, db), user.state == .enabled
             else { return .noLink }
@@ -636,8 +542,7 @@ package final class SQLiteStore: Store {
 
     package func user(named username: Username) async throws(StoreError) -> User? {
         try await read { db in
-            try Row.fetchOne(
-                db,
+            try db.row(
                 sql: Self.userColumns + " WHERE names.canonical = ? AND names.state = 'live'",
                 arguments: [username.text]
             ).map { try $0.user() }
@@ -650,8 +555,7 @@ package final class SQLiteStore: Store {
 
     package func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: Self.userColumns + """
                      WHERE names.state = 'live' AND names.canonical > ?
                     ORDER BY names.canonical LIMIT ?
@@ -662,8 +566,8 @@ package final class SQLiteStore: Store {
     }
 
     static func user(_ id: UserID, _ db: Database) throws -> User? {
-        try Row.fetchOne(
-            db, sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
+        try db.row(
+            sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
             arguments: [id.value.data]
         ).map { try $0.user() }
     }
@@ -671,7 +575,7 @@ package final class SQLiteStore: Store {
     package func setUser(
         _ id: UserID, state: User.State, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> SetStateOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(id)) { db in
             guard let user = try Self.user(id, db) else { return .notFound }
             guard user.state != state else { return .unchanged(user) }
             let position = try Self.set(user, state, audit: audit, db, at: now)
@@ -696,7 +600,7 @@ package final class SQLiteStore: Store {
     package func disableUsers(
         _ users: [(hash: StoredPasswordHash, audit: AuditEvent)], at now: UnixTime
     ) async throws(StoreError) -> (disabled: Int, position: UInt64) {
-        try await write(at: now) { db in
+        try await write(at: now, .users { _ in users.map(\.hash.user) }) { db in
             var disabled = 0
             for (hash, audit) in users {
                 // Whoever signed in or changed the password in the meantime is left alone.
@@ -711,7 +615,7 @@ package final class SQLiteStore: Store {
     }
 
     static func sequence(_ db: Database) throws -> UInt64 {
-        guard let row = try Row.fetchOne(db, sql: "SELECT sequence FROM head") else {
+        guard let row = try db.row(sql: "SELECT sequence FROM head") else {
             throw StoreError.damaged("head")
         }
         return try row.number("sequence")
@@ -727,8 +631,7 @@ package final class SQLiteStore: Store {
             sql: "UPDATE users SET epoch = epoch + 1 WHERE id = ?",
             arguments: [user.id.value.data])
         try db.execute(sql: "DELETE FROM series WHERE user_id = ?", arguments: [user.id.value.data])
-        let row = try Row.fetchOne(
-            db,
+        let row = try db.row(
             sql: """
                 SELECT max(absolute_deadline) AS deadline FROM sessions WHERE user_id = ?
                 """,
@@ -743,13 +646,13 @@ package final class SQLiteStore: Store {
 
     package func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
         let oldest = now.advanced(bySeconds: -clockSkewSeconds).seconds
-        return try await write(at: now) { [locks] db in
-            let live = Set(try Self.liveNodes(db, locks: locks, at: now).map(\.id))
-            for row in try Row.fetchAll(db, sql: "SELECT id FROM nodes") {
+        return try await write(at: now, .rows) { [presence] db in
+            let live = Set(try Self.liveNodes(db, presence, at: now).map(\.id))
+            for row in try db.rows(sql: "SELECT id FROM nodes") {
                 let id = NodeID(try row.identifier("id"))
                 guard !live.contains(id) else { continue }
                 try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
-                locks.forget(id)
+                presence.forget(id)
             }
             var removed = 0
             for (table, key, deadline, lifetime) in [
@@ -771,25 +674,21 @@ package final class SQLiteStore: Store {
         }
     }
 
-    /// The pragmas that durability and erasure rest on, as the writing connection has them.
+    /// What durability and erasure rest on, by the database's own names.
     package func settings() async throws(StoreError) -> [String: String] {
-        do {
-            return try await pool.writeWithoutTransaction { db in
-                var settings: [String: String] = [:]
-                for name in ["synchronous", "secure_delete", "foreign_keys", "journal_mode"] {
-                    settings[name] = try String.fetchOne(db, sql: "PRAGMA \(name)")
-                }
-                return settings
-            }
-        } catch { throw Self.storeError(error) }
+        do { return try await driver.settings() } catch { throw driver.storeError(error) }
     }
 
     package func integrityFindings() async throws(StoreError) -> [String] {
-        try await read { db in
-            let lines = try String.fetchAll(db, sql: "PRAGMA integrity_check(20)")
-            let foreign = try Row.fetchAll(db, sql: "PRAGMA foreign_key_check")
-            return lines.filter { $0 != "ok" }
-                + (foreign.isEmpty ? [] : ["\(foreign.count) row(s) refer to rows that are gone"])
+        do { return try await driver.integrityFindings() } catch { throw driver.storeError(error) }
+    }
+}
+
+extension Link {
+    var scope: WriteScope {
+        switch purpose {
+        case .recovery(let user): .user(user)
+        case .invitation: .rows
         }
     }
 }

@@ -1,7 +1,6 @@
 // The audit trail in SQLite: each entry is chained in the transaction that it tells of.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 import Synchronization
 
@@ -31,7 +30,7 @@ final class AuditSigner: Sendable {
     }
 }
 
-extension SQLiteStore {
+extension SQLStore {
     /// Chains that one checkpoint names, those that were written to last: some 60 KB. A deployment that
     /// restarts more servers than that while it keeps the trail doesn't have the eldest in a new one's first.
     static let maximumCheckpointEnds = 1000
@@ -54,6 +53,7 @@ extension SQLiteStore {
         _ event: AuditEvent, ends: [AuditChainEnd], to db: Database, at now: UnixTime
     ) throws {
         guard let writing = AuditWriting.current else { throw noKey }
+        try lockHead(db)
         let end = try end(of: writing.chain, db)
         if end == nil, event.kind != .auditBegan {
             try vouchForUnchained(db, at: now)
@@ -73,21 +73,22 @@ extension SQLiteStore {
             record.commitment = try personal.commitment()
         }
         let link = try writing.keys.current.link(record, to: writing.chain, after: end)
-        let statement = try db.cachedStatement(
+        try db.execute(
             sql: """
                 INSERT INTO audit
                     (sequence, time, kind, actor, user_id, session_id, key_id, series_id, detail,
                      operator, personal, ends, chain, position, audit_key, mac)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """)
-        try statement.execute(arguments: [
-            Int64(clamping: record.sequence), now.seconds, event.kind.rawValue,
-            event.actor.rawValue, event.user?.value.data, event.session?.value.data,
-            event.key.map { Int64($0.rawValue) }, event.series?.value.data, event.detail,
-            record.operatorName, record.commitment.map { Data($0) },
-            ends.isEmpty ? nil : Data(ends.flatMap(\.bytes)), link.chain.value.data,
-            Int64(clamping: link.position), Int64(link.key.rawValue), Data(link.mac),
-        ])
+                """,
+            arguments: [
+                Int64(clamping: record.sequence), now.seconds, event.kind.rawValue,
+                event.actor.rawValue, event.user?.value.data, event.session?.value.data,
+                event.key.map { Int64($0.rawValue) }, event.series?.value.data, event.detail,
+                record.operatorName, record.commitment.map { Data($0) },
+                ends.isEmpty ? nil : Data(ends.flatMap(\.bytes)), link.chain.value.data,
+                Int64(clamping: link.position), Int64(link.key.rawValue), Data(link.mac),
+            ])
+        try noteIssued(record.sequence, db)
         guard let personal = record.personal else { return }
         try db.execute(
             sql: """
@@ -116,21 +117,19 @@ extension SQLiteStore {
     /// Nil for a chain without entries.
     private static func end(of chain: AuditChain, _ db: Database) throws -> AuditChainEnd? {
         let row =
-            try Row.fetchOne(
-                db.cachedStatement(
-                    sql: """
-                        SELECT chain, position, mac FROM audit
-                        WHERE chain = ? ORDER BY position DESC LIMIT 1
-                        """), arguments: [chain.value.data])
-            ?? Row.fetchOne(
-                db.cachedStatement(
-                    sql: "SELECT chain, position, mac FROM audit_bases WHERE chain = ?"),
+            try db.row(
+                sql: """
+                    SELECT chain, position, mac FROM audit
+                    WHERE chain = ? ORDER BY position DESC LIMIT 1
+                    """, arguments: [chain.value.data])
+            ?? db.row(
+                sql: "SELECT chain, position, mac FROM audit_bases WHERE chain = ?",
                 arguments: [chain.value.data])
         return try row?.chainEnd()
     }
 
     package func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now) { db in try Self.append(event, to: db, at: now) }
+        try await write(at: now, .rows) { db in try Self.append(event, to: db, at: now) }
     }
 
     // MARK: Reading
@@ -144,8 +143,8 @@ extension SQLiteStore {
         after sequence: UInt64, limit: Int
     ) async throws(StoreError) -> [AuditRecord] {
         try await read { db in
-            try Row.fetchAll(
-                db, sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            try db.rows(
+                sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 arguments: [Int64(clamping: sequence), limit]
             ).map { try Self.record($0) }
         }
@@ -158,21 +157,21 @@ extension SQLiteStore {
 
     package func audit(_ query: AuditQuery) async throws(StoreError) -> [AuditRecord] {
         var conditions: [String] = []
-        var arguments: StatementArguments = []
-        func add(_ condition: String, _ value: (any DatabaseValueConvertible)?) {
+        var arguments = StatementArguments()
+        func add(_ condition: String, _ value: (any DatabaseArgument)?) {
             guard let value else { return }
             conditions.append(condition)
-            arguments += [value]
+            arguments.append(value)
         }
         add("user_id = ?", query.user?.value.data)
         add("kind = ?", query.kind?.rawValue)
         add("time >= ?", query.since?.seconds)
         add("time < ?", query.until?.seconds)
-        arguments += [min(query.limit, AuditQuery.maximumEntries)]
+        arguments.append(min(query.limit, AuditQuery.maximumEntries))
         let filter = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
         return try await read { [arguments] db in
-            try Row.fetchAll(
-                db, sql: Self.auditRows + filter + " ORDER BY sequence DESC LIMIT ?",
+            try db.rows(
+                sql: Self.auditRows + filter + " ORDER BY sequence DESC LIMIT ?",
                 arguments: arguments
             ).reversed().map { try Self.record($0) }
         }
@@ -182,8 +181,7 @@ extension SQLiteStore {
         try await read { db in
             var use: [KeyID: Int] = [:]
             for table in ["audit", "audit_bases"] {
-                for row in try Row.fetchAll(
-                    db,
+                for row in try db.rows(
                     sql: """
                         SELECT audit_key, count(*) AS count FROM \(table)
                         WHERE audit_key IS NOT NULL GROUP BY audit_key
@@ -200,7 +198,7 @@ extension SQLiteStore {
         try await read { db in
             AuditExtent(
                 floor: try Self.auditFloor(db),
-                bases: try Row.fetchAll(db, sql: "SELECT * FROM audit_bases").map { row in
+                bases: try db.rows(sql: "SELECT * FROM audit_bases").map { row in
                     AuditBase(
                         end: try row.chainEnd(), key: try row.keyID("audit_key"),
                         seal: try row.bytes("seal"))
@@ -210,13 +208,32 @@ extension SQLiteStore {
 
     /// The last number that an entry was given. A transaction that is rolled back gives none.
     private static func issued(_ db: Database) throws -> UInt64 {
-        try Row.fetchOne(
-            db.cachedStatement(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
-        )?.number("seq") ?? 0
+        switch db.dialect {
+        case .sqlite:
+            try db.row(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'")?
+                .number("seq") ?? 0
+        case .postgresql:
+            try db.row(sql: "SELECT audit_sequence AS seq FROM head")?
+                .number("seq") ?? 0
+        }
+    }
+
+    /// From here to its end the transaction is alone: entries and feed rows are numbered without gaps, in
+    /// the order of commits. SQLite has one writer anyway.
+    private static func lockHead(_ db: Database) throws {
+        guard db.dialect == .postgresql else { return }
+        _ = try db.row(sql: "SELECT 1 FROM head FOR UPDATE")
+    }
+
+    /// SQLite counts by itself.
+    private static func noteIssued(_ sequence: UInt64, _ db: Database) throws {
+        guard db.dialect == .postgresql else { return }
+        try db.execute(
+            sql: "UPDATE head SET audit_sequence = ?", arguments: [Int64(clamping: sequence)])
     }
 
     private static func auditFloor(_ db: Database) throws -> UInt64 {
-        guard let row = try Row.fetchOne(db, sql: "SELECT audit_floor FROM head") else {
+        guard let row = try db.row(sql: "SELECT audit_floor FROM head") else {
             throw StoreError.damaged("head")
         }
         return try row.number("audit_floor")
@@ -225,16 +242,15 @@ extension SQLiteStore {
     // MARK: Checkpoints and retention
 
     package func checkpointAudit(at now: UnixTime) async throws(StoreError) {
-        try await write(at: now) { db in
-            let rows = try Row.fetchAll(
-                db,
+        try await write(at: now, .rows) { db in
+            let rows = try db.rows(
                 sql: """
                     SELECT chain, position, mac FROM audit
                     JOIN (SELECT chain, max(position) AS position FROM audit
                         WHERE chain IS NOT NULL AND sequence >
                             (SELECT coalesce(max(sequence), 0) FROM audit
                                 WHERE kind = 'audit_checkpoint' AND chain = ?)
-                        GROUP BY chain) USING (chain, position)
+                        GROUP BY chain) AS last USING (chain, position)
                     ORDER BY sequence DESC LIMIT ?
                     """,
                 arguments: [
@@ -249,18 +265,16 @@ extension SQLiteStore {
     /// The digest of what earlier releases wrote, in the first entry of all chains: whatever has no chain
     /// and comes later was written by somebody else.
     private static func vouchForUnchained(_ db: Database, at now: UnixTime) throws {
-        let isFirst = try Bool.fetchOne(
-            db,
+        let isFirst = try db.integer(
             sql: """
                 SELECT NOT EXISTS (SELECT 1 FROM audit WHERE chain IS NOT NULL)
                     AND NOT EXISTS (SELECT 1 FROM audit_bases)
                     AND EXISTS (SELECT 1 FROM audit)
                 """)
-        guard isFirst == true else { return }
+        guard isFirst == 1 else { return }
         var count = 0
         var digest = AuditVerifier.beginning
-        let rows = try Row.fetchCursor(db, sql: Self.auditRows + " ORDER BY sequence")
-        while let row = try rows.next() {
+        try db.forEach(sql: Self.auditRows + " ORDER BY sequence") { row in
             digest = try AuditVerifier.digest(digest, try row.auditRecord())
             count += 1
         }
@@ -324,8 +338,7 @@ extension SQLiteStore {
         after floor: UInt64, before time: UnixTime
     ) async throws(StoreError) -> UInt64? {
         try await read { db in
-            let row = try Row.fetchOne(
-                db,
+            let row = try db.row(
                 sql: """
                     SELECT (SELECT time FROM audit WHERE sequence > :floor
                             ORDER BY sequence LIMIT 1) AS oldest,
@@ -394,12 +407,12 @@ extension SQLiteStore {
         upTo floor: UInt64, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {
         let isLeft = try await read { db in
-            try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM audit WHERE sequence <= ?)",
-                arguments: [Int64(clamping: floor)])
+            try db.integer(
+                sql: "SELECT 1 FROM audit WHERE sequence <= ? LIMIT 1",
+                arguments: [Int64(clamping: floor)]) != nil
         }
-        guard isLeft == true else { return 0 }
-        return try await write(at: now) { db in
+        guard isLeft else { return 0 }
+        return try await write(at: now, .rows) { db in
             var removed = 0
             for table in ["audit_personal", "audit"] {
                 try db.execute(
@@ -416,7 +429,7 @@ extension SQLiteStore {
     package func eraseAuditPersonal(
         of user: UserID, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        try await write(at: now) { db in try Self.eraseAuditPersonal(of: user, db) }
+        try await write(at: now, .user(user)) { db in try Self.eraseAuditPersonal(of: user, db) }
     }
 
     static func eraseAuditPersonal(of user: UserID, _ db: Database) throws -> Int {
@@ -444,7 +457,6 @@ extension Row {
     }
 
     func optionalBytes(_ column: String) throws(StoreError) -> [UInt8]? {
-        let value: DatabaseValue = self[column]
-        return value.isNull ? nil : try bytes(column)
+        return try value(column).isNull ? nil : try bytes(column)
     }
 }

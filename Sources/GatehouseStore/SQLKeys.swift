@@ -1,10 +1,9 @@
 // What token keys sealed and opened, on SQLite.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 
-extension SQLiteStore {
+extension SQLStore {
     /// Counts tokens that are about to be handed out. The key is kept until the last deadline of what it
     /// sealed.
     static func noteSeals(
@@ -21,37 +20,35 @@ extension SQLiteStore {
         guard seals.count > 0 else { return }
         let key = Int64(span.key.rawValue)
         let count = Int64(clamping: seals.count)
-        try db.cachedStatement(
+        try db.count(
             sql: """
                 INSERT INTO key_usage (key_id, sealed, last_deadline) VALUES (?, ?, ?)
-                ON CONFLICT (key_id) DO UPDATE SET sealed = sealed + excluded.sealed,
-                    last_deadline = max(last_deadline, excluded.last_deadline)
-                """
-        ).execute(arguments: [key, count, seals.lastDeadline.seconds])
-        try db.cachedStatement(
+                ON CONFLICT (key_id) DO UPDATE SET sealed = key_usage.sealed + excluded.sealed,
+                    last_deadline = max(key_usage.last_deadline, excluded.last_deadline)
+                """, arguments: [key, count, seals.lastDeadline.seconds])
+        try db.count(
             sql: """
                 INSERT INTO key_deadlines (key_id, ends, sealed) VALUES (?, ?, ?)
-                ON CONFLICT (key_id, ends) DO UPDATE SET sealed = sealed + excluded.sealed
-                """
-        ).execute(arguments: [key, span.end.seconds, count])
+                ON CONFLICT (key_id, ends) DO UPDATE SET sealed = key_deadlines.sealed + excluded.sealed
+                """, arguments: [key, span.end.seconds, count])
     }
 
     package func noteKeyTally(
         _ tally: KeyTally, by node: NodeID, at now: UnixTime
     ) async throws(StoreError) {
         let minute = now.seconds / 60
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             for (span, seals) in tally.sealed { try Self.noteSeals(seals, in: span, db) }
             for (key, opened) in tally.opened {
-                try db.cachedStatement(
+                try db.execute(
                     sql: """
                         INSERT INTO key_opens (minute, key_id, node_id, opened) VALUES (?, ?, ?, ?)
                         ON CONFLICT (minute, key_id, node_id)
-                            DO UPDATE SET opened = opened + excluded.opened
-                        """
-                ).execute(arguments: [
-                    minute, Int64(key.rawValue), node.value.data, Int64(clamping: opened),
-                ])
+                            DO UPDATE SET opened = key_opens.opened + excluded.opened
+                        """,
+                    arguments: [
+                        minute, Int64(key.rawValue), node.value.data, Int64(clamping: opened),
+                    ])
             }
             // If the key is in the ring still, nothing is lost but a total: nothing that it sealed is
             // alive, and no lease is as long.
@@ -79,7 +76,7 @@ extension SQLiteStore {
             func each(
                 _ sql: String, _ bound: Int64, _ body: (inout KeyActivity, UInt64) -> Void
             ) throws {
-                for row in try Row.fetchAll(db, sql: sql, arguments: [bound]) {
+                for row in try db.rows(sql: sql, arguments: [bound]) {
                     guard let id = KeyID(rawValue: try row.number("key_id")) else {
                         throw StoreError.damaged("key_id")
                     }
@@ -88,13 +85,13 @@ extension SQLiteStore {
             }
             try each(
                 """
-                SELECT key_id, sum(sealed) AS total FROM key_deadlines WHERE ends > ?
+                SELECT key_id, CAST(sum(sealed) AS BIGINT) AS total FROM key_deadlines WHERE ends > ?
                 GROUP BY key_id
                 """, now.seconds
             ) { $0.alive = $1 }
             try each(
                 """
-                SELECT key_id, sum(opened) AS total FROM key_opens WHERE minute > ?
+                SELECT key_id, CAST(sum(opened) AS BIGINT) AS total FROM key_opens WHERE minute > ?
                 GROUP BY key_id
                 """, now.seconds / 60 - KeyTally.openMinutes
             ) { $0.openedLastHour = $1 }

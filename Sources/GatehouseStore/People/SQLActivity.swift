@@ -1,11 +1,10 @@
 // Counts of people by day and week, in the transactions that they come and register in.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     /// Somebody registered.
     static func noteRegistration(_ db: Database, at now: UnixTime) throws {
         let day = CalendarDay(of: now)
@@ -16,23 +15,21 @@ extension SQLiteStore {
 
     /// The user of a session was here, unless somebody acts for them in it.
     static func noteActive(_ session: SessionID, _ db: Database, at now: UnixTime) throws {
-        let row = try Row.fetchOne(
-            db.cachedStatement(
-                sql: """
-                    SELECT user_id FROM sessions WHERE id = ?
-                        AND NOT EXISTS (SELECT 1 FROM looks WHERE session_id = sessions.id)
-                    """), arguments: [session.value.data])
+        let row = try db.row(
+            sql: """
+                SELECT user_id FROM sessions WHERE id = ?
+                    AND NOT EXISTS (SELECT 1 FROM looks WHERE session_id = sessions.id)
+                """, arguments: [session.value.data])
         if let row { try noteActive(UserID(try row.identifier("user_id")), db, at: now) }
     }
 
     /// A user was here: written once a day.
     static func noteActive(_ user: UserID, _ db: Database, at now: UnixTime) throws {
-        let row = try Row.fetchOne(
-            db.cachedStatement(
-                sql: """
-                    SELECT users.created, activity.day FROM users
-                    LEFT JOIN activity ON activity.user_id = users.id WHERE users.id = ?
-                    """), arguments: [user.value.data])
+        let row = try db.row(
+            sql: """
+                SELECT users.created, activity.day FROM users
+                LEFT JOIN activity ON activity.user_id = users.id WHERE users.id = ?
+                """, arguments: [user.value.data])
         guard let row else { return }
         let day = CalendarDay(of: now)
         let step = ActivityStep(
@@ -53,16 +50,11 @@ extension SQLiteStore {
     private static func count(
         _ column: String, _ period: ActivityStep.Period, _ day: CalendarDay, _ db: Database
     ) throws {
-        let start = period.start(of: day).number
-        try db.cachedStatement(
-            sql: "INSERT INTO activity_counts (period, start) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        ).execute(arguments: [period.rawValue, start])
-        try db.cachedStatement(
+        try db.count(
             sql: """
-                UPDATE activity_counts SET \(column) = \(column) + 1
-                WHERE period = ? AND start = ?
-                """
-        ).execute(arguments: [period.rawValue, start])
+                INSERT INTO activity_counts (period, start, \(column)) VALUES (?, ?, 1)
+                ON CONFLICT (period, start) DO UPDATE SET \(column) = activity_counts.\(column) + 1
+                """, arguments: [period.rawValue, period.start(of: day).number])
     }
 
     package func activity(
@@ -70,8 +62,7 @@ extension SQLiteStore {
     ) async throws(StoreError) -> ActivityCounts {
         try await read { db in
             func counts(_ period: ActivityStep.Period) throws -> [ActivityCounts.Count] {
-                try Row.fetchAll(
-                    db,
+                try db.rows(
                     sql: """
                         SELECT * FROM activity_counts WHERE period = ? AND start >= ? ORDER BY start
                         """, arguments: [period.rawValue, first.number]
@@ -90,12 +81,12 @@ extension SQLiteStore {
         before first: CalendarDay, at now: UnixTime
     ) async throws(StoreError) -> Int {
         let isOld = try await read { db in
-            try Bool.fetchOne(
-                db, sql: "SELECT EXISTS (SELECT 1 FROM activity_counts WHERE start < ?)",
-                arguments: [first.number])
+            try db.integer(
+                sql: "SELECT 1 FROM activity_counts WHERE start < ? LIMIT 1",
+                arguments: [first.number]) != nil
         }
-        guard isOld == true else { return 0 }
-        return try await write(at: now) { db in
+        guard isOld else { return 0 }
+        return try await write(at: now, .rows) { db in
             try db.execute(
                 sql: "DELETE FROM activity_counts WHERE start < ?", arguments: [first.number])
             return db.changesCount

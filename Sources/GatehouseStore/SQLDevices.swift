@@ -1,15 +1,13 @@
 // Devices and their preferences in SQLite.
 
-import GRDB
 package import GatehouseCore
 
-extension SQLiteStore {
+extension SQLStore {
     package func device(
         _ id: DeviceID, of user: UserID, at now: UnixTime
     ) async throws(StoreError) -> Device? {
         try await read { db in
-            let row = try Row.fetchOne(
-                db,
+            let row = try db.row(
                 sql: """
                     SELECT created, last_used, proved FROM devices
                     WHERE id = ? AND user_id = ? AND last_used >= ?
@@ -25,8 +23,8 @@ extension SQLiteStore {
 
     static func preferences(_ id: DeviceID, _ db: Database) throws -> Preferences {
         var values: [String: String] = [:]
-        for row in try Row.fetchAll(
-            db, sql: "SELECT key, value FROM preferences WHERE device_id = ?",
+        for row in try db.rows(
+            sql: "SELECT key, value FROM preferences WHERE device_id = ?",
             arguments: [id.value.data])
         {
             values[try row.text("key")] = try row.text("value")
@@ -39,7 +37,7 @@ extension SQLiteStore {
     package func useDevice(
         _ use: DeviceUse, at now: UnixTime
     ) async throws(StoreError) -> DeviceOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(use.user)) { db in
             guard try Self.keyringVersion(db) == use.seal.keyringVersion else { return .outdated }
             guard let user = try Self.user(use.user, db), user.state == .enabled,
                 user.epoch == use.epoch
@@ -85,8 +83,7 @@ extension SQLiteStore {
     }
 
     private static func keyringVersion(_ db: Database) throws -> UInt64 {
-        let row = try Row.fetchOne(
-            db, sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
+        let row = try db.row(sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
         return try row?.number("version") ?? 0
     }
 
@@ -122,7 +119,7 @@ extension SQLiteStore {
     package func endDevice(
         _ id: DeviceID, of user: UserID, seal: DeviceSeal?, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> DeviceOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             if let seal {
                 guard try Self.keyringVersion(db) == seal.keyringVersion else { return .outdated }
                 try Self.noteSeals(1, by: seal.key, until: seal.deadline, db, at: now)

@@ -2,8 +2,8 @@
 
 import GRDB
 
-extension Schema {
-    static func createAgreements(_ db: Database) throws {
+extension SQLiteSchema {
+    static func createAgreements(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE notices (

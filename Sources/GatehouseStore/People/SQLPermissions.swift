@@ -1,21 +1,19 @@
 // Grants, looks, acting sessions and admin tokens in SQLite.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     // MARK: Grants
 
     package func giveGrant(
         _ grant: Grant, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> GiveGrantOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(grant.user)) { db in
             guard try Self.user(grant.user, db)?.state == .enabled else { return .userChanged }
             let open =
-                try Int.fetchOne(
-                    db,
+                try db.integer(
                     sql: """
                         SELECT count(*) FROM grants
                         WHERE user_id = ? AND revoked IS NULL AND ends > ?
@@ -56,7 +54,7 @@ extension SQLiteStore {
     package func revokeGrant(
         _ id: GrantID, of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             try db.execute(
                 sql: """
                     UPDATE grants SET revoked = ?
@@ -65,9 +63,11 @@ extension SQLiteStore {
                 arguments: [now.seconds, id.value.data, user.value.data])
             guard db.changesCount == 1 else { return .notFound }
             try Self.append(audit, to: db, at: now)
-            let sessions = try Row.fetchAll(
-                db,
-                sql: "SELECT session_id FROM looks WHERE grant_id = ? AND session_id IS NOT NULL",
+            let sessions = try db.rows(
+                sql: """
+                    SELECT session_id FROM looks WHERE grant_id = ? AND session_id IS NOT NULL
+                    ORDER BY id
+                    """,
                 arguments: [id.value.data]
             ).map { SessionID(try $0.identifier("session_id")) }
             let ended = try Self.end(
@@ -81,8 +81,8 @@ extension SQLiteStore {
     }
 
     private static func grant(_ id: GrantID, _ db: Database) throws -> Grant? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM grants WHERE id = ?", arguments: [id.value.data]
+        try db.row(
+            sql: "SELECT * FROM grants WHERE id = ?", arguments: [id.value.data]
         ).map { try $0.grant() }
     }
 
@@ -90,8 +90,7 @@ extension SQLiteStore {
         of user: UserID, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> [Grant] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT * FROM grants WHERE user_id = ?
                     ORDER BY (revoked IS NULL AND ends > ?) DESC, given DESC, id LIMIT ?
@@ -106,7 +105,7 @@ extension SQLiteStore {
     package func note(
         _ look: Look, audit actor: AuditEvent.Actor, at now: UnixTime
     ) async throws(StoreError) -> LookOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(look.user)) { db in
             if let refusal = try Self.refusal(of: look, db, at: now) { return .refused(refusal) }
             try Self.insert(look, by: actor, db, at: now)
             return .noted
@@ -177,7 +176,7 @@ extension SQLiteStore {
         _ users: [UserID], by operatorName: OperatorName, reason: LookReason, field: String,
         at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .users { _ in users }) { db in
             for user in users {
                 try Self.insert(
                     Look(
@@ -190,7 +189,7 @@ extension SQLiteStore {
     package func addRecovery(
         _ link: Link, look: Look?, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, link.scope) { db in
             try Self.addLink(link, audit: audit, db, at: now)
             if let look { try Self.insert(look, by: .command, db, at: now) }
         }
@@ -199,7 +198,7 @@ extension SQLiteStore {
     package func noteAuditLook(
         by operatorName: OperatorName, reason: LookReason, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(
                 sql: """
                     INSERT INTO looks (user_id, time, operator, reason, seen)
@@ -222,14 +221,13 @@ extension SQLiteStore {
 
     package func looks(of user: UserID, limit: Int) async throws(StoreError) -> [Look] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT * FROM (
                         SELECT * FROM looks WHERE user_id = ?
                         ORDER BY (grant_id IS NULL AND told = 0) DESC,
                             (seen = 'session' OR grant_id IS NULL AND seen <> 'found') DESC, id DESC
-                        LIMIT ?)
+                        LIMIT ?) AS kept
                     ORDER BY id DESC
                     """,
                 arguments: [user.value.data, limit]
@@ -244,8 +242,7 @@ extension SQLiteStore {
     private static func keepsLooks(
         of user: UserID, _ db: Database, at now: UnixTime
     ) throws -> Bool {
-        try Row.fetchOne(
-            db,
+        try db.row(
             sql: "SELECT 1 FROM looks WHERE user_id = ? AND seen = 'recovery' AND time > ? LIMIT 1",
             arguments: [
                 user.value.data, now.seconds - PermissionRule.recoveryToldSeconds,
@@ -258,8 +255,7 @@ extension SQLiteStore {
     package func untoldLooks(of user: UserID) async throws(StoreError) -> [Look] {
         try await read { db in
             // The eldest: putting away goes up to the last one that was shown.
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT * FROM looks WHERE user_id = ? AND grant_id IS NULL AND told = 0
                     ORDER BY id LIMIT ?
@@ -272,7 +268,7 @@ extension SQLiteStore {
     package func putAwayLooks(
         of user: UserID, upTo last: Int64, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             guard try !Self.keepsLooks(of: user, db, at: now) else { return }
             try db.execute(
                 sql: "UPDATE looks SET told = 1 WHERE user_id = ? AND id <= ? AND told = 0",
@@ -285,7 +281,7 @@ extension SQLiteStore {
     package func beginActing(
         _ creation: SessionCreation, look: Look, at now: UnixTime
     ) async throws(StoreError) -> ActingOutcome {
-        try await write(at: now) { [locks] db in
+        try await write(at: now, .user(look.user)) { [presence] db in
             guard creation.sessions.count == 1, let session = creation.sessions.first,
                 session.id == look.session, session.user == look.user, look.seen == .session,
                 session.level == .remembered, session.methods.isEmpty, creation.series == nil
@@ -296,7 +292,7 @@ extension SQLiteStore {
             {
                 return .refused(.expired)
             }
-            let older = try Self.liveNodes(db, locks: locks, at: now)
+            let older = try Self.liveNodes(db, presence, at: now)
                 .filter { $0.claimsVersion < Claims.actingVersion }
             guard older.isEmpty else { return .olderNodes(older.map(\.id)) }
             let created = AuditEvent(
@@ -316,8 +312,8 @@ extension SQLiteStore {
     package func acting(in session: SessionID) async throws(StoreError) -> Acting? {
         try await read { db in
             guard
-                let row = try Row.fetchOne(
-                    db, sql: "SELECT * FROM looks WHERE session_id = ?",
+                let row = try db.row(
+                    sql: "SELECT * FROM looks WHERE session_id = ?",
                     arguments: [session.value.data])
             else { return nil }
             let look = try row.look()
@@ -335,8 +331,7 @@ extension SQLiteStore {
         of user: UserID
     ) async throws(StoreError) -> [SessionID: OperatorName] {
         try await read { db in
-            let looks = try Row.fetchAll(
-                db,
+            let looks = try db.rows(
                 sql: """
                     SELECT looks.* FROM looks JOIN sessions ON sessions.id = looks.session_id
                     WHERE looks.user_id = ? AND sessions.revoked IS NULL
@@ -353,8 +348,7 @@ extension SQLiteStore {
         at now: UnixTime
     ) async throws(StoreError) -> [SessionID] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT sessions.id FROM looks
                     JOIN sessions ON sessions.id = looks.session_id
@@ -363,6 +357,7 @@ extension SQLiteStore {
                     WHERE looks.grant_id IS NOT NULL AND sessions.revoked IS NULL
                         AND sessions.absolute_deadline > :now AND sessions.epoch >= users.epoch
                         AND (grants.id IS NULL OR grants.revoked IS NOT NULL OR grants.ends <= :now)
+                    ORDER BY sessions.id
                     """,
                 arguments: ["now": now.seconds]
             ).map { SessionID(try $0.identifier("id")) }
@@ -375,7 +370,7 @@ extension SQLiteStore {
         _ username: Username, id: UserID, passwordHash: String?, takingReserved: Bool,
         audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(id)) { db in
             let outcome = try Self.addUser(
                 username, id: id, passwordHash: passwordHash, takingReserved: takingReserved,
                 audit: audit, db, at: now)
@@ -388,8 +383,8 @@ extension SQLiteStore {
 
     package func isTestUser(_ id: UserID) async throws(StoreError) -> Bool {
         try await read { db in
-            try Row.fetchOne(
-                db, sql: "SELECT 1 FROM users WHERE id = ? AND test = 1",
+            try db.row(
+                sql: "SELECT 1 FROM users WHERE id = ? AND test = 1",
                 arguments: [id.value.data]) != nil
         }
     }
@@ -400,7 +395,7 @@ extension SQLiteStore {
         _ token: AdminToken, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
         try await write(at: now) { db in
-            let known = try Row.fetchAll(db, sql: "SELECT * FROM admin_tokens")
+            let known = try db.rows(sql: "SELECT * FROM admin_tokens")
                 .map { try $0.adminToken() }
             guard !known.contains(where: { $0.name == token.name }),
                 known.count < AdminToken.maximumCount
@@ -415,7 +410,7 @@ extension SQLiteStore {
 
     package func adminTokens() async throws(StoreError) -> [AdminToken] {
         try await read { db in
-            try Row.fetchAll(db, sql: "SELECT * FROM admin_tokens ORDER BY name")
+            try db.rows(sql: "SELECT * FROM admin_tokens ORDER BY name")
                 .map { try $0.adminToken() }
         }
     }
@@ -423,7 +418,7 @@ extension SQLiteStore {
     package func revokeAdminToken(
         _ name: OperatorName, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(
                 sql: "UPDATE admin_tokens SET revoked = ? WHERE name = ? AND revoked IS NULL",
                 arguments: [now.seconds, name.text])
@@ -439,7 +434,7 @@ extension SQLiteStore {
     package func useAdminToken(
         _ name: OperatorName, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(
                 sql: """
                     UPDATE admin_tokens SET last_used = :now

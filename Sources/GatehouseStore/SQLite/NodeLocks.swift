@@ -8,7 +8,10 @@ import Synchronization
 /// A locked file per node beside the database. The kernel drops the lock when the process ends,
 /// however it ends, so that a node that was killed is known to be gone without waiting until its
 /// lease must have run out. A process that lives and is silent keeps its lock.
-final class NodeLocks: Sendable {
+final class NodeLocks: NodePresence {
+    /// They run on one machine, by one clock.
+    let clockMarginSeconds: Int64 = 0
+
     private let directory: String
     /// Which file the database is: written to the locks, so that a server that goes on with a file that
     /// was replaced is told from one that was given up.

@@ -2,8 +2,8 @@
 
 import GRDB
 
-extension Schema {
-    static func createPermissions(_ db: Database) throws {
+extension SQLiteSchema {
+    static func createPermissions(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 -- What a person let support do.

@@ -1,15 +1,13 @@
 // "Remember me" in SQLite: one row for each series, removed when it ends.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 
-extension SQLiteStore {
+extension SQLStore {
     static func insert(
         _ series: RememberSeries, origin: SessionOrigin, _ db: Database, at now: UnixTime
     ) throws {
-        let oldest = try Row.fetchAll(
-            db,
+        let oldest = try db.rows(
             sql: """
                 SELECT id FROM series WHERE user_id = ?
                 ORDER BY created DESC, id LIMIT ? OFFSET ?
@@ -51,8 +49,7 @@ extension SQLiteStore {
         _ id: SeriesID, _ db: Database, at now: UnixTime
     ) throws -> RememberView? {
         let time = try latestTime(db, now)
-        let row = try Row.fetchOne(
-            db,
+        let row = try db.row(
             sql: """
                 SELECT * FROM series WHERE id = :id AND deadline > :time
                     AND epoch = (SELECT epoch FROM users
@@ -76,7 +73,7 @@ extension SQLiteStore {
         _ presentation: RememberPresentation, at now: UnixTime
     ) async throws(StoreError) -> PresentSeriesOutcome {
         let series = presentation.expected.series
-        return try await write(at: now) { db in
+        return try await write(at: now, .user(series.user)) { db in
             // Compare and set: whoever was faster has changed what the rule says.
             guard let current = try Self.remembered(series.id, db, at: now),
                 current.series == series,
@@ -166,8 +163,8 @@ extension SQLiteStore {
         _ presentation: RememberPresentation, _ db: Database, at now: UnixTime
     ) throws {
         let series = presentation.expected.series
-        let row = try Row.fetchOne(
-            db, sql: "SELECT browser, device_id FROM series WHERE id = ?",
+        let row = try db.row(
+            sql: "SELECT browser, device_id FROM series WHERE id = ?",
             arguments: [series.id.value.data])
         try db.execute(
             sql: "INSERT INTO warnings (user_id, time, browser, place) VALUES (?, ?, ?, ?)",
@@ -198,8 +195,8 @@ extension SQLiteStore {
         _ id: SeriesID, audit kind: AuditEvent.Kind, by actor: AuditEvent.Actor,
         detail: String? = nil, _ db: Database, at now: UnixTime
     ) throws -> Int {
-        let row = try Row.fetchOne(
-            db, sql: "DELETE FROM series WHERE id = ? RETURNING user_id", arguments: [id.value.data]
+        let row = try db.row(
+            sql: "DELETE FROM series WHERE id = ? RETURNING user_id", arguments: [id.value.data]
         )
         if let user = try row.map({ UserID(try $0.identifier("user_id")) }) {
             let seriesKind: AuditEvent.Kind =
@@ -216,8 +213,8 @@ extension SQLiteStore {
     }
 
     private static func unrevokedSessions(of id: SeriesID, _ db: Database) throws -> [SessionID] {
-        try Row.fetchAll(
-            db, sql: "SELECT id FROM sessions WHERE series_id = ? AND revoked IS NULL",
+        try db.rows(
+            sql: "SELECT id FROM sessions WHERE series_id = ? AND revoked IS NULL ORDER BY id",
             arguments: [id.value.data]
         ).map { SessionID(try $0.identifier("id")) }
     }
@@ -225,10 +222,10 @@ extension SQLiteStore {
     package func forgetSeries(
         _ ids: [SeriesID], of user: UserID, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             for id in ids {
-                let row = try Row.fetchOne(
-                    db, sql: "SELECT 1 FROM series WHERE id = ? AND user_id = ?",
+                let row = try db.row(
+                    sql: "SELECT 1 FROM series WHERE id = ? AND user_id = ?",
                     arguments: [id.value.data, user.value.data])
                 guard row != nil else { continue }
                 try Self.forget(id, db)
@@ -251,8 +248,8 @@ extension SQLiteStore {
 
     package func warnings(of user: UserID) async throws(StoreError) -> [SignInWarning] {
         try await read { db in
-            try Row.fetchAll(
-                db, sql: "SELECT * FROM warnings WHERE user_id = ? ORDER BY id DESC",
+            try db.rows(
+                sql: "SELECT * FROM warnings WHERE user_id = ? ORDER BY id DESC",
                 arguments: [user.value.data]
             ).map { row in
                 SignInWarning(
@@ -266,7 +263,7 @@ extension SQLiteStore {
     package func dismissWarnings(
         of user: UserID, upTo last: Int64, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             try db.execute(
                 sql: "DELETE FROM warnings WHERE user_id = ? AND id <= ?",
                 arguments: [user.value.data, last])

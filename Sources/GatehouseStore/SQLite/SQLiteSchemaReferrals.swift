@@ -2,8 +2,8 @@
 
 import GRDB
 
-extension Schema {
-    static func createReferrals(_ db: Database) throws {
+extension SQLiteSchema {
+    static func createReferrals(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE referral_codes (

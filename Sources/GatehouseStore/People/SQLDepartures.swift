@@ -1,15 +1,14 @@
 // How people leave the SQLite store: requests, the deletion itself, and what must not stay of them.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     package func requestDeletion(
         _ request: DeletionRequest, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> DeletionRequestOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(request.user)) { db in
             guard let user = try Self.user(request.user, db), user.state == .enabled,
                 user.epoch == request.epoch, user.passwordHash == request.passwordHash
             else { return .userChanged }
@@ -28,7 +27,7 @@ extension SQLiteStore {
     package func cancelDeletion(
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now) { [ledger] db in
+        try await write(at: now, .user(user)) { [ledger] db in
             // Whoever is in the ledger goes, though a clock was set back since.
             guard try !ledger.contents().entries.contains(where: { $0.user == user }) else {
                 return false
@@ -47,15 +46,15 @@ extension SQLiteStore {
     }
 
     private static func deletion(of user: UserID, _ db: Database) throws -> Deletion? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM deletions WHERE user_id = ?", arguments: [user.value.data]
+        try db.row(
+            sql: "SELECT * FROM deletions WHERE user_id = ?", arguments: [user.value.data]
         )?.deletion()
     }
 
     package func deletions(limit: Int) async throws(StoreError) -> [Deletion] {
         try await read { db in
-            try Row.fetchAll(
-                db, sql: "SELECT * FROM deletions ORDER BY due, user_id LIMIT ?",
+            try db.rows(
+                sql: "SELECT * FROM deletions ORDER BY due, user_id LIMIT ?",
                 arguments: [limit]
             ).map { try $0.deletion() }
         }
@@ -64,7 +63,7 @@ extension SQLiteStore {
     package func deletePerson(
         _ id: UserID, onlyIfDue: Bool, lookUpKey: LookUpKey, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { [ledger] db in
+        try await write(at: now, .user(id)) { [ledger] db in
             guard let user = try Self.user(id, db) else { return .notFound }
             if onlyIfDue {
                 guard let deletion = try Self.deletion(of: id, db), deletion.due <= now else {
@@ -89,7 +88,7 @@ extension SQLiteStore {
         // The feed's entry refuses every token until the last one would have expired, rows or not.
         let position = try raiseEpoch(of: user, db, at: now)
         // One table may refer to another; all are empty of the user in the end.
-        try db.execute(sql: "PRAGMA defer_foreign_keys = ON")
+        try db.deferForeignKeys()
         for table in PersonalTable.all where table.fate == .removed {
             try db.execute(
                 sql: "DELETE FROM \(table.name) WHERE \(table.column) = ?",
@@ -110,8 +109,8 @@ extension SQLiteStore {
     private static func clearAttempts(
         of user: User, key: LookUpKey, _ db: Database
     ) throws {
-        let devices = try Row.fetchAll(
-            db, sql: "SELECT id FROM devices WHERE user_id = ?", arguments: [user.id.value.data]
+        let devices = try db.rows(
+            sql: "SELECT id FROM devices WHERE user_id = ?", arguments: [user.id.value.data]
         ).map { DeviceID(try $0.identifier("id")) }
         for name in try NameTable.names(of: user.id, db) {
             for counter in try AttemptKey.all(
@@ -150,7 +149,7 @@ extension SQLiteStore {
 
     package func clockLeap() async throws(StoreError) -> ClockLeap? {
         try await read { db in
-            try Row.fetchOne(db, sql: "SELECT time FROM clock_leaps")?.optionalTime("time")
+            try db.row(sql: "SELECT time FROM clock_leaps")?.optionalTime("time")
                 .map { ClockLeap(time: $0) }
         }
     }
@@ -165,17 +164,19 @@ extension SQLiteStore {
 
     package func unerasedSince() async throws(StoreError) -> UnixTime? {
         try await read { db in
-            try Row.fetchOne(db, sql: "SELECT since FROM erasures")?.optionalTime("since")
+            try db.row(sql: "SELECT since FROM erasures")?.optionalTime("since")
         }
     }
 
     package func eraseLog(at now: UnixTime) async throws(StoreError) -> Bool {
         let count = try await read { db in
-            try Int64.fetchOne(db, sql: "SELECT count FROM erasures WHERE since IS NOT NULL")
+            try db.integer(sql: "SELECT count FROM erasures WHERE since IS NOT NULL")
         }
         guard let count else { return true }
-        guard try truncateLog() else { return false }
-        try await write(at: now) { db in
+        do { guard try await driver.eraseLog() else { return false } } catch {
+            throw driver.storeError(error)
+        }
+        try await write(at: now, .rows) { db in
             // What was erased since then has pages in the new log.
             try db.execute(
                 sql: "UPDATE erasures SET since = NULL WHERE count = ?", arguments: [count])
@@ -189,7 +190,7 @@ extension SQLiteStore {
         try await read { db in
             let id = user.value.data
             func rows(_ sql: String) throws -> [Row] {
-                try Row.fetchAll(db, sql: sql, arguments: [id])
+                try db.rows(sql: sql, arguments: [id])
             }
             return HeldRecords(
                 sessions: try rows("SELECT * FROM sessions WHERE user_id = ? ORDER BY created, id")
@@ -231,7 +232,7 @@ extension SQLiteStore {
         before time: UnixTime, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {
         guard try await earliestAddress().map({ $0 < time }) ?? false else { return 0 }
-        return try await write(at: now) { db in
+        return try await write(at: now, .rows) { db in
             let arguments: StatementArguments = [time.seconds, limit]
             try db.execute(
                 sql: """
@@ -243,7 +244,7 @@ extension SQLiteStore {
             try db.execute(
                 sql: """
                     DELETE FROM audit_personal WHERE sequence IN
-                        (\(Self.before("substr(place, -3) NOT IN ('/24', '/48')")))
+                        (\(Self.before("place NOT LIKE '%/24' AND place NOT LIKE '%/48'")))
                     """, arguments: arguments)
             cut += db.changesCount
             if cut > 0 { try Self.noteErasure(db, at: now) }
@@ -261,13 +262,12 @@ extension SQLiteStore {
 
     package func earliestAddress() async throws(StoreError) -> UnixTime? {
         try await read { db in
-            try Row.fetchOne(
-                db,
+            try db.row(
                 sql: """
                     SELECT min(time) AS time FROM audit WHERE sequence IN (
                         (SELECT min(sequence) FROM audit_personal WHERE address IS NOT NULL),
                         (SELECT min(sequence) FROM audit_personal
-                            WHERE substr(place, -3) NOT IN ('/24', '/48')))
+                            WHERE place NOT LIKE '%/24' AND place NOT LIKE '%/48'))
                     """)?.optionalTime("time")
         }
     }

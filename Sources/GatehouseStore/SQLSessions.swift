@@ -1,14 +1,16 @@
 // Sessions in SQLite: how they begin, are used, listed and ended.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 
-extension SQLiteStore {
+extension SQLStore {
     package func createSessions(
         _ creation: SessionCreation, audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        try await write(at: now) { db in
+        try await write(
+            at: now,
+            .users(creation.sessions.first?.user) { try Self.owners(of: creation.ending, $0) }
+        ) { db in
             try Self.createSessions(creation, audit: audit, db, at: now)
         }
     }
@@ -34,6 +36,10 @@ extension SQLiteStore {
             guard room else { return .limitReached }
         }
         for session in sessions { try Self.insert(session, db) }
+        if let first = sessions.first, !first.methods.isEmpty {
+            try Self.noteActive(first.user, db, at: now)
+        }
+        if let key = creation.clearing { try Self.clearAttempts(key, db) }
         try Self.noteSeals(
             sessions.count, by: creation.seal.key,
             until: sessions.reduce(now) { max($0, $1.absoluteDeadline) }, db, at: now)
@@ -43,10 +49,6 @@ extension SQLiteStore {
                 1, by: creation.seal.key, until: series.deadline, db, at: now)
         }
         for event in audit { try Self.append(event, to: db, at: now) }
-        if let first = sessions.first, !first.methods.isEmpty {
-            try Self.noteActive(first.user, db, at: now)
-        }
-        if let key = creation.clearing { try Self.clearAttempts(key, db) }
         if let old = creation.superseding, let session = sessions.first {
             try Self.supersede(old, by: session, db, at: now)
         }
@@ -54,13 +56,39 @@ extension SQLiteStore {
         return .created(position: try Self.sequence(db))
     }
 
+    /// Whose the sessions are, as far as there are any.
+    static func owners(of sessions: [SessionID], _ db: Database) throws -> [UserID] {
+        try owners(of: PresentedIDs(sessions: sessions), db)
+    }
+
+    /// Whose the sessions and series are; a session whose row is gone may still be of a series.
+    static func owners(of ids: PresentedIDs, _ db: Database) throws -> [UserID] {
+        var users: Set<UserID> = []
+        func add(_ sql: String, _ id: Identifier) throws {
+            for row in try db.rows(sql: sql, arguments: ["id": id.data]) {
+                users.insert(UserID(try row.identifier("user_id")))
+            }
+        }
+        for session in ids.sessions {
+            try add(
+                """
+                SELECT user_id FROM sessions WHERE id = :id
+                UNION SELECT user_id FROM series WHERE session_id = :id
+                """, session.value)
+        }
+        for series in ids.series {
+            try add("SELECT user_id FROM series WHERE id = :id", series.value)
+            try add("SELECT user_id FROM sessions WHERE series_id = :id", series.value)
+        }
+        return Array(users)
+    }
+
     /// Whether tokens that were sealed so may be handed out: with the ring and the revocation by time
     /// that there are.
     static func isCurrent(
         _ seal: SessionSeal, for sessions: [SessionRecord], _ db: Database
     ) throws -> Bool {
-        let row = try Row.fetchOne(
-            db,
+        let row = try db.row(
             sql: """
                 SELECT authenticated_floor,
                     coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
@@ -86,8 +114,8 @@ extension SQLiteStore {
     private static func isLive(
         _ id: SessionID, of user: UserID, _ db: Database, at now: UnixTime
     ) throws -> Bool {
-        try Row.fetchOne(
-            db, sql: "SELECT 1 FROM sessions WHERE id = :id AND user_id = :user AND \(notEnded)",
+        try db.row(
+            sql: "SELECT 1 FROM sessions WHERE id = :id AND user_id = :user AND \(notEnded)",
             arguments: [
                 "id": id.value.data, "user": user.value.data,
                 "now": try latestTime(db, now).seconds,
@@ -100,8 +128,7 @@ extension SQLiteStore {
         for session: SessionRecord, limit: SessionLimit, ending: [SessionID], series: [SeriesID],
         _ db: Database, at now: UnixTime
     ) throws -> Bool {
-        let rows = try Row.fetchAll(
-            db,
+        let rows = try db.rows(
             sql: """
                 SELECT id, series_id FROM sessions
                 WHERE user_id = :user AND methods != 0 AND \(liveSession)
@@ -178,8 +205,7 @@ extension SQLiteStore {
         of user: UserID, limit: Int
     ) async throws(StoreError) -> [SessionRecord] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT * FROM sessions WHERE user_id = ? ORDER BY created DESC, id LIMIT ?
                     """,
@@ -193,8 +219,8 @@ extension SQLiteStore {
     }
 
     static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
-        try Row.fetchOne(
-            db, sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
+        try db.row(
+            sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
         ).map { try $0.session() }
     }
 
@@ -203,23 +229,27 @@ extension SQLiteStore {
     package func noteActivity(
         _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .users { try Self.owners(of: uses.map(\.session), $0) }) { db in
             // Conditional: a late note never brings back a session that has ended. The first use of a
             // session that a remember token gave is always written: it says that the answer arrived.
-            let update = try db.cachedStatement(
-                sql: """
-                    UPDATE sessions SET last_used = :used,
-                        idle_deadline = max(idle_deadline, min(:deadline, absolute_deadline))
-                    WHERE id = :id AND revoked IS NULL
-                        AND (last_used IS NULL AND series_id IS NOT NULL
-                            OR coalesce(last_used, created) < :used - :step)
-                    """)
-            for (session, used) in uses {
-                try update.execute(arguments: [
-                    "id": session.value.data, "used": used.seconds,
-                    "deadline": used.advanced(bySeconds: idleSeconds).seconds,
-                    "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
-                ])
+            // In one order, so that two nodes which write of the same sessions don't wait for each other.
+            for (session, used) in uses.sorted(by: {
+                ($0.session.value.high, $0.session.value.low)
+                    < ($1.session.value.high, $1.session.value.low)
+            }) {
+                try db.execute(
+                    sql: """
+                        UPDATE sessions SET last_used = :used,
+                            idle_deadline = max(idle_deadline, min(:deadline, absolute_deadline))
+                        WHERE id = :id AND revoked IS NULL
+                            AND (last_used IS NULL AND series_id IS NOT NULL
+                                OR coalesce(last_used, created) < :used - :step)
+                        """,
+                    arguments: [
+                        "id": session.value.data, "used": used.seconds,
+                        "deadline": used.advanced(bySeconds: idleSeconds).seconds,
+                        "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
+                    ])
                 guard db.changesCount > 0 else { continue }
                 try Self.notePresented(session, db)
                 try Self.noteActive(session, db, at: used)
@@ -230,15 +260,15 @@ extension SQLiteStore {
     /// The generation that came with a session has arrived. Kept with the series, which outlives the
     /// session's row.
     private static func notePresented(_ session: SessionID, _ db: Database) throws {
-        try db.cachedStatement(
-            sql: "UPDATE series SET presented = 1 WHERE session_id = ? AND presented = 0"
-        ).execute(arguments: [session.value.data])
+        try db.execute(
+            sql: "UPDATE series SET presented = 1 WHERE session_id = ? AND presented = 0",
+            arguments: [session.value.data])
     }
 
     package func renewSession(
         _ renewal: SessionRenewal, at now: UnixTime
     ) async throws(StoreError) -> RenewSessionOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .users { try Self.owners(of: [renewal.session], $0) }) { db in
             guard let session = try Self.session(renewal.session, db) else { return .ended }
             guard try Self.isCurrent(renewal.seal, for: [], db) else { return .outdated }
             let time = try Self.latestTime(db, now)
@@ -270,7 +300,7 @@ extension SQLiteStore {
 
     /// The store's clock: no earlier than anything that was written.
     static func latestTime(_ db: Database, _ now: UnixTime) throws -> UnixTime {
-        guard let row = try Row.fetchOne(db, sql: "SELECT latest_time FROM head") else {
+        guard let row = try db.row(sql: "SELECT latest_time FROM head") else {
             throw StoreError.damaged("head")
         }
         return max(now, try row.time("latest_time"))
@@ -282,12 +312,12 @@ extension SQLiteStore {
         try await read { db in
             let time = try Self.latestTime(db, now)
             // A series without a live session can still bring its browser back.
-            let rows = try Row.fetchAll(
-                db,
+            let rows = try db.rows(
                 sql: """
                     SELECT sessions.id, coalesce(series.created, sessions.created) AS created,
                         max(coalesce(last_used, 0), sessions.created) AS last_used,
-                        sessions.browser, sessions.place, series.id IS NOT NULL AS remembered
+                        sessions.browser, sessions.place, 
+                        CASE WHEN series.id IS NULL THEN 0 ELSE 1 END AS remembered
                     FROM sessions LEFT JOIN series ON series.id = sessions.series_id
                     WHERE sessions.user_id = :user AND \(Self.liveSession)
                     UNION ALL
@@ -319,9 +349,8 @@ extension SQLiteStore {
     package func endSignIn(
         _ session: SessionID, of user: UserID, audit kind: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            let row = try Row.fetchOne(
-                db,
+        try await write(at: now, .user(user)) { db in
+            let row = try db.row(
                 sql: """
                     SELECT 1 FROM sessions WHERE id = :id AND user_id = :user
                     UNION ALL SELECT 1 FROM series WHERE session_id = :id AND user_id = :user
@@ -335,22 +364,23 @@ extension SQLiteStore {
     package func endSignIns(
         of user: UserID, except session: SessionID, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             guard try Self.isLive(session, of: user, db, at: now),
                 let kept = try Self.session(session, db)
             else { return .notFound }
-            let sessions = try Row.fetchAll(
-                db,
+            let sessions = try db.rows(
                 sql: """
                     SELECT id FROM sessions
                     WHERE user_id = :user AND id != :kept AND \(Self.notEnded)
+                    ORDER BY id
                     """,
                 arguments: [
                     "user": user.value.data, "kept": session.value.data, "now": now.seconds,
                 ])
             // The kept one's series stays, and one that has no session ends too.
-            let series = try Row.fetchAll(
-                db, sql: "SELECT id FROM series WHERE user_id = ? AND id IS NOT ?",
+            let series = try db.rows(
+                sql:
+                    "SELECT id FROM series WHERE user_id = ? AND id IS DISTINCT FROM ? ORDER BY id",
                 arguments: [user.value.data, kept.series?.value.data])
             var ended = 0
             for row in series {
@@ -370,7 +400,8 @@ extension SQLiteStore {
     package func revokeSession(
         _ id: SessionID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .users { try Self.owners(of: PresentedIDs(sessions: [id]), $0) }) {
+            db in
             guard try Self.session(id, db) != nil || Self.series(of: id, db) != nil else {
                 return .notFound
             }
@@ -382,7 +413,7 @@ extension SQLiteStore {
     package func revokeSessions(
         _ ids: PresentedIDs, audit kind: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .users { try Self.owners(of: ids, $0) }) { db in
             let ended = try Self.end(ids, audit: kind, db, at: now)
             return .revoked(position: try Self.sequence(db), sessions: ended)
         }
@@ -423,15 +454,15 @@ extension SQLiteStore {
     }
 
     private static func successor(of id: SessionID, _ db: Database) throws -> SessionID? {
-        try Row.fetchOne(
-            db, sql: "SELECT superseded_by FROM sessions WHERE id = ?", arguments: [id.value.data]
+        try db.row(
+            sql: "SELECT superseded_by FROM sessions WHERE id = ?", arguments: [id.value.data]
         )?.optionalIdentifier("superseded_by").map { SessionID($0) }
     }
 
     /// The series whose current session is `id`, whose own row may be gone.
     private static func series(of id: SessionID, _ db: Database) throws -> SeriesID? {
-        try Row.fetchOne(
-            db, sql: "SELECT id FROM series WHERE session_id = ?", arguments: [id.value.data]
+        try db.row(
+            sql: "SELECT id FROM series WHERE session_id = ?", arguments: [id.value.data]
         ).map { SeriesID(try $0.identifier("id")) }
     }
 
@@ -455,7 +486,7 @@ extension SQLiteStore {
     package func changePassword(
         _ change: PasswordChange, at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(change.session.user)) { db in
             let session = change.session
             guard let user = try Self.user(session.user, db), user.state == .enabled,
                 user.passwordHash == change.oldHash, session.epoch > 0,
@@ -485,7 +516,7 @@ extension SQLiteStore {
     package func revokeSessions(
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             guard let user = try Self.user(user, db) else { return .notFound }
             let ended = try Self.countLive(of: user, db, at: now)
             try Self.append(audit, to: db, at: now)
@@ -505,8 +536,7 @@ extension SQLiteStore {
                 arguments: [time.seconds])
             try db.execute(
                 sql: "DELETE FROM series WHERE authenticated < ?", arguments: [time.seconds])
-            let row = try Row.fetchOne(
-                db,
+            let row = try db.row(
                 sql: """
                     SELECT max(absolute_deadline) AS deadline FROM sessions WHERE authenticated < ?
                     """,
@@ -531,21 +561,20 @@ extension SQLiteStore {
     private static func countLive(
         _ db: Database, where condition: String, arguments: StatementArguments, at now: UnixTime
     ) throws -> Int {
-        let row = try Row.fetchOne(
-            db,
+        let row = try db.row(
             sql: """
                 SELECT count(*) AS live FROM sessions
                 WHERE \(condition) AND revoked IS NULL AND idle_deadline > :now
                     AND epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
                     AND authenticated >= (SELECT authenticated_floor FROM head)
                 """,
-            arguments: arguments &+ ["now": now.seconds])
+            arguments: arguments.adding(["now": now.seconds]))
         return try row?.number("live") ?? 0
     }
 
     package func authenticatedFloor() async throws(StoreError) -> UnixTime {
         try await read { db in
-            guard let row = try Row.fetchOne(db, sql: "SELECT authenticated_floor FROM head") else {
+            guard let row = try db.row(sql: "SELECT authenticated_floor FROM head") else {
                 throw StoreError.damaged("head")
             }
             return try row.time("authenticated_floor")

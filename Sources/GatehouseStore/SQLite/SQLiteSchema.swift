@@ -2,7 +2,7 @@
 
 import GRDB
 
-enum Schema {
+enum SQLiteSchema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1", migrate: createFirstTables)
@@ -20,14 +20,16 @@ enum Schema {
         migrator.registerMigration("13", migrate: createDepartures)
         migrator.registerMigration("14", migrate: createPermissions)
         migrator.registerMigration("15", migrate: createReferrals)
+        migrator.registerMigration("16", migrate: meetPostgreSQL)
         return migrator
     }
 
     /// What a database of this release has applied.
-    static let currentMigrations = Set((1...15).map { "\($0)" })
+    static let currentMigrations = Set((1...version).map { "\($0)" })
+    static let version = 16
 
     /// Identifiers are 16-byte blobs, times are Unix seconds, names compare by their bytes.
-    private static func createFirstTables(_ db: Database) throws {
+    private static func createFirstTables(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 -- One row: the feed's end, the latest time of any write, the revocation by time.
@@ -124,8 +126,20 @@ enum Schema {
                 """)
     }
 
+    /// What the same statements need on both databases.
+    private static func meetPostgreSQL(_ db: GRDB.Database) throws {
+        try db.execute(
+            sql: """
+                DROP INDEX audit_personal_places;
+                CREATE INDEX audit_personal_places ON audit_personal (sequence)
+                    WHERE place NOT LIKE '%/24' AND place NOT LIKE '%/48';
+                -- The newest migration that a node's program knows.
+                ALTER TABLE nodes ADD COLUMN schema_version INTEGER NOT NULL DEFAULT 15;
+                """)
+    }
+
     /// Single-use links, by the hash of their secret.
-    private static func createLinks(_ db: Database) throws {
+    private static func createLinks(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE links (
@@ -142,7 +156,7 @@ enum Schema {
 
     /// Names that look alike, and reserved names, which belong to nobody. A name that was given while
     /// another looked like it stays, with no skeleton of its own.
-    private static func addSkeletons(_ db: Database) throws {
+    private static func addSkeletons(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 -- One row: what the skeletons were made by.
@@ -171,11 +185,11 @@ enum Schema {
                 CREATE INDEX names_by_user ON names (user_id);
                 CREATE INDEX names_reserved ON names (canonical) WHERE state = 'reserved';
                 """)
-        _ = try NameTable.rewriteSkeletons(db)
+        _ = try NameTable.rewriteSkeletons(Database(SQLiteEngine(db)))
     }
 
     /// Counters of tried passwords, by a keyed hash of the name or device (``AttemptKey``).
-    private static func createAttempts(_ db: Database) throws {
+    private static func createAttempts(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE attempts (
@@ -189,7 +203,7 @@ enum Schema {
     }
 
     /// How far files of users have been imported.
-    private static func createImports(_ db: Database) throws {
+    private static func createImports(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE imports (
@@ -208,7 +222,7 @@ enum Schema {
 
     /// Browsers that people are known in, and what they keep there. A device that ends is removed: its
     /// id is never made again, so no late write can bring it back.
-    private static func createDevices(_ db: Database) throws {
+    private static func createDevices(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE devices (
@@ -232,7 +246,7 @@ enum Schema {
 
     /// The ring under a ring key, and that one once for each root key. What an earlier release left has no
     /// ring key, and its wrap is empty: the next change of the ring, which takes the root key, adds it.
-    private static func addRingKey(_ db: Database) throws {
+    private static func addRingKey(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE new_keyring (
@@ -261,7 +275,7 @@ enum Schema {
 
     /// "Remember me": series, the sessions that come of them, and what people are told of a stolen one.
     /// A series that ends is removed: its id is never made again, so no late write can bring it back.
-    private static func createSeries(_ db: Database) throws {
+    private static func createSeries(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE series (
@@ -323,7 +337,7 @@ enum Schema {
     }
 
     /// Chains of audit entries. What earlier releases wrote has none; its digest is in the first checkpoint.
-    private static func chainAudit(_ db: Database) throws {
+    private static func chainAudit(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 ALTER TABLE audit ADD COLUMN operator TEXT
@@ -371,7 +385,7 @@ enum Schema {
     }
 
     /// When what keys sealed expires, and what they opened in the last hour (``KeyTally``).
-    private static func countKeyUse(_ db: Database) throws {
+    private static func countKeyUse(_ db: GRDB.Database) throws {
         try db.execute(
             sql: """
                 CREATE TABLE key_deadlines (

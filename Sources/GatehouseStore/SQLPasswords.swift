@@ -1,14 +1,13 @@
 // Password hashes and the counters of tries, on SQLite.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 
-extension SQLiteStore {
+extension SQLStore {
     package func chargeAttempt(
         _ key: AttemptKey, user: UserID?, at now: UnixTime
     ) async throws(StoreError) -> AttemptOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .attempts(key)) { db in
             let count = try Self.attempts(key, db)
             let failures = (count?.failures ?? 0) + 1
             if let count {
@@ -45,7 +44,7 @@ extension SQLiteStore {
     }
 
     package func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .attempts(key)) { db in
             // Nothing stays of a name that was never tried.
             try db.execute(
                 sql: "DELETE FROM attempts WHERE key = ? AND failures <= 1",
@@ -62,7 +61,7 @@ extension SQLiteStore {
     package func clearAttempts(
         _ keys: [AttemptKey], audit: AuditEvent?, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             for key in keys { try Self.clearAttempts(key, db) }
             if let audit { try Self.append(audit, to: db, at: now) }
         }
@@ -70,8 +69,8 @@ extension SQLiteStore {
 
     package func devices(of user: UserID) async throws(StoreError) -> [DeviceID] {
         try await read { db in
-            try Row.fetchAll(
-                db, sql: "SELECT id FROM devices WHERE user_id = ? ORDER BY id",
+            try db.rows(
+                sql: "SELECT id FROM devices WHERE user_id = ? ORDER BY id",
                 arguments: [user.value.data]
             ).map { DeviceID(try $0.identifier("id")) }
         }
@@ -87,16 +86,17 @@ extension SQLiteStore {
 
     package func attemptCount(upTo time: UnixTime) async throws(StoreError) -> Int {
         try await read { db in
-            try Int.fetchOne(
-                db, sql: "SELECT count(*) FROM attempts WHERE next <= ?",
-                arguments: [time.seconds]) ?? 0
+            Int(
+                try db.integer(
+                    sql: "SELECT count(*) FROM attempts WHERE next <= ?",
+                    arguments: [time.seconds]) ?? 0)
         }
     }
 
     package func expireAttempts(
         upTo time: UnixTime, by deadline: UnixTime, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        try await write(at: now) { db in
+        try await write(at: now, .rows) { db in
             try db.execute(
                 sql: """
                     UPDATE attempts SET expires = :deadline WHERE key IN
@@ -109,8 +109,8 @@ extension SQLiteStore {
     }
 
     private static func attempts(_ key: AttemptKey, _ db: Database) throws -> AttemptCount? {
-        try Row.fetchOne(
-            db, sql: "SELECT failures, next FROM attempts WHERE key = ?",
+        try db.row(
+            sql: "SELECT failures, next FROM attempts WHERE key = ?",
             arguments: [Data(key.bytes)]
         ).map { AttemptCount(failures: try $0.number("failures"), next: try $0.time("next")) }
     }
@@ -119,8 +119,7 @@ extension SQLiteStore {
         after user: UserID?, limit: Int
     ) async throws(StoreError) -> [StoredPasswordHash] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT id, password_hash, state FROM users
                     WHERE password_hash IS NOT NULL AND id > ? ORDER BY id LIMIT ?
@@ -137,13 +136,13 @@ extension SQLiteStore {
     package func replacePasswordHashes(
         _ changes: [(old: StoredPasswordHash, new: String)], audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> Int {
-        try await write(at: now) { db in
+        try await write(at: now, .users { _ in changes.map(\.old.user) }) { db in
             var changed = 0
             // Conditional: whoever changed the password in the meantime is right.
-            let update = try db.cachedStatement(
-                sql: "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?")
             for (old, new) in changes {
-                try update.execute(arguments: [new, old.user.value.data, old.text])
+                try db.execute(
+                    sql: "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?",
+                    arguments: [new, old.user.value.data, old.text])
                 changed += db.changesCount
             }
             if changed > 0 { for event in audit { try Self.append(event, to: db, at: now) } }

@@ -1,11 +1,10 @@
 // Notices and agreements in SQLite.
 
 import Foundation
-import GRDB
 package import GatehouseCore
 package import GatehousePeople
 
-extension SQLiteStore {
+extension SQLStore {
     // MARK: Notices
 
     package func publishNotice(
@@ -68,21 +67,21 @@ extension SQLiteStore {
         """
 
     private static func notices(_ db: Database) throws -> [Notice] {
-        try Row.fetchAll(db, sql: noticeColumns + " ORDER BY document, version")
+        try db.rows(sql: noticeColumns + " ORDER BY document, version")
             .map { try $0.notice() }
     }
 
     private static func notice(_ id: NoticeID, _ db: Database) throws -> Notice? {
-        try Row.fetchOne(
-            db, sql: noticeColumns + " WHERE document = ? AND version = ?",
+        try db.row(
+            sql: noticeColumns + " WHERE document = ? AND version = ?",
             arguments: [id.document.text, id.version]
         ).map { try $0.notice() }
     }
 
     package func noticeText(_ id: NoticeID) async throws(StoreError) -> String? {
         try await read { db in
-            let row = try Row.fetchOne(
-                db, sql: "SELECT text, sha256 FROM notices WHERE document = ? AND version = ?",
+            let row = try db.row(
+                sql: "SELECT text, sha256 FROM notices WHERE document = ? AND version = ?",
                 arguments: [id.document.text, id.version])
             guard let row else { return nil }
             let text = try row.text("text")
@@ -100,8 +99,7 @@ extension SQLiteStore {
         of user: UserID, limit: Int
     ) async throws(StoreError) -> [Agreement] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: "SELECT * FROM agreements WHERE user_id = ? ORDER BY sequence DESC LIMIT ?",
                 arguments: [user.value.data, limit]
             ).map { try $0.agreement() }
@@ -117,8 +115,7 @@ extension SQLiteStore {
     private static func agreementState(
         of user: UserID, _ db: Database
     ) throws -> AgreementState {
-        let rows = try Row.fetchAll(
-            db,
+        let rows = try db.rows(
             sql: """
                 SELECT * FROM agreements WHERE sequence IN
                     (SELECT max(sequence) FROM agreements WHERE user_id = ? GROUP BY kind, name)
@@ -131,7 +128,7 @@ extension SQLiteStore {
         _ entries: [AgreementEntry], of user: UserID, session: SessionID?, purposes: [Purpose],
         at now: UnixTime
     ) async throws(StoreError) -> RecordOutcome {
-        try await write(at: now) { db in
+        try await write(at: now, .user(user)) { db in
             guard try Self.user(user, db)?.state == .enabled else { return .noUser }
             var state = try Self.agreementState(of: user, db)
             var changes: [AgreementEntry] = []
@@ -142,10 +139,10 @@ extension SQLiteStore {
             }
             // What a sign-in asks for is always taken: it needs the password, and ends.
             if session != nil, changes.contains(where: \.isGiven) {
-                let count = try Int.fetchOne(
-                    db, sql: "SELECT count(*) FROM agreements WHERE user_id = ?",
+                let count = try db.integer(
+                    sql: "SELECT count(*) FROM agreements WHERE user_id = ?",
                     arguments: [user.value.data])
-                guard (count ?? 0) + changes.count <= Agreement.maximumPerUser else {
+                guard Int(count ?? 0) + changes.count <= Agreement.maximumPerUser else {
                     return .full
                 }
             }
@@ -189,8 +186,7 @@ extension SQLiteStore {
         of purpose: Purpose, after name: Username?, limit: Int
     ) async throws(StoreError) -> [Chooser] {
         try await read { db in
-            try Row.fetchAll(
-                db,
+            try db.rows(
                 sql: """
                     SELECT users.id, names.canonical FROM names
                     JOIN users ON users.id = names.user_id AND users.state = 'enabled'
@@ -198,8 +194,9 @@ extension SQLiteStore {
                         (SELECT max(sequence) FROM agreements
                             WHERE user_id = users.id AND kind = 'purpose' AND name = :purpose)
                     WHERE names.state = 'live' AND names.canonical > :after
-                        AND CASE WHEN said.sequence IS NULL THEN :isOptOut
-                            ELSE said.given AND (:isOptOut OR said.version >= :version) END
+                        AND CASE WHEN said.sequence IS NULL THEN :isOptOut = 1
+                            ELSE said.given = 1 AND (:isOptOut = 1 OR said.version >= :version)
+                            END
                     ORDER BY names.canonical LIMIT :limit
                     """,
                 arguments: [

@@ -1,0 +1,104 @@
+// SQL as the store speaks it: one text for both databases, and what little differs.
+
+import GatehouseCore
+
+/// What runs statements: a connection of one of the drivers, inside a transaction.
+protocol DatabaseEngine: AnyObject {
+    var dialect: Database.Dialect { get }
+    /// How many rows the last statement changed.
+    var changesCount: Int { get }
+    /// Runs one statement.
+    func execute(_ sql: String, _ arguments: StatementArguments) throws
+    /// Runs one statement before the transaction ends.
+    func count(_ sql: String, _ arguments: StatementArguments) throws
+    /// Gives each row of the result, one at a time, in memory that does not grow with their number.
+    func forEach(
+        _ sql: String, _ arguments: StatementArguments, _ body: (Row) throws -> Void
+    ) throws
+    /// The rows of a result that has few.
+    func rows(_ sql: String, _ arguments: StatementArguments) throws -> [Row]
+}
+
+/// The database within a transaction. Statements are prepared once for each connection.
+struct Database {
+    enum Dialect: Sendable { case sqlite, postgresql }
+
+    private let engine: any DatabaseEngine
+
+    init(_ engine: any DatabaseEngine) { self.engine = engine }
+
+    var dialect: Dialect { engine.dialect }
+
+    /// How many rows the last statement changed.
+    var changesCount: Int { engine.changesCount }
+
+    /// Runs one statement.
+    func execute(sql: String, arguments: StatementArguments = []) throws {
+        try engine.execute(sql, arguments)
+    }
+
+    /// Adds to a counter that all transactions share. Done at the end of this one, where that makes others
+    /// wait no longer than they must; what the body reads doesn't show it.
+    func count(sql: String, arguments: StatementArguments) throws {
+        try engine.count(sql, arguments)
+    }
+
+    func forEach(
+        sql: String, arguments: StatementArguments = [], _ body: (Row) throws -> Void
+    ) throws {
+        try engine.forEach(sql, arguments, body)
+    }
+
+    func rows(sql: String, arguments: StatementArguments = []) throws -> [Row] {
+        try engine.rows(sql, arguments)
+    }
+
+    /// The first row, for which the database need not look further than one.
+    func row(sql: String, arguments: StatementArguments = []) throws -> Row? {
+        try engine.rows(sql, arguments).first
+    }
+
+    /// The first column of the first row; nil when there is no row, or null in it.
+    func integer(sql: String, arguments: StatementArguments = []) throws -> Int64? {
+        guard let value = try row(sql: sql, arguments: arguments)?.values.first else { return nil }
+        switch value {
+        case .null: return nil
+        case .integer(let integer): return integer
+        default: throw StoreError.damaged("a number")
+        }
+    }
+
+    /// Rows may refer to others that are gone until the transaction ends.
+    func deferForeignKeys() throws {
+        switch dialect {
+        case .sqlite: try execute(sql: "PRAGMA defer_foreign_keys = ON")
+        case .postgresql: try execute(sql: "SET CONSTRAINTS ALL DEFERRED")
+        }
+    }
+}
+
+/// A row of a result.
+struct Row: Sendable {
+    /// The names of a result's columns; shared by its rows.
+    final class Columns: Sendable {
+        let names: [String]
+        private let index: [String: Int]
+
+        init(_ names: [String]) {
+            self.names = names
+            index = Dictionary(
+                names.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+        }
+
+        func index(of name: String) -> Int? { index[name] }
+    }
+
+    let columns: Columns
+    let values: [DatabaseValue]
+
+    /// The value of a column, which the statement has.
+    func value(_ column: String) throws(StoreError) -> DatabaseValue {
+        guard let index = columns.index(of: column) else { throw .damaged(column) }
+        return values[index]
+    }
+}

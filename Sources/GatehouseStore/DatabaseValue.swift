@@ -1,0 +1,77 @@
+// What is sent to a database and read from it: four kinds of value that both know.
+
+import Foundation
+
+/// A value of a row or an argument. Numbers are 64 bits wide on both databases, texts compare by their bytes.
+enum DatabaseValue: Sendable, Equatable {
+    case null
+    case integer(Int64)
+    case text(String)
+    case blob(Data)
+
+    var isNull: Bool { self == .null }
+}
+
+/// What can be an argument of a statement.
+protocol DatabaseArgument: Sendable {
+    var databaseValue: DatabaseValue { get }
+}
+
+extension Int64: DatabaseArgument {
+    var databaseValue: DatabaseValue { .integer(self) }
+}
+
+extension Int: DatabaseArgument {
+    var databaseValue: DatabaseValue { .integer(Int64(self)) }
+}
+
+extension Bool: DatabaseArgument {
+    /// Tables have no truth values: 0 and 1.
+    var databaseValue: DatabaseValue { .integer(self ? 1 : 0) }
+}
+
+extension String: DatabaseArgument {
+    var databaseValue: DatabaseValue { .text(self) }
+}
+
+extension Data: DatabaseArgument {
+    var databaseValue: DatabaseValue { .blob(self) }
+}
+
+/// The arguments of a statement, in its order for `?`, by name for `:name`.
+struct StatementArguments: Sendable, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral {
+    private(set) var positional: [DatabaseValue] = []
+    private(set) var named: [String: DatabaseValue] = [:]
+
+    init() {}
+
+    init(arrayLiteral elements: (any DatabaseArgument)?...) {
+        positional = elements.map { $0?.databaseValue ?? .null }
+    }
+
+    init(dictionaryLiteral elements: (String, (any DatabaseArgument)?)...) {
+        named = Dictionary(
+            elements.map { ($0, $1?.databaseValue ?? .null) }, uniquingKeysWith: { $1 })
+    }
+
+    mutating func append(_ value: any DatabaseArgument) { positional.append(value.databaseValue) }
+
+    func adding(_ more: StatementArguments) -> StatementArguments {
+        var sum = self
+        sum.positional += more.positional
+        sum.named.merge(more.named) { $1 }
+        return sum
+    }
+
+    /// The values for a statement whose placeholders have these names, nil for `?`; nil when one is missing
+    /// or too many are there.
+    func values(for placeholders: [String?]) -> [DatabaseValue]? {
+        if named.isEmpty { return positional.count == placeholders.count ? positional : nil }
+        var values: [DatabaseValue] = []
+        for placeholder in placeholders {
+            guard let placeholder, let value = named[placeholder] else { return nil }
+            values.append(value)
+        }
+        return values
+    }
+}
