@@ -56,6 +56,10 @@ let package = Package(
             name: "CArgon2", pkgConfig: "libargon2", providers: [.apt(["libargon2-dev"])]),
         .systemLibrary(
             name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
+        // The client library of PostgreSQL, the database of installations with many nodes: its own
+        // protocol, sign-in and TLS, as the database's project has them.
+        .systemLibrary(
+            name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CEpoll"),
         .target(
@@ -92,7 +96,8 @@ let package = Package(
         .target(
             name: "GatehouseStore",
             dependencies: [
-                "GatehouseCore", "GatehousePeople", .product(name: "GRDB", package: "GRDB.swift"),
+                "CPostgres", "GatehouseCore", "GatehousePeople",
+                .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: settings),
         .target(

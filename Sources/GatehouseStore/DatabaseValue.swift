@@ -1,15 +1,15 @@
 // What is sent to a database and read from it: four kinds of value that both know.
 
-import Foundation
+package import Foundation
 
 /// A value of a row or an argument. Numbers are 64 bits wide on both databases, texts compare by their bytes.
-enum DatabaseValue: Sendable, Equatable {
+package enum DatabaseValue: Sendable, Equatable {
     case null
     case integer(Int64)
     case text(String)
     case blob(Data)
 
-    var isNull: Bool { self == .null }
+    package var isNull: Bool { self == .null }
 }
 
 /// What can be an argument of a statement.
