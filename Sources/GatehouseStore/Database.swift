@@ -6,9 +6,13 @@ import GatehouseCore
 protocol DatabaseEngine: AnyObject {
     var dialect: Database.Dialect { get }
     /// How many rows the last statement changed.
-    var changesCount: Int { get }
+    var changesCount: Int { get throws }
     /// Runs one statement.
     func execute(_ sql: String, _ arguments: StatementArguments) throws
+    /// Has nodes look at the store once the transaction is done.
+    func tellNodes()
+    /// Where the audit trail stands, once this transaction is the only one that writes to it.
+    var auditTail: AuditTail? { get set }
     /// Runs one statement before the transaction ends.
     func count(_ sql: String, _ arguments: StatementArguments) throws
     /// Gives each row of the result, one at a time, in memory that does not grow with their number.
@@ -30,11 +34,20 @@ struct Database {
     var dialect: Dialect { engine.dialect }
 
     /// How many rows the last statement changed.
-    var changesCount: Int { engine.changesCount }
+    var changesCount: Int { get throws { try engine.changesCount } }
 
     /// Runs one statement.
     func execute(sql: String, arguments: StatementArguments = []) throws {
         try engine.execute(sql, arguments)
+    }
+
+    /// Has nodes look at the store once the transaction is done, where the database can tell them.
+    func tellNodes() { engine.tellNodes() }
+
+    /// Where the audit trail stands, once this transaction is the only one that writes to it.
+    var auditTail: AuditTail? {
+        get { engine.auditTail }
+        nonmutating set { engine.auditTail = newValue }
     }
 
     /// Adds to a counter that all transactions share. Done at the end of this one, where that makes others

@@ -49,7 +49,7 @@ enum NameTable {
             arguments: [
                 username.text, isOwn ? nil : skeleton, user.value.data, state.rawValue, now.seconds,
             ])
-        return db.changesCount == 1 ? .claimed : .taken
+        return try db.changesCount == 1 ? .claimed : .taken
     }
 
     static func availability(of username: Username, _ db: Database) throws -> NameAvailability {

@@ -14,6 +14,15 @@ struct AuditWriting: Sendable {
     let context: AuditContext
 }
 
+/// Where the audit trail stands for the only transaction that writes to it.
+struct AuditTail {
+    let chain: AuditChain
+    /// The last number that an entry was given.
+    let issued: UInt64
+    /// Nil for a chain without entries.
+    let end: AuditChainEnd?
+}
+
 /// The chain and key of this process.
 final class AuditSigner: Sendable {
     private let own = Mutex<AuditWriting?>(nil)
@@ -53,26 +62,22 @@ extension SQLStore {
         _ event: AuditEvent, ends: [AuditChainEnd], to db: Database, at now: UnixTime
     ) throws {
         guard let writing = AuditWriting.current else { throw noKey }
-        try lockHead(db)
-        let end = try end(of: writing.chain, db)
-        if end == nil, event.kind != .auditBegan {
+        var tail = try tail(of: writing.chain, db)
+        if tail.end == nil, event.kind != .auditBegan {
             try vouchForUnchained(db, at: now)
-            if try Self.end(of: writing.chain, db) != nil {
-                return try append(event, ends: ends, to: db, at: now)
-            }
+            tail = try self.tail(of: writing.chain, db)
         }
-        let sequence = try issued(db)
-        guard sequence < UInt64(Int64.max) else {
+        guard tail.issued < UInt64(Int64.max) else {
             throw StoreError.damaged("the audit trail's numbers have come to their end")
         }
-        var record = AuditRecord(sequence: sequence + 1, time: now, event: event)
+        var record = AuditRecord(sequence: tail.issued + 1, time: now, event: event)
         record.operatorName = writing.context.operatorName
         record.ends = ends
         if let personal = try personal(writing.context) {
             record.personal = personal
             record.commitment = try personal.commitment()
         }
-        let link = try writing.keys.current.link(record, to: writing.chain, after: end)
+        let link = try writing.keys.current.link(record, to: writing.chain, after: tail.end)
         try db.execute(
             sql: """
                 INSERT INTO audit
@@ -89,6 +94,9 @@ extension SQLStore {
                 Int64(clamping: link.position), Int64(link.key.rawValue), Data(link.mac),
             ])
         try noteIssued(record.sequence, db)
+        db.auditTail = AuditTail(
+            chain: link.chain, issued: record.sequence,
+            end: AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
         guard let personal = record.personal else { return }
         try db.execute(
             sql: """
@@ -218,11 +226,15 @@ extension SQLStore {
         }
     }
 
-    /// From here to its end the transaction is alone: entries and feed rows are numbered without gaps, in
-    /// the order of commits. SQLite has one writer anyway.
-    private static func lockHead(_ db: Database) throws {
-        guard db.dialect == .postgresql else { return }
-        _ = try db.row(sql: "SELECT 1 FROM head FOR UPDATE")
+    /// Where the trail stands, from when on the transaction is alone: entries and feed rows are numbered
+    /// without gaps, in the order of commits. SQLite has one writer anyway.
+    private static func tail(of chain: AuditChain, _ db: Database) throws -> AuditTail {
+        if let tail = db.auditTail, tail.chain == chain { return tail }
+        if db.dialect == .postgresql { _ = try db.row(sql: "SELECT 1 FROM head FOR UPDATE") }
+        let tail = AuditTail(chain: chain, issued: try issued(db), end: try end(of: chain, db))
+        // What has no entry yet may get one by vouching.
+        if tail.end != nil { db.auditTail = tail }
+        return tail
     }
 
     /// SQLite counts by itself.
@@ -420,7 +432,7 @@ extension SQLStore {
                         DELETE FROM \(table) WHERE sequence IN
                             (SELECT sequence FROM \(table) WHERE sequence <= ? LIMIT ?)
                         """, arguments: [Int64(clamping: floor), limit])
-                removed = db.changesCount
+                removed = try db.changesCount
             }
             return removed
         }
@@ -438,7 +450,7 @@ extension SQLStore {
                 DELETE FROM audit_personal WHERE sequence IN
                     (SELECT sequence FROM audit WHERE user_id = ?)
                 """, arguments: [user.value.data])
-        return db.changesCount
+        return try db.changesCount
     }
 }
 

@@ -64,7 +64,7 @@ extension SQLStore {
                         day, use.isProved, use.id.value.data, use.user.value.data,
                         Device.oldestUse(at: now).seconds,
                     ])
-                guard db.changesCount == 1 else { return .gone }
+                guard try db.changesCount == 1 else { return .gone }
             }
             if let preferences = use.preferences {
                 try Self.replacePreferences(of: use.id, with: preferences, db)
@@ -127,7 +127,7 @@ extension SQLStore {
             try db.execute(
                 sql: "DELETE FROM devices WHERE id = ? AND user_id = ?",
                 arguments: [id.value.data, user.value.data])
-            guard db.changesCount == 1 else { return .gone }
+            guard try db.changesCount == 1 else { return .gone }
             try Self.append(audit, to: db, at: now)
             return .done
         }

@@ -104,7 +104,7 @@ extension SQLStore {
                             WHERE expires > :deadline AND next <= :time LIMIT :limit)
                     """,
                 arguments: ["deadline": deadline.seconds, "time": time.seconds, "limit": limit])
-            return db.changesCount
+            return try db.changesCount
         }
     }
 
@@ -143,7 +143,7 @@ extension SQLStore {
                 try db.execute(
                     sql: "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?",
                     arguments: [new, old.user.value.data, old.text])
-                changed += db.changesCount
+                changed += try db.changesCount
             }
             if changed > 0 { for event in audit { try Self.append(event, to: db, at: now) } }
             return changed

@@ -250,7 +250,7 @@ extension SQLStore {
                         "deadline": used.advanced(bySeconds: idleSeconds).seconds,
                         "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
                     ])
-                guard db.changesCount > 0 else { continue }
+                guard try db.changesCount > 0 else { continue }
                 try Self.notePresented(session, db)
                 try Self.noteActive(session, db, at: used)
             }
@@ -289,7 +289,7 @@ extension SQLStore {
                     "known": renewal.idleDeadline.seconds,
                     "deadline": now.advanced(bySeconds: renewal.idleSeconds).seconds,
                 ])
-            guard db.changesCount == 1 else { return .ended }
+            guard try db.changesCount == 1 else { return .ended }
             try Self.notePresented(renewal.session, db)
             try Self.noteActive(renewal.session, db, at: now)
             try Self.noteSeals(

@@ -35,10 +35,32 @@ package final class SQLStore: Store {
             directory: directory)
     }
 
+    /// Opens the store on PostgreSQL.
+    ///
+    /// - Parameters:
+    ///   - connections: at most, besides two for following.
+    ///   - directory: where the ledger of deletions is.
+    ///   - createIfMissing: as for SQLite; the database itself is there.
+    package convenience init(
+        _ options: PostgreSQLOptions, connections: Int, directory: String, createIfMissing: Bool
+    ) throws(StoreError) {
+        self.init(
+            try PostgreSQLDriver(
+                options, connections: connections, createIfMissing: createIfMissing),
+            directory: directory)
+    }
+
     func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do { return try await driver.read(body) } catch { throw driver.storeError(error) }
+    }
+
+    /// For a body of one statement.
+    func readOne<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(StoreError) -> Value {
+        do { return try await driver.readOne(body) } catch { throw driver.storeError(error) }
     }
 
     private func follow<Value: Sendable>(
@@ -146,6 +168,7 @@ package final class SQLStore: Store {
             arguments: [
                 sequence, now.seconds, kind.rawValue, subject?.data, value, deadline.seconds,
             ])
+        db.tellNodes()
         return UInt64(clamping: sequence)
     }
 
@@ -197,6 +220,7 @@ package final class SQLStore: Store {
                     Int64(clamping: ring.version),
                     ring.ringKey.map { Data($0.rawValue.bigEndianBytes) }, Data(ring.sealed),
                 ])
+            db.tellNodes()
             try db.execute(sql: "DELETE FROM keyring_wraps")
             for wrap in ring.wraps {
                 try db.execute(
@@ -261,7 +285,7 @@ package final class SQLStore: Store {
                     now.seconds, Int64(clamping: position), Int64(clamping: keyringVersion),
                     id.value.data,
                 ])
-            return db.changesCount == 1
+            return try db.changesCount == 1
         }
     }
 
@@ -645,7 +669,11 @@ package final class SQLStore: Store {
     // MARK: Upkeep
 
     package func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
-        let oldest = now.advanced(bySeconds: -clockSkewSeconds).seconds
+        let oldest = now.advanced(bySeconds: -clockSkewSeconds)
+        let dropped: Int
+        do { dropped = try await driver.dropExpired(before: oldest, limit: limit, at: now) } catch {
+            throw driver.storeError(error)
+        }
         return try await write(at: now, .rows) { [presence] db in
             let live = Set(try Self.liveNodes(db, presence, at: now).map(\.id))
             for row in try db.rows(sql: "SELECT id FROM nodes") {
@@ -654,9 +682,8 @@ package final class SQLStore: Store {
                 try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
                 presence.forget(id)
             }
-            var removed = 0
+            var removed = dropped
             for (table, key, deadline, lifetime) in [
-                ("sessions", "id", "absolute_deadline", 0), ("feed", "sequence", "deadline", 0),
                 ("links", "hash", "expires", 0), ("attempts", "key", "expires", 0),
                 ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),
                 ("series", "id", "deadline", 0),
@@ -667,8 +694,8 @@ package final class SQLStore: Store {
                         DELETE FROM \(table) WHERE \(key) IN
                             (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
                         """,
-                    arguments: [oldest - lifetime, limit])
-                removed += db.changesCount
+                    arguments: [oldest.seconds - lifetime, limit])
+                removed += try db.changesCount
             }
             return removed
         }

@@ -9,6 +9,11 @@ protocol StoreDriver: Sendable {
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value
 
+    /// The same for one statement, which is a view by itself.
+    func readOne<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value
+
     /// The same beside all others: no long query delays it.
     func follow<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
@@ -40,6 +45,10 @@ protocol StoreDriver: Sendable {
     var schemaVersion: Int { get }
     /// What is known of the processes behind nodes, besides their rows.
     var presence: any NodePresence { get }
+
+    /// Removes sessions and feed rows whose deadlines are before `time`, at most about `limit` of each where
+    /// they go one by one; says how many rows, or tables of them, it removed.
+    func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int
 
     /// Makes what was erased go from where the database keeps older pages; false while that can't be.
     func eraseLog() async throws -> Bool

@@ -50,11 +50,16 @@ extension SQLStore {
     private static func count(
         _ column: String, _ period: ActivityStep.Period, _ day: CalendarDay, _ db: Database
     ) throws {
+        let row: StatementArguments = [period.rawValue, period.start(of: day).number]
         try db.count(
             sql: """
-                INSERT INTO activity_counts (period, start, \(column)) VALUES (?, ?, 1)
-                ON CONFLICT (period, start) DO UPDATE SET \(column) = activity_counts.\(column) + 1
-                """, arguments: [period.rawValue, period.start(of: day).number])
+                INSERT INTO activity_counts (period, start) VALUES (?, ?) ON CONFLICT DO NOTHING
+                """, arguments: row)
+        try db.count(
+            sql: """
+                UPDATE activity_counts SET \(column) = \(column) + 1
+                WHERE period = ? AND start = ?
+                """, arguments: row)
     }
 
     package func activity(
@@ -89,7 +94,7 @@ extension SQLStore {
         return try await write(at: now, .rows) { db in
             try db.execute(
                 sql: "DELETE FROM activity_counts WHERE start < ?", arguments: [first.number])
-            return db.changesCount
+            return try db.changesCount
         }
     }
 }

@@ -35,7 +35,7 @@ extension SQLStore {
             try db.execute(
                 sql: "DELETE FROM deletions WHERE user_id = ? AND due > ?",
                 arguments: [user.value.data, now.seconds])
-            guard db.changesCount == 1 else { return false }
+            guard try db.changesCount == 1 else { return false }
             try Self.append(audit, to: db, at: now)
             return true
         }
@@ -239,14 +239,14 @@ extension SQLStore {
                     UPDATE audit_personal SET address = NULL, address_salt = NULL
                     WHERE sequence IN (\(Self.before("address IS NOT NULL")))
                     """, arguments: arguments)
-            var cut = db.changesCount
+            var cut = try db.changesCount
             // It can't be made another without breaking the entry's hash: what is personal goes as a whole.
             try db.execute(
                 sql: """
                     DELETE FROM audit_personal WHERE sequence IN
                         (\(Self.before("place NOT LIKE '%/24' AND place NOT LIKE '%/48'")))
                     """, arguments: arguments)
-            cut += db.changesCount
+            cut += try db.changesCount
             if cut > 0 { try Self.noteErasure(db, at: now) }
             return cut
         }

@@ -61,7 +61,7 @@ extension SQLStore {
                     WHERE id = ? AND user_id = ? AND revoked IS NULL
                     """,
                 arguments: [now.seconds, id.value.data, user.value.data])
-            guard db.changesCount == 1 else { return .notFound }
+            guard try db.changesCount == 1 else { return .notFound }
             try Self.append(audit, to: db, at: now)
             let sessions = try db.rows(
                 sql: """
@@ -210,7 +210,7 @@ extension SQLStore {
                 arguments: [
                     "now": now.seconds, "operator": operatorName.text, "reason": reason.text,
                 ])
-            let count = db.changesCount
+            let count = try db.changesCount
             try Self.append(
                 AuditEvent(
                     .glassBroken, by: .command,
@@ -422,7 +422,7 @@ extension SQLStore {
             try db.execute(
                 sql: "UPDATE admin_tokens SET revoked = ? WHERE name = ? AND revoked IS NULL",
                 arguments: [now.seconds, name.text])
-            guard db.changesCount == 1 else { return false }
+            guard try db.changesCount == 1 else { return false }
             try Self.append(audit, to: db, at: now)
             return true
         }

@@ -91,7 +91,7 @@ extension SQLStore {
                     "sequence": row.lastSequence, "key": key, "sealed": sealed, "user": user,
                 ])
         }
-        guard db.changesCount == 1 else { return false }
+        guard try db.changesCount == 1 else { return false }
         for entry in write.history {
             try db.execute(
                 sql: """
@@ -158,7 +158,7 @@ extension SQLStore {
                 Int64(rewrite.sealed.key.rawValue), Data(rewrite.sealed.bytes), user,
                 rewrite.old.revision, Data(rewrite.old.sealed.bytes),
             ])
-        guard db.changesCount == 1 else { return false }
+        guard try db.changesCount == 1 else { return false }
         let stored = try db.rows(
             sql: "SELECT sequence FROM profile_history WHERE user_id = ?", arguments: [user]
         ).map { try $0.integer("sequence") }

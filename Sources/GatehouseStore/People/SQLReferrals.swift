@@ -154,7 +154,7 @@ extension SQLStore {
         try await write(at: now, .user(user)) { db in
             try db.execute(
                 sql: "DELETE FROM referrals WHERE user_id = ?", arguments: [user.value.data])
-            guard db.changesCount > 0 else { return false }
+            guard try db.changesCount > 0 else { return false }
             try Self.append(audit, to: db, at: now)
             return true
         }

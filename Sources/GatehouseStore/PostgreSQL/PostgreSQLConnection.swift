@@ -675,7 +675,7 @@ private func withParameters<Result>(
     let copies = unsafe parameters.map { unsafe (strdup($0.0), strdup($0.1)) }
     let passwordKeyword = unsafe strdup("password")
     defer {
-        for unsafe (keyword, value) in unsafe copies {
+        for unsafe(keyword, value) in unsafe copies {
             unsafe free(keyword)
             unsafe free(value)
         }

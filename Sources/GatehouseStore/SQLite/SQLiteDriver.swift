@@ -82,6 +82,12 @@ final class SQLiteDriver: StoreDriver {
         try await pool.read { try body(Database(SQLiteEngine($0))) }
     }
 
+    func readOne<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value {
+        try await read(body)
+    }
+
     func follow<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
@@ -190,6 +196,24 @@ final class SQLiteDriver: StoreDriver {
         }
     }
 
+    func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int {
+        try await write(.store, at: now) { db in
+            var removed = 0
+            for (table, key, deadline) in [
+                ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
+            ] {
+                try db.execute(
+                    sql: """
+                        DELETE FROM \(table) WHERE \(key) IN
+                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
+                        """,
+                    arguments: [time.seconds, limit])
+                removed += try db.changesCount
+            }
+            return removed
+        }
+    }
+
     /// The pragmas that durability and erasure rest on, as the writing connection has them.
     func settings() async throws -> [String: String] {
         try await pool.writeWithoutTransaction { db in
@@ -223,6 +247,11 @@ final class SQLiteEngine: DatabaseEngine {
     func execute(_ sql: String, _ arguments: StatementArguments) throws {
         try db.cachedStatement(sql: sql).execute(arguments: arguments.ofGRDB)
     }
+
+    var auditTail: AuditTail?
+
+    /// Whoever follows looks often enough.
+    func tellNodes() {}
 
     /// There is one writer, who makes nobody wait longer.
     func count(_ sql: String, _ arguments: StatementArguments) throws {

@@ -1,0 +1,367 @@
+// PostgreSQL behind the store: for many nodes, on a database that others keep and replicate.
+
+import Foundation
+import GatehouseCore
+import Glibc
+import Synchronization
+
+/// A store in a database of PostgreSQL, 15 or later. Transactions are READ COMMITTED under advisory locks
+/// (``WriteScope``); what is acknowledged is as durable as the server's `synchronous_commit`, which is never
+/// below `on`.
+final class PostgreSQLDriver: StoreDriver {
+    /// Notifications that something was written which nodes follow.
+    static let channel = "gatehouse"
+    /// How often a transaction is begun again that met another, or whose connection was gone before it could
+    /// have been done.
+    static let maximumAttempts = 5
+    /// "gate" and a number that tells locks of ours apart: the lock of all writes.
+    static let storeLock = "1734440037, 3"
+
+    let schemaVersion = PostgreSQLSchema.version
+    let presence: any NodePresence = SharedPresence()
+    private let pool: PostgreSQLPool
+    /// A connection of its own for following the feed, so that no work of others delays it.
+    private let follower: PostgreSQLPool
+    private let listener: PostgreSQLListener
+    private let identity: [UInt8]
+
+    /// Opens the store.
+    ///
+    /// - Parameters:
+    ///   - connections: for all but following, at most.
+    ///   - createIfMissing: whether to make and migrate the tables; only the server does.
+    init(
+        _ options: PostgreSQLOptions, connections: Int, createIfMissing: Bool
+    ) throws(StoreError) {
+        do {
+            identity = try Self.prepare(options, createIfMissing: createIfMissing)
+        } catch { throw Self.storeError(error) }
+        pool = PostgreSQLPool(options, size: connections)
+        follower = PostgreSQLPool(options, size: 1)
+        listener = PostgreSQLListener(options)
+    }
+
+    /// Migrates where it may; gives what tells this store from others.
+    private static func prepare(
+        _ options: PostgreSQLOptions, createIfMissing: Bool
+    ) throws -> [UInt8] {
+        var patient = options
+        if createIfMissing { patient.statementTimeout = PostgreSQLMigrator.statementTimeout }
+        let connection = try PostgreSQLConnection(connecting: patient)
+        defer { connection.close() }
+        let migrator = PostgreSQLMigrator(connection)
+        guard let now = UnixTime(seconds: Int64(time(nil))) else {
+            throw StoreError.unavailable("the clock is before 1970")
+        }
+        if createIfMissing {
+            _ = try migrator.migrate(at: now)
+            try makeReady(connection, at: now)
+        } else {
+            _ = try migrator.check()
+        }
+        let engine = PostgreSQLEngine(connection)
+        guard let row = try engine.rows("SELECT store_id FROM head", []).first else {
+            throw StoreError.damaged("head")
+        }
+        return try row.bytes("store_id")
+    }
+
+    /// What a new database lacks besides its tables.
+    private static func makeReady(_ connection: PostgreSQLConnection, at now: UnixTime) throws {
+        let engine = PostgreSQLEngine(connection)
+        try engine.queue("BEGIN")
+        try engine.queue("SELECT pg_advisory_xact_lock(\(storeLock))")
+        let db = Database(engine)
+        try db.execute(
+            sql: """
+                UPDATE skeletons SET version = ?
+                WHERE version = '' AND NOT EXISTS (SELECT 1 FROM names)
+                """, arguments: [Username.skeletonVersion])
+        try Self.addPartitions(db, at: now)
+        do { try engine.commit() } catch {
+            engine.rollBack()
+            throw error
+        }
+    }
+
+    private static func addPartitions(_ db: Database, at now: UnixTime) throws {
+        let span = PostgreSQLPartitions.span(at: now)
+        _ = try db.row(
+            sql: "SELECT gatehouse_add_partitions(?, ?)",
+            arguments: [span.lowerBound, span.upperBound])
+    }
+
+    // MARK: Transactions
+
+    func read<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value {
+        try await Self.retrying(on: pool) { engine in
+            try engine.queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            let value = try body(Database(engine))
+            try engine.commit()
+            return value
+        }
+    }
+
+    func readOne<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value {
+        try await Self.retrying(on: pool) { try body(Database($0)) }
+    }
+
+    func follow<Value: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value {
+        try await Self.retrying(on: follower) { try body(Database($0)) }
+    }
+
+    func write<Value: Sendable>(
+        _ scope: WriteScope, at now: UnixTime,
+        _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws -> Value {
+        try await Self.retrying(on: pool) { engine in
+            let db = Database(engine)
+            try Self.begin(scope, engine, db)
+            var latest: Int64 = .max
+            try engine.queue(
+                """
+                SELECT latest_time, CAST(extract(epoch FROM clock_timestamp()) AS bigint) FROM head
+                """
+            ) { result in
+                guard result.rowCount == 1,
+                    case .integer(let time) = try result.value(row: 0, column: 0),
+                    case .integer(let clock) = try result.value(row: 0, column: 1)
+                else { throw StoreError.damaged("head") }
+                latest = time
+                try Self.checkClock(now.seconds, latest: time, clock: clock)
+            }
+            let value = try body(db)
+            try engine.flush()
+            if latest < now.seconds {
+                // Whoever has the row writes the time itself.
+                try engine.queue(
+                    """
+                    UPDATE head SET latest_time = :now WHERE id IN
+                        (SELECT id FROM head WHERE latest_time < :now FOR UPDATE SKIP LOCKED)
+                    """, ["now": now.seconds])
+            }
+            FaultPoint.pass()
+            try engine.commit()
+            return value
+        }
+    }
+
+    private static func begin(
+        _ scope: WriteScope, _ engine: PostgreSQLEngine, _ db: Database
+    ) throws {
+        try engine.queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+        let isShared = scope.isExclusive ? "" : "_shared"
+        try engine.queue("SELECT pg_advisory_xact_lock\(isShared)(\(storeLock))")
+        let owners = Set(scope.owners + (try scope.find?(db) ?? [])).sorted()
+        for owner in owners { try engine.queue("SELECT pg_advisory_xact_lock(?)", [owner]) }
+    }
+
+    /// Refuses to let one wrong clock move the store's time. The database's own clock is the judge.
+    private static func checkClock(_ now: Int64, latest: Int64, clock: Int64) throws(StoreError) {
+        guard now - latest > SQLStore.maximumClockLeadSeconds,
+            now - clock > SQLStore.maximumClockLeadSeconds
+        else { return }
+        throw .clockAhead(seconds: now - clock)
+    }
+
+    func setClock(
+        at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Void
+    ) async throws {
+        try await Self.retrying(on: pool) { engine in
+            let db = Database(engine)
+            try Self.begin(.store, engine, db)
+            try db.execute(sql: "UPDATE head SET latest_time = ?", arguments: [now.seconds])
+            try body(db)
+            try engine.commit()
+        }
+    }
+
+    /// Does `body` as often as it takes: anew where it met another transaction, and where the connection
+    /// broke before its end was sent. What may have been done is never done again.
+    private static func retrying<Value: Sendable>(
+        on pool: PostgreSQLPool,
+        _ body: @escaping @Sendable (PostgreSQLEngine) throws -> Value
+    ) async throws -> Value {
+        var attempt = 1
+        while true {
+            do {
+                return try await pool.run { connection in
+                    let engine = PostgreSQLEngine(connection)
+                    do { return try body(engine) } catch {
+                        let isEnding = engine.isEnding
+                        engine.rollBack()
+                        if let error = error as? PostgreSQLError {
+                            throw Failure(error: error, mayBeDone: isEnding)
+                        }
+                        throw error
+                    }
+                }
+            } catch let failure as Failure {
+                guard attempt < maximumAttempts, failure.isWorthAnother else { throw failure.error }
+            }
+            let pause = Duration.milliseconds(1 << attempt) * Double.random(in: 0.5...1)
+            try await Task.sleep(for: pause)
+            attempt += 1
+        }
+    }
+
+    private struct Failure: Error {
+        let error: PostgreSQLError
+        let mayBeDone: Bool
+
+        var isWorthAnother: Bool {
+            switch error {
+            case .unreachable: true
+            case .lost: !mayBeDone
+            case .server(let state, _, _):
+                state.isSerializationFailure || state.isDeadlock || state.isStalePreparation
+                    || !mayBeDone && (state.isShutdown || state.isReadOnly)
+            case .timedOut, .textHasNUL, .unexpectedType: false
+            }
+        }
+    }
+
+    func storeError(_ error: any Error) -> StoreError { Self.storeError(error) }
+
+    static func storeError(_ error: any Error) -> StoreError {
+        switch error {
+        case let error as StoreError: error
+        case let error as PostgreSQLError: storeError(error)
+        case is CancellationError: .unavailable("cancelled")
+        default: .unavailable("\(type(of: error))")
+        }
+    }
+
+    private static func storeError(_ error: PostgreSQLError) -> StoreError {
+        switch error {
+        case .unreachable(let text): .unavailable("PostgreSQL: \(text)")
+        case .lost: .unavailable("the connection to PostgreSQL broke")
+        case .timedOut: .unavailable("PostgreSQL does not answer")
+        case .textHasNUL: .unavailable("PostgreSQL takes no text with a NUL")
+        case .unexpectedType(let column): .damaged(column)
+        case .server(let state, _, let message):
+            if state.isSerializationFailure || state.isDeadlock || state.isLockTimeout
+                || state.isStatementTimeout || state.isTooManyConnections
+            {
+                .busy
+            } else if state.isReadOnly {
+                .unavailable("the database can't be written to")
+            } else if state.isDiskFull {
+                .unavailable("the disk is full")
+            } else if state.isShutdown || state.isConnection {
+                .unavailable("PostgreSQL is shutting down")
+            } else if state.isDamaged {
+                .damaged("the database")
+            } else if state.isRaise || state.isInsufficientPrivilege || state.isUndefinedTable {
+                .unavailable("PostgreSQL: \(message)")
+            } else {
+                .unavailable("PostgreSQL: \(state.code)")
+            }
+        }
+    }
+
+    // MARK: Besides SQL
+
+    func waitForChange(milliseconds: Int) async {
+        await listener.wait(milliseconds: milliseconds)
+    }
+
+    func checkIdentity(_ db: Database) throws {
+        guard try db.row(sql: "SELECT store_id FROM head")?.bytes("store_id") == identity else {
+            throw StoreError.replaced
+        }
+    }
+
+    /// How long upkeep waits for a table that somebody reads, in milliseconds: others wait behind it.
+    static let partitionLockMilliseconds = 500
+
+    func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int {
+        try await write(.store, at: now) { db in
+            try db.execute(sql: "SET LOCAL lock_timeout = \(Self.partitionLockMilliseconds)")
+            try Self.addPartitions(db, at: now)
+            let removed = try db.integer(
+                sql: "SELECT gatehouse_drop_partitions(?, ?)", arguments: [time.seconds, limit])
+            return Int(removed ?? 0)
+        }
+    }
+
+    /// The server keeps its log by its own rules (README).
+    func eraseLog() async throws -> Bool { true }
+
+    /// What durability, safety and erasure rest on.
+    static let settingNames = [
+        "server_version", "server_encoding", "synchronous_commit", "fsync", "full_page_writes",
+        "max_connections", "data_checksums", "ssl", "transaction_read_only",
+    ]
+
+    func settings() async throws -> [String: String] {
+        try await readOne { db in
+            var settings: [String: String] = [:]
+            for row in try db.rows(
+                sql: """
+                    SELECT name, setting FROM pg_settings
+                    WHERE name = ANY (string_to_array(?, ','))
+                    UNION ALL SELECT 'role_is_superuser', CAST(rolsuper AS text) FROM pg_roles
+                        WHERE rolname = current_user
+                    UNION ALL SELECT 'connection_uses_tls',
+                        CAST(coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
+                            false) AS text)
+                    UNION ALL SELECT 'connection_is_local',
+                        CAST(inet_client_addr() IS NULL OR host(inet_client_addr()) IN
+                            ('127.0.0.1', '::1') AS text)
+                    UNION ALL SELECT 'clock',
+                        CAST(CAST(extract(epoch FROM clock_timestamp()) AS bigint) AS text)
+                    """, arguments: [Self.settingNames.joined(separator: ",")])
+            {
+                settings[try row.text("name")] = try row.text("setting")
+            }
+            return settings
+        }
+    }
+
+    func integrityFindings() async throws -> [String] {
+        try await readOne { db in
+            try db.rows(
+                sql: """
+                    SELECT 'the index ' || relname || ' is not valid' AS finding
+                    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                    WHERE NOT indisvalid AND relnamespace = CAST(current_schema() AS regnamespace)
+                    UNION ALL
+                    SELECT 'the constraint ' || conname || ' is not valid' FROM pg_constraint
+                    WHERE NOT convalidated
+                        AND connamespace = CAST(current_schema() AS regnamespace)
+                    UNION ALL
+                    SELECT checksum_failures || ' page(s) failed their checksum'
+                    FROM pg_stat_database
+                    WHERE datname = current_database() AND checksum_failures > 0
+                    """
+            ).map { try $0.text("finding") }
+        }
+    }
+
+    func close() throws {
+        pool.close()
+        follower.close()
+        listener.close()
+    }
+}
+
+/// Nodes of many machines: of others than this process only the rows are known.
+final class SharedPresence: NodePresence {
+    /// As far as clocks may be apart.
+    let clockMarginSeconds = clockSkewSeconds
+    private let ours = Mutex<Set<NodeID>>([])
+
+    func hold(_ node: NodeID) throws(StoreError) { ours.withLock { _ = $0.insert(node) } }
+    func release(_ node: NodeID) { ours.withLock { _ = $0.remove(node) } }
+    func isOurs(_ node: NodeID) -> Bool { ours.withLock { $0.contains(node) } }
+    func isGone(_ node: NodeID) -> Bool { false }
+    func forget(_ node: NodeID) {}
+    func strangers() -> [NodeID] { [] }
+}
