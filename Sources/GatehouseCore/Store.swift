@@ -145,8 +145,13 @@ package struct NodeRecord: Sendable, Equatable {
         self.claimsVersion = claimsVersion
     }
 
-    /// When a silent node is given up: its lease, and 5 s for the beat that was under way.
-    package var givenUp: UnixTime { heartbeat.advanced(bySeconds: leaseSeconds + 5) }
+    /// For the beat that was under way.
+    package static let graceSeconds: Int64 = 5
+
+    /// When a silent node is given up.
+    package var givenUp: UnixTime {
+        heartbeat.advanced(bySeconds: leaseSeconds + Self.graceSeconds)
+    }
 }
 
 /// Where the store stands.

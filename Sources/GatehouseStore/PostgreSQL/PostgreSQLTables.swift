@@ -1,5 +1,7 @@
 // The tables that PostgreSQL's store begins with: sessions, keys, nodes, names and the audit trail.
 
+import GatehouseCore
+
 extension PostgreSQLSchema {
     /// What the other statements rest on.
     static let functions = """
@@ -46,12 +48,12 @@ extension PostgreSQLSchema {
             test bigint NOT NULL DEFAULT 0 CHECK (test IN (0, 1))
         );
 
-        -- One row: what the skeletons were made by.
+        -- One row: what the skeletons were made by, as those of the first names will be.
         CREATE TABLE skeletons (
             id bigint PRIMARY KEY CHECK (id = 1),
             version text COLLATE "C" NOT NULL
         );
-        INSERT INTO skeletons VALUES (1, '');
+        INSERT INTO skeletons VALUES (1, '\(Username.skeletonVersion)');
 
         -- Every name that anyone has or had, and those that nobody can have; the keys make them unique.
         CREATE TABLE names (
@@ -158,7 +160,20 @@ extension PostgreSQLSchema {
             claims_version bigint NOT NULL DEFAULT 1 CHECK (claims_version BETWEEN 1 AND 255),
             -- The newest schema that its program knows.
             schema_version bigint NOT NULL CHECK (schema_version > 0)
-        ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+        ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 1000,
+            autovacuum_vacuum_scale_factor = 0);
+        -- A program may have opened the store before a migration shut it out.
+        CREATE FUNCTION gatehouse_admit_node() RETURNS trigger LANGUAGE plpgsql
+            SET search_path FROM CURRENT AS $$
+        BEGIN
+            IF NEW.schema_version < (SELECT max(compatible) FROM schema_versions) THEN
+                RAISE EXCEPTION 'the schema is newer than the program'
+                    USING ERRCODE = 'object_not_in_prerequisite_state';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER nodes_admitted BEFORE INSERT ON nodes FOR EACH ROW
+            EXECUTE FUNCTION gatehouse_admit_node();
         """
 
     /// The audit trail.
