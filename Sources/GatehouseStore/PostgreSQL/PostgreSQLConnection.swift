@@ -184,9 +184,10 @@ import Synchronization
 
     /// Asks the server to cancel the statement that another thread waits for here.
     ///
-    /// Where the server doesn't take the request within ``cancelTimeout``, the connection is cut. So
-    /// it is at once where it is encrypted, as libpq's requests aren't: the wait ends, and the server
-    /// rolls back when it notices. Where no statement runs any more, the next one may be hit.
+    /// Where the server doesn't take the request within ``cancelTimeout``, the connection is cut: the
+    /// wait ends, and the server rolls back when it notices. A second call cuts it too, and the first
+    /// where the connection is encrypted, as libpq's requests aren't. Where no statement runs any
+    /// more, the next one may be hit.
     package func cancel() {
         let request = canceller.withLock { canceller in
             // SAFETY: the thread below takes over the request, and frees it.
@@ -611,7 +612,14 @@ private final class ConnectionAttempt: Sendable {
         for (index, host) in settings.hosts.enumerated() {
             let share = (deadline - .now) / (settings.hosts.count - index)
             do {
-                return unsafe try open(settings.parameters(for: host), options, until: .now + share)
+                let parameters = settings.parameters(for: host)
+                let connection = unsafe try open(parameters, options, until: .now + share)
+                if !settings.namesUserTimeout {
+                    unsafe allowSilence(
+                        options.statementTimeout + PostgreSQLConnection.deadlineMargin,
+                        on: PQsocket(connection))
+                }
+                return unsafe connection
             } catch .unreachable(let text) {
                 failures.append(text)
             }
@@ -649,6 +657,15 @@ private final class ConnectionAttempt: Sendable {
         }
         defer { unsafe PQfinish(connection) }
         throw unsafe .unreachable(text ?? errorText(connection))
+    }
+
+    /// Has the connection, once it is made, stand a network that fails for as long as a statement may
+    /// take. A Unix socket knows no such limit, and needs none.
+    private static func allowSilence(_ duration: Duration, on socket: Int32) {
+        var milliseconds = UInt32(clamping: duration.wholeMilliseconds)
+        _ = unsafe setsockopt(
+            socket, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds,
+            socklen_t(MemoryLayout<UInt32>.size))
     }
 
     private static func name(of parameters: [(String, String)]) -> String {
@@ -716,12 +733,14 @@ struct ConnectionSettings {
     }
 
     let hosts: [Host]
+    let namesUserTimeout: Bool
     private let common: [(String, String)]
 
     init(_ options: PostgreSQLOptions) throws(PostgreSQLError) {
         let named = try Self.parse(options.connectionString)
         let inEffect = try Self.inEffect(named)
         hosts = Self.hosts(inEffect)
+        namesUserTimeout = named.contains { $0.0 == "tcp_user_timeout" }
         var common = Self.defaults(options) + named + [("client_encoding", "UTF8")]
         let fallsBack = ["", "prefer", "allow"].contains(inEffect["sslmode"] ?? "")
         if fallsBack, !hosts.allSatisfy(\.isLocal) { common.append(("sslmode", "verify-full")) }
@@ -735,10 +754,10 @@ struct ConnectionSettings {
             .filter { !$0.1.isEmpty }
     }
 
-    /// What holds unless the connection string names it: a peer that has gone is noticed within half
-    /// a minute where the connection is idle, and where it isn't, or was never made, in half the time
-    /// to connect, which leaves as much for a host's next address. Encryption by Kerberos would stand
-    /// in for TLS.
+    /// What holds unless the connection string names it. A peer that has gone is noticed within half
+    /// a minute where the connection is idle. An address that doesn't answer has half the time to
+    /// connect, which leaves as much for the host's next. Encryption by Kerberos would stand in for
+    /// TLS.
     private static func defaults(_ options: PostgreSQLOptions) -> [(String, String)] {
         [
             ("target_session_attrs", "read-write"), ("gssencmode", "disable"),

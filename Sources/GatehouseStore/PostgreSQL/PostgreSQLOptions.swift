@@ -18,7 +18,8 @@ package struct PostgreSQLOptions: Sendable {
     /// What the server shows for the connection, unless the connection string names something else.
     package var applicationName: String
     /// Whether statements are prepared once and kept. Behind a pooler in transaction mode they can't
-    /// be, as the next transaction can be another server's.
+    /// be, as the next transaction can be another session's; that holds for the session's settings too,
+    /// which then have to be set for the role.
     package var preparesStatements: Bool
 
     package init(
