@@ -64,10 +64,6 @@ struct PostgreSQLMigrator {
         guard let version = version.first, version >= Self.oldestServer else {
             throw StoreError.unavailable("PostgreSQL is older than 15")
         }
-        let isUTF8 = try integers("SELECT current_setting('server_encoding') = 'UTF8'")
-        guard isUTF8 == [1] else {
-            throw StoreError.unavailable("the database's encoding is not UTF8")
-        }
     }
 
     /// In their order; none in a database without our tables.
@@ -145,9 +141,9 @@ struct PostgreSQLMigrator {
         }
     }
 
-    /// "gate" and a number that tells locks of ours apart. The connection holds it, whatever becomes of
-    /// transactions.
-    private static let lockKey = "1734440037, 2"
+    /// Of the schema that the tables are in, which may stand beside others. The connection holds it,
+    /// whatever becomes of transactions.
+    private static let lockKey = "1734440038, hashtext(current_schema())"
 
     private func lock() throws {
         // The transaction is there for the time that it may wait.

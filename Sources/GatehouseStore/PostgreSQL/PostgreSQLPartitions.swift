@@ -47,7 +47,7 @@ enum PostgreSQLPartitions {
                 RAISE EXCEPTION 'no partitions from % to %', first, last
                     USING ERRCODE = 'invalid_parameter_value';
             END IF;
-            PERFORM pg_advisory_xact_lock(1734440037, 1);
+            PERFORM pg_advisory_xact_lock(1734440037, hashtext(current_schema()));
             FOR parent, deadline, options IN VALUES
                 -- Room for the next versions of a session on its page, which no index then hears of.
                 ('sessions', 'absolute_deadline', 'WITH (fillfactor = 80)'), ('feed', 'deadline', '')
@@ -81,7 +81,7 @@ enum PostgreSQLPartitions {
             removed bigint;
             gone bigint := 0;
         BEGIN
-            PERFORM pg_advisory_xact_lock(1734440037, 1);
+            PERFORM pg_advisory_xact_lock(1734440037, hashtext(current_schema()));
             FOR parent, deadline IN VALUES ('sessions', 'absolute_deadline'), ('feed', 'deadline')
             LOOP
                 FOR child IN
