@@ -1,5 +1,6 @@
 // The contract of `Store`, run on every backend.
 
+import Foundation
 import GatehouseCore
 import GatehouseStore
 import GatehouseTestSupport
@@ -7,12 +8,36 @@ import Testing
 
 /// A kind of store, and how to open it: twice on one directory gives two processes' views of it.
 enum Backend: CaseIterable {
-    case sqlite
+    case sqlite, postgresql
 
-    func open(_ directory: TemporaryDirectory) throws -> any Store {
+    /// PostgreSQL where the environment names a database in which tests may make schemas, and else SQLite.
+    static let allCases: [Backend] = [PostgreSQLFixture.url == nil ? .sqlite : .postgresql]
+
+    func open(_ directory: TemporaryDirectory) throws -> SQLStore {
         switch self {
         case .sqlite: try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        case .postgresql:
+            try SQLStore(
+                PostgreSQLFixture.options(for: directory), connections: 4,
+                directory: directory.path, createIfMissing: true
+            ).signed()
         }
+    }
+}
+
+/// A schema for each directory of a test.
+enum PostgreSQLFixture {
+    static let url = ProcessInfo.processInfo.environment["GATEHOUSE_TEST_POSTGRESQL"]
+
+    static func options(for directory: TemporaryDirectory) throws -> PostgreSQLOptions {
+        let schema = "t_" + directory.path.utf8.map { String($0, radix: 16) }.joined().suffix(48)
+        let made = try PostgreSQLConnection(
+            connecting: PostgreSQLOptions(connectionString: try #require(url)))
+        defer { made.close() }
+        try made.run("CREATE SCHEMA IF NOT EXISTS \(schema)")
+        let separator = try #require(url).contains("?") ? "&" : "?"
+        return PostgreSQLOptions(
+            connectionString: try #require(url) + separator + "options=-csearch_path%3D\(schema)")
     }
 }
 

@@ -41,6 +41,14 @@ final class PostgreSQLDriver: StoreDriver {
         listener = PostgreSQLListener(options)
     }
 
+    deinit { stop() }
+
+    private func stop() {
+        pool.close()
+        follower.close()
+        listener.close()
+    }
+
     /// Migrates where it may; gives what tells this store from others.
     private static func prepare(
         _ options: PostgreSQLOptions, createIfMissing: Bool
@@ -345,11 +353,7 @@ final class PostgreSQLDriver: StoreDriver {
         }
     }
 
-    func close() throws {
-        pool.close()
-        follower.close()
-        listener.close()
-    }
+    func close() throws { stop() }
 }
 
 /// Nodes of many machines: of others than this process only the rows are known.

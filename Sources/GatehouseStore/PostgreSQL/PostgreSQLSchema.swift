@@ -19,6 +19,9 @@ struct PostgreSQLMigration: Sendable {
 /// A migration waits for tables that are in use, and has others wait meanwhile: what a later one adds
 /// to a large table is nullable or has a constant default, which rewrites nothing.
 enum PostgreSQLSchema {
+    /// The newest that this release knows.
+    static let version = migrations.count
+
     static let migrations: [PostgreSQLMigration] = [
         PostgreSQLMigration(
             version: 1, compatible: 1,
