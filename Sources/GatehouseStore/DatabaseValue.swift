@@ -14,28 +14,28 @@ package enum DatabaseValue: Sendable, Equatable {
 
 /// What can be an argument of a statement.
 protocol DatabaseArgument: Sendable {
-    var databaseValue: DatabaseValue { get }
+    var argumentValue: DatabaseValue { get }
 }
 
 extension Int64: DatabaseArgument {
-    var databaseValue: DatabaseValue { .integer(self) }
+    var argumentValue: DatabaseValue { .integer(self) }
 }
 
 extension Int: DatabaseArgument {
-    var databaseValue: DatabaseValue { .integer(Int64(self)) }
+    var argumentValue: DatabaseValue { .integer(Int64(self)) }
 }
 
 extension Bool: DatabaseArgument {
     /// Tables have no truth values: 0 and 1.
-    var databaseValue: DatabaseValue { .integer(self ? 1 : 0) }
+    var argumentValue: DatabaseValue { .integer(self ? 1 : 0) }
 }
 
 extension String: DatabaseArgument {
-    var databaseValue: DatabaseValue { .text(self) }
+    var argumentValue: DatabaseValue { .text(self) }
 }
 
 extension Data: DatabaseArgument {
-    var databaseValue: DatabaseValue { .blob(self) }
+    var argumentValue: DatabaseValue { .blob(self) }
 }
 
 /// The arguments of a statement, in its order for `?`, by name for `:name`.
@@ -46,15 +46,15 @@ struct StatementArguments: Sendable, ExpressibleByArrayLiteral, ExpressibleByDic
     init() {}
 
     init(arrayLiteral elements: (any DatabaseArgument)?...) {
-        positional = elements.map { $0?.databaseValue ?? .null }
+        positional = elements.map { $0?.argumentValue ?? .null }
     }
 
     init(dictionaryLiteral elements: (String, (any DatabaseArgument)?)...) {
         named = Dictionary(
-            elements.map { ($0, $1?.databaseValue ?? .null) }, uniquingKeysWith: { $1 })
+            elements.map { ($0, $1?.argumentValue ?? .null) }, uniquingKeysWith: { $1 })
     }
 
-    mutating func append(_ value: any DatabaseArgument) { positional.append(value.databaseValue) }
+    mutating func append(_ value: any DatabaseArgument) { positional.append(value.argumentValue) }
 
     func adding(_ more: StatementArguments) -> StatementArguments {
         var sum = self

@@ -157,7 +157,8 @@ struct AgreementContractTests {
     @Test func `a text that somebody else wrote is not shown`() async throws {
         let notice = try await publish(try draft(noon))
         try await store.write(at: now) { db in
-            try db.execute(sql: "DROP TRIGGER notices_fixed; UPDATE notices SET text = 'Pay.'")
+            try db.execute(sql: "DROP TRIGGER notices_fixed")
+            try db.execute(sql: "UPDATE notices SET text = 'Pay.'")
         }
         await #expect(throws: StoreError.damaged("notices")) {
             try await store.noticeText(notice.id)

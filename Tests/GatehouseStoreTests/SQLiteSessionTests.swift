@@ -77,7 +77,7 @@ import Testing
     /// them.
     private func statements() throws -> [String] {
         let sources = Vector.path(of: "../../Sources/GatehouseStore/")
-        let texts = try ["SQLiteSessions.swift", "SQLiteRemember.swift"].map {
+        let texts = try ["SQLSessions.swift", "SQLRemember.swift"].map {
             try String(contentsOfFile: sources + $0, encoding: .utf8)
         }
         let source = texts.joined()

@@ -257,7 +257,7 @@ import Testing
         // A row without a lock is what a killed process leaves.
         let gone = NodeID(try Identifier.random(from: .system))
         let hex = gone.text
-        try tamper("INSERT INTO nodes VALUES (x'\(hex)', 1, \(noon), 120, 0, 0, NULL, 0, 2)")
+        try tamper("INSERT INTO nodes VALUES (x'\(hex)', 1, \(noon), 120, 0, 0, NULL, 0, 2, 16)")
         #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node])
         try Data().write(to: URL(fileURLWithPath: directory.path + "/nodes/\(hex).lock"))
         #expect(try await store.liveNodes(at: time(noon)).map(\.id) == [node], "unlocked")

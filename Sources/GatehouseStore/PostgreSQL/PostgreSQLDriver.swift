@@ -128,7 +128,7 @@ final class PostgreSQLDriver: StoreDriver {
         _ scope: WriteScope, at now: UnixTime,
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
-        try await Self.retrying(on: pool) { engine in
+        try await Self.retrying(on: pool) { [presence] engine in
             let db = Database(engine)
             try Self.begin(scope, engine, db)
             var latest: Int64 = .max
@@ -142,7 +142,7 @@ final class PostgreSQLDriver: StoreDriver {
                     case .integer(let clock) = try result.value(row: 0, column: 1)
                 else { throw StoreError.damaged("head") }
                 latest = time
-                try Self.checkClock(now.seconds, latest: time, clock: clock)
+                try Self.checkClock(db, presence, now: now.seconds, latest: time, clock: clock)
             }
             let value = try body(db)
             try engine.flush()
@@ -170,12 +170,24 @@ final class PostgreSQLDriver: StoreDriver {
         for owner in owners { try engine.queue("SELECT pg_advisory_xact_lock(?)", [owner]) }
     }
 
-    /// Refuses to let one wrong clock move the store's time. The database's own clock is the judge.
-    private static func checkClock(_ now: Int64, latest: Int64, clock: Int64) throws(StoreError) {
-        guard now - latest > SQLStore.maximumClockLeadSeconds,
+    /// Refuses to let one wrong clock move the store's time, unless the database's own clock agrees with it.
+    /// Where no node lives by that, the leap is noted: what can't be undone waits (``ClockLeap``).
+    private static func checkClock(
+        _ db: Database, _ presence: any NodePresence, now: Int64, latest: Int64, clock: Int64
+    ) throws {
+        let lead = now - latest
+        guard lead > SQLStore.maximumClockLeadSeconds,
             now - clock > SQLStore.maximumClockLeadSeconds
         else { return }
-        throw .clockAhead(seconds: now - clock)
+        let living = try db.rows(
+            sql: "SELECT id FROM nodes WHERE heartbeat + lease_seconds + ? >= ?",
+            arguments: [NodeRecord.graceSeconds + clockSkewSeconds, clock])
+        for row in living where !presence.isOurs(NodeID(try row.identifier("id"))) {
+            throw StoreError.clockAhead(seconds: lead)
+        }
+        // A new store's time says nothing.
+        guard latest > 0 else { return }
+        try db.execute(sql: "UPDATE clock_leaps SET time = ?", arguments: [now])
     }
 
     func setClock(
@@ -254,7 +266,9 @@ final class PostgreSQLDriver: StoreDriver {
         case .textHasNUL: .unavailable("PostgreSQL takes no text with a NUL")
         case .unexpectedType(let column): .damaged(column)
         case .server(let state, _, let message):
-            if state.isSerializationFailure || state.isDeadlock || state.isLockTimeout
+            if state.code == "55000" {
+                .schema(PostgreSQLSchemaRule.newer)
+            } else if state.isSerializationFailure || state.isDeadlock || state.isLockTimeout
                 || state.isStatementTimeout || state.isTooManyConnections
             {
                 .busy
