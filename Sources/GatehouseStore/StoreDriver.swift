@@ -46,8 +46,8 @@ protocol StoreDriver: Sendable {
     /// What is known of the processes behind nodes, besides their rows.
     var presence: any NodePresence { get }
 
-    /// Removes sessions and feed rows whose deadlines are before `time`, at most about `limit` of each where
-    /// they go one by one; says how many rows, or tables of them, it removed.
+    /// Removes sessions and feed rows whose deadlines are before `time`, at most `limit` of each where they go
+    /// one by one; says how many of those it removed. Where they go by tables, some stay until the table goes.
     func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int
 
     /// Makes what was erased go from where the database keeps older pages; false while that can't be.

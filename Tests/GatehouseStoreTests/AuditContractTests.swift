@@ -38,7 +38,7 @@ extension Store {
     @Test(arguments: Backend.allCases)
     func `what leaves no trace isn't done`(backend: Backend) async throws {
         _ = try backend.open(directory)
-        let unsigned = try SQLStore(directory: directory.path, createIfMissing: false)
+        let unsigned = try backend.openUnsigned(directory)
         await #expect(throws: StoreError.unavailable("no key for the audit trail")) {
             try await unsigned.makeUser("ada")
         }
