@@ -15,6 +15,9 @@ struct CommonOptions: ParsableArguments {
     @Option(help: "The data directory.")
     var dataDir: String?
 
+    @Option(help: "The store: sqlite:, sqlite:DIRECTORY or a postgresql:// URI.")
+    var storeUrl: String?
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -43,6 +46,7 @@ struct CommonOptions: ParsableArguments {
         environment["GATEHOUSE_FAULT"] = nil
         var flags = flags
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
+        if let storeUrl { flags["store.url"] = [storeUrl] }
         var loader = SettingsLoader(
             file: nil, environment: environment, flags: flags, requiresOrigin: requiresOrigin)
         if let path {

@@ -34,6 +34,11 @@ struct ServeCommand: AsyncParsableCommand {
         if dev && options.dataDir == nil {
             flags["data_dir"] = [CommonOptions.absolute("gatehouse-data")]
         }
+        // What a configuration that is meant for others names is not a developer's to write to.
+        if dev && options.storeUrl == nil {
+            flags["store.url"] = [StoreAddress.inDataDirectory]
+            flags["store.password_file"] = [""]
+        }
         let settings = try options.settings(flags: flags, requiresOrigin: !dev)
         let level = settings.logLevel
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
