@@ -27,6 +27,13 @@ package enum StoreAddress: Sendable, Equatable, CustomStringConvertible {
         self = .sqlite(directory: String(path))
     }
 
+    /// For a process that does one thing after the other.
+    package var forCommands: StoreAddress {
+        guard case .postgresql(var database) = self else { return self }
+        database.connections = PostgreSQLAddress.commandConnections
+        return .postgresql(database)
+    }
+
     package var description: String {
         switch self {
         case .sqlite(let directory): Self.inDataDirectory + directory
@@ -42,7 +49,7 @@ package struct PostgreSQLAddress: Sendable, Equatable {
     /// Read for every connection, so that a new password needs no restart; nil for libpq's own ways
     /// (a password file of its own, a service file, the peer's user name).
     package var passwordFile: String?
-    /// The most that one process has open at once.
+    /// For a process's work at most. A server has two more, with which it follows what others do.
     package var connections = Self.serverConnections
     package var connectTimeout = Duration.seconds(5)
     package var statementTimeout = Duration.seconds(30)
@@ -50,8 +57,9 @@ package struct PostgreSQLAddress: Sendable, Equatable {
     package var preparesStatements = true
 
     package static let serverConnections = 8
-    /// A command does one thing after the other; the second one follows the feed.
-    package static let commandConnections = 2
+    /// A command does one thing after the other. It follows what others do with a second one.
+    package static let commandConnections = 1
+    package static let followingConnections = 2
     private static let schemes = ["postgresql://", "postgres://"]
 
     package init(uri text: String) throws(StoreAddressRefusal) {

@@ -74,15 +74,7 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// Opens the store beside a running server, without touching its schema, for commands that only read.
-    func openStore(_ settings: Settings) throws -> SQLStore {
-        try DataDirectory.check(settings.dataDirectory)
-        let path = settings.dataDirectory + "/" + SQLStore.fileName
-        guard unsafe access(path, F_OK) == 0 else {
-            throw CommandFailure.environment(
-                "there is no database at \(path)", hint: "start the server once")
-        }
-        return try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
-    }
+    func openStore(_ settings: Settings) throws -> SQLStore { try settings.openStore() }
 
     /// Opens the store and its keyring; what is written is signed in the audit trail.
     ///

@@ -51,8 +51,10 @@ struct ServeCommand: AsyncParsableCommand {
     /// alone: a new key would not open it.
     private static func makeDevelopmentFiles(_ settings: Settings) throws {
         try DataDirectory.create(settings.dataDirectory)
-        let database = settings.dataDirectory + "/" + SQLStore.fileName
-        let hasDatabase = unsafe access(database, F_OK) == 0
+        var hasDatabase = false
+        if case .sqlite(let directory) = settings.storeAddress {
+            hasDatabase = unsafe access(directory + "/" + SQLStore.fileName, F_OK) == 0
+        }
         if !hasDatabase, case .file(let path) = settings.rootKeySource {
             try RootKeyFile.createIfMissing(path)
         }

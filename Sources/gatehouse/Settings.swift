@@ -266,7 +266,7 @@ struct Setting: Sendable {
         },
         Setting(
             "store.connections", default: "8",
-            "Connections that a server has to PostgreSQL at most, 1 to 100; a command has \(PostgreSQLAddress.commandConnections)."
+            "Connections to PostgreSQL for a server's work, 1 to 100; two more follow what other servers do. A command has at most 2."
         ) { text, settings in
             read(text, 1...100) { settings.storeConnections = $0 }
         },
