@@ -50,6 +50,24 @@ package final class SQLStore: Store {
             directory: directory)
     }
 
+    /// Opens the store at `address`.
+    ///
+    /// - Parameters:
+    ///   - createIfMissing: whether to make and migrate it, which only the server does.
+    ///   - directory: where the ledger of deletions is, unless it is beside SQLite's database.
+    package convenience init(
+        at address: StoreAddress, createIfMissing: Bool, directory: String
+    ) throws(StoreError) {
+        switch address {
+        case .sqlite(let directory):
+            try self.init(directory: directory, createIfMissing: createIfMissing)
+        case .postgresql(let database):
+            try self.init(
+                PostgreSQLOptions(database), connections: database.connections,
+                directory: directory, createIfMissing: createIfMissing)
+        }
+    }
+
     func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {

@@ -15,6 +15,9 @@ struct CommonOptions: ParsableArguments {
     @Option(help: "The data directory.")
     var dataDir: String?
 
+    @Option(help: "The store: sqlite:, sqlite:DIRECTORY or a postgresql:// URI.")
+    var storeUrl: String?
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -43,6 +46,7 @@ struct CommonOptions: ParsableArguments {
         environment["GATEHOUSE_FAULT"] = nil
         var flags = flags
         if let dataDir { flags["data_dir"] = [Self.absolute(dataDir)] }
+        if let storeUrl { flags["store.url"] = [storeUrl] }
         var loader = SettingsLoader(
             file: nil, environment: environment, flags: flags, requiresOrigin: requiresOrigin)
         if let path {
@@ -70,15 +74,7 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// Opens the store beside a running server, without touching its schema, for commands that only read.
-    func openStore(_ settings: Settings) throws -> SQLStore {
-        try DataDirectory.check(settings.dataDirectory)
-        let path = settings.dataDirectory + "/" + SQLStore.fileName
-        guard unsafe access(path, F_OK) == 0 else {
-            throw CommandFailure.environment(
-                "there is no database at \(path)", hint: "start the server once")
-        }
-        return try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
-    }
+    func openStore(_ settings: Settings) throws -> SQLStore { try settings.openStore() }
 
     /// Opens the store and its keyring; what is written is signed in the audit trail.
     ///

@@ -64,10 +64,7 @@ struct Doctor {
         findings.append(peopleSchema(settings))
         findings += contact(settings)
         findings.append(directoryMode(settings))
-        findings.append(databaseMode(settings))
-        findings += [settings.dataDirectory, settings.dataDirectory + "/" + SQLStore.fileName]
-            .compactMap(Self.unwritable)
-        findings.append(Self.space(settings.dataDirectory))
+        findings += files(settings)
         let rootKey: RootKeyBox?
         do {
             let read = RootKeyBox(try settings.rootKeySource.read())
@@ -81,10 +78,11 @@ struct Doctor {
             findings.append(failed("root key", error))
         }
         let store: SQLStore
-        do {
-            store = try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
-        } catch { return findings + [failed("store", error)] }
-        findings.append(await integrity(store))
+        do { store = try settings.openStore() } catch {
+            return findings + [failed("store", error)]
+        }
+        findings += await database(store, settings)
+        findings.append(await integrity(store, settings))
         findings.append(await clock(store))
         findings += await usernames(store)
         if let rootKey {
@@ -219,9 +217,22 @@ struct Doctor {
             hint: isPrivate ? nil : "chmod 700 \(settings.dataDirectory)")
     }
 
-    private func databaseMode(_ settings: Settings) -> Finding {
+    /// Of the data directory, and of SQLite's.
+    private func files(_ settings: Settings) -> [Finding] {
+        var paths = [settings.dataDirectory]
+        var directories = paths
+        var findings: [Finding] = []
+        if case .sqlite(let directory) = settings.storeAddress {
+            let database = directory + "/" + SQLStore.fileName
+            findings.append(databaseMode(database))
+            paths.append(database)
+            if directory != settings.dataDirectory { directories.append(directory) }
+        }
+        return findings + paths.compactMap(Self.unwritable) + directories.map { Self.space($0) }
+    }
+
+    private func databaseMode(_ path: String) -> Finding {
         var status = stat()
-        let path = settings.dataDirectory + "/" + SQLStore.fileName
         guard unsafe stat(path, &status) == 0 else {
             return Finding(
                 check: "database file", level: .error, message: "there is none at \(path)",
@@ -275,13 +286,17 @@ struct Doctor {
             hint: "rotate less often (keys.rotate_every), or `gatehouse keys prune` now")
     }
 
-    private func integrity(_ store: SQLStore) async -> Finding {
+    private func integrity(_ store: SQLStore, _ settings: Settings) async -> Finding {
+        var sound = "the whole database was read, and is sound"
+        if case .postgresql = settings.storeAddress {
+            sound = "PostgreSQL knows of nothing that is damaged"
+        }
         do {
             let faults = try await store.integrityFindings()
             return Finding(
                 check: "store", level: faults.isEmpty ? .ok : .error,
                 message: faults.isEmpty
-                    ? "the whole database was read, and is sound"
+                    ? sound
                     : faults.joined(separator: "; "),
                 hint: faults.isEmpty ? nil : "stop the server and restore the last good backup")
         } catch { return failed("store", error) }

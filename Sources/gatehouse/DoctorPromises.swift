@@ -19,9 +19,8 @@ extension Doctor {
         let ring: Keyring
         let rootKey: RootKeyBox
         do {
-            try DataDirectory.check(settings.dataDirectory)
             rootKey = RootKeyBox(try settings.rootKeySource.read())
-            store = try SQLStore(directory: settings.dataDirectory, createIfMissing: false)
+            store = try settings.openStore()
             guard let wrapped = try await store.keyring() else {
                 throw CommandFailure.environment(
                     "the store has no keyring", hint: "start the server once")

@@ -34,6 +34,11 @@ struct ServeCommand: AsyncParsableCommand {
         if dev && options.dataDir == nil {
             flags["data_dir"] = [CommonOptions.absolute("gatehouse-data")]
         }
+        // What a configuration that is meant for others names is not a developer's to write to.
+        if dev && options.storeUrl == nil {
+            flags["store.url"] = [StoreAddress.inDataDirectory]
+            flags["store.password_file"] = [""]
+        }
         let settings = try options.settings(flags: flags, requiresOrigin: !dev)
         let level = settings.logLevel
         LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
@@ -46,8 +51,10 @@ struct ServeCommand: AsyncParsableCommand {
     /// alone: a new key would not open it.
     private static func makeDevelopmentFiles(_ settings: Settings) throws {
         try DataDirectory.create(settings.dataDirectory)
-        let database = settings.dataDirectory + "/" + SQLStore.fileName
-        let hasDatabase = unsafe access(database, F_OK) == 0
+        var hasDatabase = false
+        if case .sqlite(let directory) = settings.storeAddress {
+            hasDatabase = unsafe access(directory + "/" + SQLStore.fileName, F_OK) == 0
+        }
         if !hasDatabase, case .file(let path) = settings.rootKeySource {
             try RootKeyFile.createIfMissing(path)
         }

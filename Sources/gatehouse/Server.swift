@@ -240,7 +240,7 @@ struct Server {
     private func openStore(
         for id: NodeID, _ rootKey: borrowing RootKey
     ) async throws -> SQLStore {
-        let store = try SQLStore(directory: settings.dataDirectory, createIfMissing: true)
+        let store = try settings.openStore(asServer: true)
         let now = SystemClock.now().wall
         if let wrapped = try await store.keyring() {
             // A wrong root key ends the start here, before anything listens.

@@ -4,6 +4,7 @@ import Foundation
 import GatehouseCheck
 import GatehouseCore
 import GatehousePeople
+import GatehouseStore
 import GatehouseSystem
 import GatehouseWeb
 import Glibc
@@ -13,6 +14,13 @@ import Logging
 struct Settings: Sendable {
     var dataDirectory = "/var/lib/gatehouse"
     var audience = Settings.audience("gatehouse")
+    /// Nil for SQLite in the data directory.
+    var storeElsewhere: StoreAddress?
+    var storePasswordFile: String?
+    var storeConnections = PostgreSQLAddress.serverConnections
+    var storeConnectSeconds: Int64 = 5
+    var storeStatementSeconds: Int64 = 30
+    var storePrepares = true
     var rootKeyFile: String?
     var rootKeyCredential: String?
     var rootKeyCommand: [String] = []
@@ -79,6 +87,21 @@ struct Settings: Sendable {
     /// How long the audit trail has whole addresses, if it has any.
     var addressKeepSeconds: Int64 = 14 * 86_400
     var logLevel = Logger.Level.info
+
+    var storeAddress: StoreAddress {
+        storeElsewhere.map(configured) ?? .sqlite(directory: dataDirectory)
+    }
+
+    /// `address` with what the configuration says of connections to PostgreSQL.
+    func configured(_ address: StoreAddress) -> StoreAddress {
+        guard case .postgresql(var database) = address else { return address }
+        database.passwordFile = storePasswordFile
+        database.connections = storeConnections
+        database.connectTimeout = .seconds(storeConnectSeconds)
+        database.statementTimeout = .seconds(storeStatementSeconds)
+        database.preparesStatements = storePrepares
+        return .postgresql(database)
+    }
 
     /// Where the root key comes from.
     var rootKeySource: RootKeySource {
@@ -206,7 +229,7 @@ struct Setting: Sendable {
     static let all: [Setting] = [
         Setting(
             "data_dir", default: "/var/lib/gatehouse",
-            "The directory of the database and, by default, the root key. Absolute."
+            "The directory of what a machine keeps for itself: SQLite's database, the deletion ledger and, by default, the root key. Absolute."
         ) { text, settings in
             guard text.hasPrefix("/") else { return "must be an absolute path" }
             settings.dataDirectory = text
@@ -220,6 +243,51 @@ struct Setting: Sendable {
                 return "must be 1 to \(Audience.maximumBytes) visible ASCII characters"
             }
             settings.audience = audience
+            return nil
+        },
+        Setting(
+            "store.url", default: StoreAddress.inDataDirectory,
+            "Where the store is: `sqlite:` for the data directory, `sqlite:/DIR` for another, or a PostgreSQL URI such as `postgresql://gatehouse@db.example.org/gatehouse`, without a password."
+        ) { text, settings in
+            guard text != StoreAddress.inDataDirectory else {
+                settings.storeElsewhere = nil
+                return nil
+            }
+            do throws(StoreAddressRefusal) {
+                settings.storeElsewhere = try StoreAddress(text)
+                return nil
+            } catch { return error.message }
+        },
+        Setting(
+            "store.password_file", default: "",
+            "A file with PostgreSQL's password on one line, readable for this user only. Read for every new connection. Empty: libpq's own ways, such as `~/.pgpass`."
+        ) { text, settings in
+            path(text) { settings.storePasswordFile = $0 }
+        },
+        Setting(
+            "store.connections", default: "8",
+            "Connections to PostgreSQL for a server's work, 1 to 100; two more follow what other servers do. A command has at most 2."
+        ) { text, settings in
+            read(text, 1...100) { settings.storeConnections = $0 }
+        },
+        Setting(
+            "store.connect_timeout", default: "5s",
+            "How long connecting to PostgreSQL may take, 1s to 60s."
+        ) { text, settings in
+            read(text, seconds: 1...60) { settings.storeConnectSeconds = $0 }
+        },
+        Setting(
+            "store.statement_timeout", default: "30s",
+            "How long PostgreSQL may take for a statement, 1s to 10m."
+        ) { text, settings in
+            read(text, seconds: 1...600) { settings.storeStatementSeconds = $0 }
+        },
+        Setting(
+            "store.prepare", default: "true",
+            "Whether PostgreSQL keeps prepared statements; `false` behind a pooler that gives each transaction another connection."
+        ) { text, settings in
+            guard let value = flag(text) else { return "must be true or false" }
+            settings.storePrepares = value
             return nil
         },
         Setting(

@@ -2,6 +2,7 @@
 
 import Foundation
 import GatehouseCore
+import GatehouseStore
 import Yams
 
 /// Everything that is wrong with the configuration, at once.
@@ -89,6 +90,9 @@ struct SettingsLoader {
         if settings.rootKeySources > 1 {
             findings.append(
                 "set one of root_key.file, root_key.credential and root_key.command")
+        }
+        if settings.storePasswordFile != nil, case .sqlite = settings.storeAddress {
+            findings.append("store.password_file needs a postgresql:// URI in store.url")
         }
         let addresses = settings.checkAddresses + [settings.adminAddress]
         let plain = (settings.checkTLS ? [] : settings.checkAddresses) + [settings.adminAddress]

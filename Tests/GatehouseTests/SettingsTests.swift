@@ -2,6 +2,7 @@
 
 import GatehouseCheck
 import GatehouseCore
+import GatehouseStore
 import GatehouseTestSupport
 import Logging
 import Testing
@@ -187,6 +188,19 @@ import Testing
                 "cookie.domain", ["", "example.org", "a.b-c.example"],
                 [".example.org", "localhost", "Example.org", "a b.c", "é.fr", "a.org/"]
             ),
+            (
+                "store.url",
+                [
+                    "sqlite:", "sqlite:/x", "postgresql://h/d", "postgres://h/d",
+                    "postgresql:///d?host=/run/x",
+                ],
+                ["", "sqlite", "sqlite:x", "mysql://h/d", "postgresql://u:p@h/d"]
+            ),
+            ("store.password_file", ["/x", ""], ["x"]),
+            ("store.connections", ["1", "100"], ["0", "101", ""]),
+            ("store.connect_timeout", ["1s", "60s"], ["0s", "61s", "5"]),
+            ("store.statement_timeout", ["1s", "10m"], ["0s", "601s", "30"]),
+            ("store.prepare", ["true", "false"], ["no", ""]),
             ("data_dir", ["/x"], ["x", ""]), ("root_key.file", ["/x"], ["x", ""]),
             (
                 "root_key.credential", ["", "root", String(repeating: "a", count: 255)],
@@ -295,7 +309,9 @@ import Testing
             "check.head_timeout", "check.idle_timeout", "session.idle", "session.absolute",
             "revocation.max_staleness", "keys.rotate_every", "check.socket_mode",
             "check.allow_plaintext_network",
-            "log.level", "cookie.domain", "data_dir", "root_key.file",
+            "log.level", "cookie.domain", "data_dir", "root_key.file", "store.url",
+            "store.password_file", "store.connections", "store.connect_timeout",
+            "store.statement_timeout", "store.prepare",
             "root_key.credential", "root_key.command", "audience", "admin.listen",
             "check.listen", "public.listen", "public.origin", "public.base_path", "public.tls",
             "public.certificate", "public.key", "public.trusted_proxies", "public.return_origins",
@@ -400,6 +416,46 @@ import Testing
         }
         for variable in ["GATEHOUSE_ROOT_KEY", "GATEHOUSE_ROOT_KEY_VALUE"] {
             #expect(findings(environment: [variable: "gatehouse-root-key-1:x"]).count == 1)
+        }
+    }
+
+    @Test func `the store is in the data directory unless it is elsewhere`() throws {
+        #expect(try load().storeAddress == .sqlite(directory: "/var/lib/gatehouse"))
+        #expect(try load("data_dir: /d").storeAddress == .sqlite(directory: "/d"))
+        #expect(
+            try load("{store.url: 'sqlite:', data_dir: /d}").storeAddress.description == "sqlite:/d"
+        )
+        #expect(try load("store.url: sqlite:/e").storeAddress == .sqlite(directory: "/e"))
+        let uri = "postgresql://gatehouse@db.example.org/gatehouse"
+        guard case .postgresql(let plain) = try load("store.url: \(uri)").storeAddress else {
+            Issue.record("no PostgreSQL")
+            return
+        }
+        #expect(plain == (try PostgreSQLAddress(uri: uri)), "the defaults are the address's own")
+        let file = """
+            store: {url: "\(uri)", password_file: /p, connections: 20, connect_timeout: 2s,
+              statement_timeout: 1m, prepare: false}
+            """
+        guard case .postgresql(let address) = try load(file).storeAddress else {
+            Issue.record("no PostgreSQL")
+            return
+        }
+        #expect(address.uri == uri && address.passwordFile == "/p" && address.connections == 20)
+        #expect(address.connectTimeout == .seconds(2) && address.statementTimeout == .seconds(60))
+        #expect(!address.preparesStatements)
+        #expect(findings("store.password_file: /p").count == 1, "of SQLite")
+        #expect(findings("store: {password_file: /p, url: sqlite:/e}").count == 1)
+    }
+
+    @Test func `a password in the store's URL is refused, and not repeated`() {
+        let url = "postgresql://gatehouse:hunter2@db.example.org/gatehouse"
+        for found in [
+            findings("store.url: \(url)"), findings(environment: ["GATEHOUSE_STORE_URL": url]),
+            findings(flags: ["store.url": [url]]),
+        ] {
+            #expect(found.count == 1)
+            #expect(found.allSatisfy { $0.contains("store.password_file") })
+            #expect(found.allSatisfy { !$0.contains("hunter2") })
         }
     }
 

@@ -82,6 +82,14 @@ import Synchronization
 
     deinit { close() }
 
+    /// How the server's certificate is verified, as libpq has it in the end; nil once it is closed.
+    package var sslMode: String? {
+        guard let connection = unsafe connection, let all = unsafe PQconninfo(connection) else {
+            return nil
+        }
+        return unsafe ConnectionSettings.pairs(freeing: all).last { $0.0 == "sslmode" }?.1
+    }
+
     /// Ends the connection; a transaction that is open is rolled back by the server.
     package func close() {
         guard let connection = unsafe connection else { return }
@@ -608,12 +616,13 @@ private final class ConnectionAttempt: Sendable {
         throws(PostgreSQLError) -> OpaquePointer
     {
         let settings = try ConnectionSettings(options)
+        let password = try options.currentPassword()
         var failures: [String] = []
         for (index, host) in settings.hosts.enumerated() {
             let share = (deadline - .now) / (settings.hosts.count - index)
             do {
                 let parameters = settings.parameters(for: host)
-                let connection = unsafe try open(parameters, options, until: .now + share)
+                let connection = unsafe try open(parameters, password, until: .now + share)
                 if !settings.namesUserTimeout {
                     unsafe allowSilence(
                         options.statementTimeout + PostgreSQLConnection.deadlineMargin,
@@ -628,10 +637,10 @@ private final class ConnectionAttempt: Sendable {
     }
 
     private static func open(
-        _ parameters: [(String, String)], _ options: PostgreSQLOptions,
+        _ parameters: [(String, String)], _ password: PostgreSQLPassword?,
         until deadline: ContinuousClock.Instant
     ) throws(PostgreSQLError) -> OpaquePointer {
-        let started = unsafe withParameters(parameters, password: options.password) {
+        let started = unsafe withParameters(parameters, password: password) {
             unsafe PQconnectStartParams($0, $1, 0)
         }
         guard let connection = unsafe started else { throw .unreachable("out of memory") }
@@ -797,7 +806,7 @@ struct ConnectionSettings {
         return Dictionary(unsafe pairs(freeing: all), uniquingKeysWith: { _, last in last })
     }
 
-    private static func pairs(freeing options: UnsafeMutablePointer<PQconninfoOption>)
+    static func pairs(freeing options: UnsafeMutablePointer<PQconninfoOption>)
         -> [(String, String)]
     {
         defer { unsafe PQconninfoFree(options) }

@@ -320,18 +320,32 @@ final class PostgreSQLDriver: StoreDriver {
     /// What durability, safety and erasure rest on.
     static let settingNames = [
         "server_version", "server_encoding", "synchronous_commit", "fsync", "full_page_writes",
-        "max_connections", "data_checksums", "ssl", "transaction_read_only",
+        "max_connections", "superuser_reserved_connections", "reserved_connections",
+        "data_checksums", "ssl", "transaction_read_only",
     ]
 
     func settings() async throws -> [String: String] {
-        try await readOne { db in
+        try await Self.retrying(on: pool) { engine in
+            let db = Database(engine)
             var settings: [String: String] = [:]
+            settings["sslmode"] = engine.sslMode
             for row in try db.rows(
                 sql: """
                     SELECT name, setting FROM pg_settings
                     WHERE name = ANY (string_to_array(?, ','))
                     UNION ALL SELECT 'role_is_superuser', CAST(rolsuper AS text) FROM pg_roles
                         WHERE rolname = current_user
+                    UNION ALL SELECT 'role_powers', concat_ws(',',
+                        CASE WHEN rolcreatedb THEN 'createdb' END,
+                        CASE WHEN rolcreaterole THEN 'createrole' END,
+                        CASE WHEN rolreplication THEN 'replication' END,
+                        CASE WHEN rolbypassrls THEN 'bypassrls' END,
+                        (SELECT string_agg(CAST(other.rolname AS text), ',' ORDER BY other.rolname)
+                            FROM pg_roles AS other
+                            WHERE other.rolname LIKE 'pg~_%' ESCAPE '~'
+                                AND other.rolname != 'pg_database_owner' AND NOT pg_roles.rolsuper
+                                AND pg_has_role(pg_roles.oid, other.oid, 'member')))
+                        FROM pg_roles WHERE rolname = current_user
                     UNION ALL SELECT 'connection_uses_tls',
                         CAST(coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
                             false) AS text)

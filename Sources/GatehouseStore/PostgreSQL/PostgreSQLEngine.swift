@@ -32,6 +32,7 @@ final class PostgreSQLEngine: DatabaseEngine {
     init(_ connection: PostgreSQLConnection) { self.connection = connection }
 
     var dialect: Database.Dialect { .postgresql }
+    var sslMode: String? { connection.sslMode }
 
     var changesCount: Int {
         get throws {

@@ -8,8 +8,10 @@ package struct PostgreSQLOptions: Sendable {
     /// 34.1.1), without a password. What it doesn't name comes from libpq's environment variables
     /// and service file.
     package var connectionString: String
-    /// Without one, libpq looks in its password file.
+    /// Without one, and without a file, libpq looks in its own password file.
     package var password: PostgreSQLPassword?
+    /// A file that is read for every connection (``PostgreSQLPasswordFile``), unless there is a password.
+    package var passwordFile: String?
     /// For all of connecting: name resolution, every host, TLS, sign-in and settings.
     package var connectTimeout: Duration
     /// When the server ends a statement; the client gives up ``PostgreSQLConnection/deadlineMargin``
@@ -24,15 +26,36 @@ package struct PostgreSQLOptions: Sendable {
 
     package init(
         connectionString: String, password: PostgreSQLPassword? = nil,
+        passwordFile: String? = nil,
         connectTimeout: Duration = .seconds(5), statementTimeout: Duration = .seconds(5),
         applicationName: String = "gatehouse", preparesStatements: Bool = true
     ) {
         self.connectionString = connectionString
         self.password = password
+        self.passwordFile = passwordFile
         self.connectTimeout = connectTimeout
         self.statementTimeout = statementTimeout
         self.applicationName = applicationName
         self.preparesStatements = preparesStatements
+    }
+
+    init(_ address: PostgreSQLAddress) {
+        self.init(
+            connectionString: address.uri, passwordFile: address.passwordFile,
+            connectTimeout: address.connectTimeout, statementTimeout: address.statementTimeout,
+            preparesStatements: address.preparesStatements)
+    }
+
+    /// What the next connection signs in with; nil leaves it to libpq.
+    func currentPassword() throws(PostgreSQLError) -> PostgreSQLPassword? {
+        guard password == nil, let passwordFile else { return password }
+        do throws(StoreError) {
+            let secret = try PostgreSQLPasswordFile.read(passwordFile)
+            return secret.withSpan { PostgreSQLPassword($0) }
+        } catch {
+            guard case .unavailable(let text) = error else { throw .unreachable("\(error)") }
+            throw .unreachable(text)
+        }
     }
 }
 
