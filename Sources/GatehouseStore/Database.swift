@@ -11,8 +11,11 @@ protocol DatabaseEngine: AnyObject {
     func execute(_ sql: String, _ arguments: StatementArguments) throws
     /// Has nodes look at the store once the transaction is done.
     func tellNodes()
-    /// Where the audit trail stands, once this transaction is the only one that writes to it.
-    var auditTail: AuditTail? { get set }
+    /// What is known of the head and of the audit trail, once this transaction is the only one that writes
+    /// to them.
+    var tail: LockedTail { get set }
+    /// Fetches the rows of queries that the body will ask for, before anything that it writes.
+    func prefetch(_ queries: [Query]) throws
     /// Runs one statement before the transaction ends.
     func count(_ sql: String, _ arguments: StatementArguments) throws
     /// Gives each row of the result, one at a time, in memory that does not grow with their number.
@@ -21,6 +24,24 @@ protocol DatabaseEngine: AnyObject {
     ) throws
     /// The rows of a result that has few.
     func rows(_ sql: String, _ arguments: StatementArguments) throws -> [Row]
+}
+
+/// A statement that only reads, and its arguments.
+struct Query: Sendable, Hashable {
+    let sql: String
+    let arguments: StatementArguments
+
+    init(_ sql: String, _ arguments: StatementArguments = []) {
+        self.sql = sql
+        self.arguments = arguments
+    }
+}
+
+/// What only the transaction that has the head to itself writes. SQLite has one writer, and asks again.
+struct LockedTail {
+    /// The last numbers of the feed and the audit trail.
+    var head: (feed: UInt64, audit: UInt64)?
+    var chain: (chain: AuditChain, end: AuditChainEnd)?
 }
 
 /// The database within a transaction. Statements are prepared once for each connection.
@@ -44,11 +65,22 @@ struct Database {
     /// Has nodes look at the store once the transaction is done, where the database can tell them.
     func tellNodes() { engine.tellNodes() }
 
-    /// Where the audit trail stands, once this transaction is the only one that writes to it.
-    var auditTail: AuditTail? {
-        get { engine.auditTail }
-        nonmutating set { engine.auditTail = newValue }
+    /// What is known of the head and of the audit trail, once this transaction is the only one that writes
+    /// to them.
+    var tail: LockedTail {
+        get { engine.tail }
+        nonmutating set { engine.tail = newValue }
     }
+
+    /// Fetches the rows of queries that the body will ask for, in one round trip where that counts. Nothing
+    /// that the body writes before it asks may concern them.
+    func prefetch(_ queries: [Query]) throws { try engine.prefetch(queries) }
+
+    func rows(_ query: Query) throws -> [Row] {
+        try engine.rows(query.sql, query.arguments)
+    }
+
+    func row(_ query: Query) throws -> Row? { try rows(query).first }
 
     /// Adds to a counter that all transactions share. Done at the end of this one, where that makes others
     /// wait no longer than they must; what the body reads doesn't show it.

@@ -3,7 +3,7 @@
 package import Foundation
 
 /// A value of a row or an argument. Numbers are 64 bits wide on both databases, texts compare by their bytes.
-package enum DatabaseValue: Sendable, Equatable {
+package enum DatabaseValue: Sendable, Hashable {
     case null
     case integer(Int64)
     case text(String)
@@ -39,7 +39,9 @@ extension Data: DatabaseArgument {
 }
 
 /// The arguments of a statement, in its order for `?`, by name for `:name`.
-struct StatementArguments: Sendable, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral {
+struct StatementArguments: Sendable, Hashable, ExpressibleByArrayLiteral,
+    ExpressibleByDictionaryLiteral
+{
     private(set) var positional: [DatabaseValue] = []
     private(set) var named: [String: DatabaseValue] = [:]
 

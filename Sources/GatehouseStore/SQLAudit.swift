@@ -14,15 +14,6 @@ struct AuditWriting: Sendable {
     let context: AuditContext
 }
 
-/// Where the audit trail stands for the only transaction that writes to it.
-struct AuditTail {
-    let chain: AuditChain
-    /// The last number that an entry was given.
-    let issued: UInt64
-    /// Nil for a chain without entries.
-    let end: AuditChainEnd?
-}
-
 /// The chain and key of this process.
 final class AuditSigner: Sendable {
     private let own = Mutex<AuditWriting?>(nil)
@@ -62,22 +53,24 @@ extension SQLStore {
         _ event: AuditEvent, ends: [AuditChainEnd], to db: Database, at now: UnixTime
     ) throws {
         guard let writing = AuditWriting.current else { throw noKey }
-        var tail = try tail(of: writing.chain, db)
-        if tail.end == nil, event.kind != .auditBegan {
+        try lockHead(db)
+        var end = try end(of: writing.chain, db)
+        if end == nil, event.kind != .auditBegan {
             try vouchForUnchained(db, at: now)
-            tail = try self.tail(of: writing.chain, db)
+            end = try self.end(of: writing.chain, db)
         }
-        guard tail.issued < UInt64(Int64.max) else {
+        let issued = try issued(db)
+        guard issued < UInt64(Int64.max) else {
             throw StoreError.damaged("the audit trail's numbers have come to their end")
         }
-        var record = AuditRecord(sequence: tail.issued + 1, time: now, event: event)
+        var record = AuditRecord(sequence: issued + 1, time: now, event: event)
         record.operatorName = writing.context.operatorName
         record.ends = ends
         if let personal = try personal(writing.context) {
             record.personal = personal
             record.commitment = try personal.commitment()
         }
-        let link = try writing.keys.current.link(record, to: writing.chain, after: tail.end)
+        let link = try writing.keys.current.link(record, to: writing.chain, after: end)
         try db.execute(
             sql: """
                 INSERT INTO audit
@@ -94,9 +87,9 @@ extension SQLStore {
                 Int64(clamping: link.position), Int64(link.key.rawValue), Data(link.mac),
             ])
         try noteIssued(record.sequence, db)
-        db.auditTail = AuditTail(
-            chain: link.chain, issued: record.sequence,
-            end: AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac))
+        db.tail.chain = (
+            link.chain, AuditChainEnd(chain: link.chain, position: link.position, mac: link.mac)
+        )
         guard let personal = record.personal else { return }
         try db.execute(
             sql: """
@@ -124,16 +117,26 @@ extension SQLStore {
 
     /// Nil for a chain without entries.
     private static func end(of chain: AuditChain, _ db: Database) throws -> AuditChainEnd? {
-        let row =
-            try db.row(
-                sql: """
-                    SELECT chain, position, mac FROM audit
-                    WHERE chain = ? ORDER BY position DESC LIMIT 1
-                    """, arguments: [chain.value.data])
-            ?? db.row(
-                sql: "SELECT chain, position, mac FROM audit_bases WHERE chain = ?",
-                arguments: [chain.value.data])
-        return try row?.chainEnd()
+        if let known = db.tail.chain, known.chain == chain { return known.end }
+        return try db.row(endQuery(of: chain))?.chainEnd()
+    }
+
+    /// The last entry, or where the chain goes on after what retention removed.
+    private static func endQuery(of chain: AuditChain) -> Query {
+        Query(
+            """
+            SELECT chain, position, mac FROM
+                (SELECT chain, position, mac FROM audit
+                    WHERE chain = :chain ORDER BY position DESC LIMIT 1) AS last
+            UNION ALL SELECT chain, position, mac FROM audit_bases WHERE chain = :chain
+            ORDER BY position DESC LIMIT 1
+            """, ["chain": chain.value.data])
+    }
+
+    /// What appending needs, to be fetched with what else a body asks for before it writes.
+    static func appendQueries(_ db: Database) -> [Query] {
+        guard db.dialect == .postgresql, let chain = AuditWriting.current?.chain else { return [] }
+        return [headQuery, endQuery(of: chain)]
     }
 
     package func note(_ event: AuditEvent, at now: UnixTime) async throws(StoreError) {
@@ -150,7 +153,7 @@ extension SQLStore {
     package func audit(
         after sequence: UInt64, limit: Int
     ) async throws(StoreError) -> [AuditRecord] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: Self.auditRows + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
                 arguments: [Int64(clamping: sequence), limit]
@@ -177,7 +180,7 @@ extension SQLStore {
         add("time < ?", query.until?.seconds)
         arguments.append(min(query.limit, AuditQuery.maximumEntries))
         let filter = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
-        return try await read { [arguments] db in
+        return try await readOne { [arguments] db in
             try db.rows(
                 sql: Self.auditRows + filter + " ORDER BY sequence DESC LIMIT ?",
                 arguments: arguments
@@ -216,25 +219,23 @@ extension SQLStore {
 
     /// The last number that an entry was given. A transaction that is rolled back gives none.
     private static func issued(_ db: Database) throws -> UInt64 {
-        switch db.dialect {
-        case .sqlite:
-            try db.row(sql: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'")?
-                .number("seq") ?? 0
-        case .postgresql:
-            try db.row(sql: "SELECT audit_sequence AS seq FROM head")?
-                .number("seq") ?? 0
-        }
+        if let head = db.tail.head { return head.audit }
+        let sql =
+            switch db.dialect {
+            case .sqlite: "SELECT seq FROM sqlite_sequence WHERE name = 'audit'"
+            case .postgresql: "SELECT audit_sequence AS seq FROM head"
+            }
+        return try db.row(sql: sql)?.number("seq") ?? 0
     }
 
-    /// Where the trail stands, from when on the transaction is alone: entries and feed rows are numbered
-    /// without gaps, in the order of commits. SQLite has one writer anyway.
-    private static func tail(of chain: AuditChain, _ db: Database) throws -> AuditTail {
-        if let tail = db.auditTail, tail.chain == chain { return tail }
-        if db.dialect == .postgresql { _ = try db.row(sql: "SELECT 1 FROM head FOR UPDATE") }
-        let tail = AuditTail(chain: chain, issued: try issued(db), end: try end(of: chain, db))
-        // What has no entry yet may get one by vouching.
-        if tail.end != nil { db.auditTail = tail }
-        return tail
+    private static let headQuery = Query("SELECT sequence, audit_sequence FROM head FOR UPDATE")
+
+    /// From here to its end the transaction is alone: entries and feed rows are numbered without gaps, in
+    /// the order of commits. SQLite has one writer anyway.
+    static func lockHead(_ db: Database) throws {
+        guard db.dialect == .postgresql, db.tail.head == nil else { return }
+        guard let row = try db.row(headQuery) else { throw StoreError.damaged("head") }
+        db.tail.head = (try row.number("sequence"), try row.number("audit_sequence"))
     }
 
     /// SQLite counts by itself.
@@ -242,6 +243,7 @@ extension SQLStore {
         guard db.dialect == .postgresql else { return }
         try db.execute(
             sql: "UPDATE head SET audit_sequence = ?", arguments: [Int64(clamping: sequence)])
+        db.tail.head?.audit = sequence
     }
 
     private static func auditFloor(_ db: Database) throws -> UInt64 {
@@ -418,7 +420,7 @@ extension SQLStore {
     private func removeAudit(
         upTo floor: UInt64, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        let isLeft = try await read { db in
+        let isLeft = try await readOne { db in
             try db.integer(
                 sql: "SELECT 1 FROM audit WHERE sequence <= ? LIMIT 1",
                 arguments: [Int64(clamping: floor)]) != nil

@@ -68,7 +68,7 @@ extension SQLStore {
     }
 
     package func devices(of user: UserID) async throws(StoreError) -> [DeviceID] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: "SELECT id FROM devices WHERE user_id = ? ORDER BY id",
                 arguments: [user.value.data]
@@ -81,11 +81,11 @@ extension SQLStore {
     }
 
     package func attempts(_ key: AttemptKey) async throws(StoreError) -> AttemptCount? {
-        try await read { db in try Self.attempts(key, db) }
+        try await readOne { db in try Self.attempts(key, db) }
     }
 
     package func attemptCount(upTo time: UnixTime) async throws(StoreError) -> Int {
-        try await read { db in
+        try await readOne { db in
             Int(
                 try db.integer(
                     sql: "SELECT count(*) FROM attempts WHERE next <= ?",
@@ -118,7 +118,7 @@ extension SQLStore {
     package func passwordHashes(
         after user: UserID?, limit: Int
     ) async throws(StoreError) -> [StoredPasswordHash] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT id, password_hash, state FROM users

@@ -247,7 +247,7 @@ extension SQLStore {
     // MARK: Warnings
 
     package func warnings(of user: UserID) async throws(StoreError) -> [SignInWarning] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: "SELECT * FROM warnings WHERE user_id = ? ORDER BY id DESC",
                 arguments: [user.value.data]

@@ -10,6 +10,7 @@ extension SQLStore {
         try await write(
             at: now,
             .users(creation.sessions.first?.user) { try Self.owners(of: creation.ending, $0) }
+                .and(creation.clearing)
         ) { db in
             try Self.createSessions(creation, audit: audit, db, at: now)
         }
@@ -20,6 +21,11 @@ extension SQLStore {
     ) throws -> CreateSessionsOutcome {
         let sessions = creation.sessions
         if let first = sessions.first {
+            try db.prefetch(
+                [userQuery(first.user), sealQuery]
+                    + (creation.limit == nil ? [] : [roomQuery(first.user, at: now)])
+                    + (first.methods.isEmpty ? [] : [activeQuery(first.user)])
+                    + appendQueries(db))
             guard let user = try Self.user(first.user, db), user.state == .enabled,
                 user.epoch == first.epoch,
                 creation.passwordHash == nil || creation.passwordHash == user.passwordHash,
@@ -88,17 +94,19 @@ extension SQLStore {
     static func isCurrent(
         _ seal: SessionSeal, for sessions: [SessionRecord], _ db: Database
     ) throws -> Bool {
-        let row = try db.row(
-            sql: """
-                SELECT authenticated_floor,
-                    coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
-                FROM head
-                """)
+        let row = try db.row(sealQuery)
         guard let row else { throw StoreError.damaged("head") }
         let floor = try row.time("authenticated_floor")
         let version: UInt64 = try row.number("keyring_version")
         return version == seal.keyringVersion && sessions.allSatisfy { $0.authenticated >= floor }
     }
+
+    static let sealQuery = Query(
+        """
+        SELECT authenticated_floor,
+            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+        FROM head
+        """)
 
     /// What has not ended, at `:now`, but for the idle deadline: the token may know a later one.
     private static let notEnded = """
@@ -128,13 +136,7 @@ extension SQLStore {
         for session: SessionRecord, limit: SessionLimit, ending: [SessionID], series: [SeriesID],
         _ db: Database, at now: UnixTime
     ) throws -> Bool {
-        let rows = try db.rows(
-            sql: """
-                SELECT id, series_id FROM sessions
-                WHERE user_id = :user AND methods != 0 AND \(liveSession)
-                ORDER BY created, id
-                """,
-            arguments: ["user": session.user.value.data, "now": now.seconds])
+        let rows = try db.rows(roomQuery(session.user, at: now))
         var places: [(sessions: [SessionID], series: SeriesID?)] = []
         for row in rows {
             let id = SessionID(try row.identifier("id"))
@@ -154,6 +156,15 @@ extension SQLStore {
             places.prefix(excess).flatMap(\.sessions), audit: .sessionEndedForLimit, by: .server,
             sparingSeries: true, db, at: now)
         return true
+    }
+
+    private static func roomQuery(_ user: UserID, at now: UnixTime) -> Query {
+        Query(
+            """
+            SELECT id, series_id FROM sessions
+            WHERE user_id = :user AND methods != 0 AND \(liveSession)
+            ORDER BY created, id
+            """, ["user": user.value.data, "now": now.seconds])
     }
 
     /// Ends a session whose place another takes, in its series too, as that is now. It was used for
@@ -204,7 +215,7 @@ extension SQLStore {
     package func sessions(
         of user: UserID, limit: Int
     ) async throws(StoreError) -> [SessionRecord] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT * FROM sessions WHERE user_id = ? ORDER BY created DESC, id LIMIT ?
@@ -215,7 +226,7 @@ extension SQLStore {
     }
 
     package func session(_ id: SessionID) async throws(StoreError) -> SessionRecord? {
-        try await read { db in try Self.session(id, db) }
+        try await readOne { db in try Self.session(id, db) }
     }
 
     static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
@@ -573,7 +584,7 @@ extension SQLStore {
     }
 
     package func authenticatedFloor() async throws(StoreError) -> UnixTime {
-        try await read { db in
+        try await readOne { db in
             guard let row = try db.row(sql: "SELECT authenticated_floor FROM head") else {
                 throw StoreError.damaged("head")
             }

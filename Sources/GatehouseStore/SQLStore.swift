@@ -176,8 +176,17 @@ package final class SQLStore: Store {
         _ db: Database, kind: FeedKind, subject: Identifier?, value: Int64, deadline: UnixTime,
         at now: UnixTime
     ) throws -> UInt64 {
-        let row = try db.row(sql: "UPDATE head SET sequence = sequence + 1 RETURNING sequence")
-        guard let sequence = try row?.integer("sequence") else { throw StoreError.damaged("head") }
+        try lockHead(db)
+        let sequence: Int64
+        if let head = db.tail.head {
+            sequence = Int64(clamping: head.feed) + 1
+            try db.execute(sql: "UPDATE head SET sequence = ?", arguments: [sequence])
+            db.tail.head?.feed = UInt64(clamping: sequence)
+        } else {
+            let row = try db.row(sql: "UPDATE head SET sequence = sequence + 1 RETURNING sequence")
+            guard let row else { throw StoreError.damaged("head") }
+            sequence = try row.integer("sequence")
+        }
         try db.execute(
             sql: """
                 INSERT INTO feed (sequence, time, kind, subject, value, deadline)
@@ -253,7 +262,7 @@ package final class SQLStore: Store {
     }
 
     package func keyUsage() async throws(StoreError) -> [KeyID: KeyUsage] {
-        try await read { db in
+        try await readOne { db in
             var usage: [KeyID: KeyUsage] = [:]
             for row in try db.rows(sql: "SELECT * FROM key_usage") {
                 guard let id = KeyID(rawValue: try row.number("key_id")) else {
@@ -315,7 +324,7 @@ package final class SQLStore: Store {
     }
 
     package func liveNodes(at now: UnixTime) async throws(StoreError) -> [NodeRecord] {
-        try await read { [presence] db in try Self.liveNodes(db, presence, at: now) }
+        try await readOne { [presence] db in try Self.liveNodes(db, presence, at: now) }
     }
 
     static func liveNodes(
@@ -382,7 +391,7 @@ package final class SQLStore: Store {
     }
 
     package func names(of user: UserID) async throws(StoreError) -> [NameRecord] {
-        try await read { try NameTable.names(of: user, $0) }
+        try await readOne { try NameTable.names(of: user, $0) }
     }
 
     package func renameUser(
@@ -441,7 +450,7 @@ package final class SQLStore: Store {
     package func importProgress(
         of file: [UInt8]
     ) async throws(StoreError) -> ImportProgress? {
-        try await read { db in try Self.importProgress(of: file, db) }
+        try await readOne { db in try Self.importProgress(of: file, db) }
     }
 
     private static func importProgress(
@@ -526,7 +535,7 @@ package final class SQLStore: Store {
     }
 
     package func link(_ hash: LinkHash, at now: UnixTime) async throws(StoreError) -> Link? {
-        try await read { db in try Self.link(hash, db, at: now) }
+        try await readOne { db in try Self.link(hash, db, at: now) }
     }
 
     static func link(_ hash: LinkHash, _ db: Database, at now: UnixTime) throws -> Link? {
@@ -583,7 +592,7 @@ package final class SQLStore: Store {
     }
 
     package func user(named username: Username) async throws(StoreError) -> User? {
-        try await read { db in
+        try await readOne { db in
             try db.row(
                 sql: Self.userColumns + " WHERE names.canonical = ? AND names.state = 'live'",
                 arguments: [username.text]
@@ -592,11 +601,11 @@ package final class SQLStore: Store {
     }
 
     package func user(_ id: UserID) async throws(StoreError) -> User? {
-        try await read { db in try Self.user(id, db) }
+        try await readOne { db in try Self.user(id, db) }
     }
 
     package func users(after name: Username?, limit: Int) async throws(StoreError) -> [User] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: Self.userColumns + """
                      WHERE names.state = 'live' AND names.canonical > ?
@@ -608,10 +617,12 @@ package final class SQLStore: Store {
     }
 
     static func user(_ id: UserID, _ db: Database) throws -> User? {
-        try db.row(
-            sql: Self.userColumns + " WHERE users.id = ? AND names.state = 'live'",
-            arguments: [id.value.data]
-        ).map { try $0.user() }
+        try db.row(userQuery(id)).map { try $0.user() }
+    }
+
+    static func userQuery(_ id: UserID) -> Query {
+        Query(
+            userColumns + " WHERE users.id = ? AND names.state = 'live'", [id.value.data])
     }
 
     package func setUser(
@@ -657,6 +668,7 @@ package final class SQLStore: Store {
     }
 
     static func sequence(_ db: Database) throws -> UInt64 {
+        if let head = db.tail.head { return head.feed }
         guard let row = try db.row(sql: "SELECT sequence FROM head") else {
             throw StoreError.damaged("head")
         }

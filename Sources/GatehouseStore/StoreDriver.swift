@@ -108,6 +108,13 @@ struct WriteScope: Sendable {
         WriteScope(isExclusive: false, owners: [owner(key.bytes)], find: nil)
     }
 
+    /// A counter of tries too.
+    func and(_ key: AttemptKey?) -> WriteScope {
+        guard let key else { return self }
+        return WriteScope(
+            isExclusive: isExclusive, owners: owners + [Self.owner(key.bytes)], find: find)
+    }
+
     let isExclusive: Bool
     /// Two owners of one number wait for each other, and that is all.
     let owners: [Int64]

@@ -89,7 +89,7 @@ import Testing
         }
         let notEnded = try text(of: "notEnded")
         let live = try text(of: "liveSession") + notEnded
-        let literal = try Regex("sql:\\s*(?:\"{3}([^\"]*)\"{3}|\"([^\"]*)\")")
+        let literal = try Regex("(?:sql:|Query\\()\\s*(?:\"{3}([^\"]*)\"{3}|\"([^\"]*)\")")
         return source.matches(of: literal).map { match in
             String(match.output[1].substring ?? match.output[2].substring ?? "")
                 .replacing("\\(liveSession)", with: live)

@@ -25,11 +25,7 @@ extension SQLStore {
 
     /// A user was here: written once a day.
     static func noteActive(_ user: UserID, _ db: Database, at now: UnixTime) throws {
-        let row = try db.row(
-            sql: """
-                SELECT users.created, activity.day FROM users
-                LEFT JOIN activity ON activity.user_id = users.id WHERE users.id = ?
-                """, arguments: [user.value.data])
+        let row = try db.row(activeQuery(user))
         guard let row else { return }
         let day = CalendarDay(of: now)
         let step = ActivityStep(
@@ -45,6 +41,14 @@ extension SQLStore {
                 INSERT INTO activity (user_id, day) VALUES (?, ?)
                 ON CONFLICT (user_id) DO UPDATE SET day = excluded.day
                 """, arguments: [user.value.data, day.number])
+    }
+
+    static func activeQuery(_ user: UserID) -> Query {
+        Query(
+            """
+            SELECT users.created, activity.day FROM users
+            LEFT JOIN activity ON activity.user_id = users.id WHERE users.id = ?
+            """, [user.value.data])
     }
 
     private static func count(
@@ -85,7 +89,7 @@ extension SQLStore {
     package func pruneActivity(
         before first: CalendarDay, at now: UnixTime
     ) async throws(StoreError) -> Int {
-        let isOld = try await read { db in
+        let isOld = try await readOne { db in
             try db.integer(
                 sql: "SELECT 1 FROM activity_counts WHERE start < ? LIMIT 1",
                 arguments: [first.number]) != nil

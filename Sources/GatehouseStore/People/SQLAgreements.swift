@@ -58,7 +58,7 @@ extension SQLStore {
     }
 
     package func notices() async throws(StoreError) -> [Notice] {
-        try await read { try Self.notices($0) }
+        try await readOne { try Self.notices($0) }
     }
 
     private static let noticeColumns = """
@@ -79,7 +79,7 @@ extension SQLStore {
     }
 
     package func noticeText(_ id: NoticeID) async throws(StoreError) -> String? {
-        try await read { db in
+        try await readOne { db in
             let row = try db.row(
                 sql: "SELECT text, sha256 FROM notices WHERE document = ? AND version = ?",
                 arguments: [id.document.text, id.version])
@@ -98,7 +98,7 @@ extension SQLStore {
     package func agreements(
         of user: UserID, limit: Int
     ) async throws(StoreError) -> [Agreement] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: "SELECT * FROM agreements WHERE user_id = ? ORDER BY sequence DESC LIMIT ?",
                 arguments: [user.value.data, limit]
@@ -109,7 +109,7 @@ extension SQLStore {
     package func agreementState(
         of user: UserID
     ) async throws(StoreError) -> AgreementState {
-        try await read { try Self.agreementState(of: user, $0) }
+        try await readOne { try Self.agreementState(of: user, $0) }
     }
 
     private static func agreementState(
@@ -185,7 +185,7 @@ extension SQLStore {
     package func choosers(
         of purpose: Purpose, after name: Username?, limit: Int
     ) async throws(StoreError) -> [Chooser] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT users.id, names.canonical FROM names

@@ -42,7 +42,7 @@ extension SQLStore {
     }
 
     package func deletion(of user: UserID) async throws(StoreError) -> Deletion? {
-        try await read { db in try Self.deletion(of: user, db) }
+        try await readOne { db in try Self.deletion(of: user, db) }
     }
 
     private static func deletion(of user: UserID, _ db: Database) throws -> Deletion? {
@@ -52,7 +52,7 @@ extension SQLStore {
     }
 
     package func deletions(limit: Int) async throws(StoreError) -> [Deletion] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: "SELECT * FROM deletions ORDER BY due, user_id LIMIT ?",
                 arguments: [limit]
@@ -148,7 +148,7 @@ extension SQLStore {
     }
 
     package func clockLeap() async throws(StoreError) -> ClockLeap? {
-        try await read { db in
+        try await readOne { db in
             try db.row(sql: "SELECT time FROM clock_leaps")?.optionalTime("time")
                 .map { ClockLeap(time: $0) }
         }
@@ -163,13 +163,13 @@ extension SQLStore {
     }
 
     package func unerasedSince() async throws(StoreError) -> UnixTime? {
-        try await read { db in
+        try await readOne { db in
             try db.row(sql: "SELECT since FROM erasures")?.optionalTime("since")
         }
     }
 
     package func eraseLog(at now: UnixTime) async throws(StoreError) -> Bool {
-        let count = try await read { db in
+        let count = try await readOne { db in
             try db.integer(sql: "SELECT count FROM erasures WHERE since IS NOT NULL")
         }
         guard let count else { return true }
@@ -261,7 +261,7 @@ extension SQLStore {
     }
 
     package func earliestAddress() async throws(StoreError) -> UnixTime? {
-        try await read { db in
+        try await readOne { db in
             try db.row(
                 sql: """
                     SELECT min(time) AS time FROM audit WHERE sequence IN (

@@ -77,7 +77,7 @@ extension SQLStore {
     }
 
     package func grant(_ id: GrantID) async throws(StoreError) -> Grant? {
-        try await read { db in try Self.grant(id, db) }
+        try await readOne { db in try Self.grant(id, db) }
     }
 
     private static func grant(_ id: GrantID, _ db: Database) throws -> Grant? {
@@ -89,7 +89,7 @@ extension SQLStore {
     package func grants(
         of user: UserID, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> [Grant] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT * FROM grants WHERE user_id = ?
@@ -220,7 +220,7 @@ extension SQLStore {
     }
 
     package func looks(of user: UserID, limit: Int) async throws(StoreError) -> [Look] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT * FROM (
@@ -236,7 +236,7 @@ extension SQLStore {
     }
 
     package func keepsLooks(of user: UserID, at now: UnixTime) async throws(StoreError) -> Bool {
-        try await read { db in try Self.keepsLooks(of: user, db, at: now) }
+        try await readOne { db in try Self.keepsLooks(of: user, db, at: now) }
     }
 
     private static func keepsLooks(
@@ -253,7 +253,7 @@ extension SQLStore {
     static let maximumUntold = 100
 
     package func untoldLooks(of user: UserID) async throws(StoreError) -> [Look] {
-        try await read { db in
+        try await readOne { db in
             // The eldest: putting away goes up to the last one that was shown.
             try db.rows(
                 sql: """
@@ -330,7 +330,7 @@ extension SQLStore {
     package func actors(
         of user: UserID
     ) async throws(StoreError) -> [SessionID: OperatorName] {
-        try await read { db in
+        try await readOne { db in
             let looks = try db.rows(
                 sql: """
                     SELECT looks.* FROM looks JOIN sessions ON sessions.id = looks.session_id
@@ -347,7 +347,7 @@ extension SQLStore {
     package func unpermittedActing(
         at now: UnixTime
     ) async throws(StoreError) -> [SessionID] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT sessions.id FROM looks
@@ -382,7 +382,7 @@ extension SQLStore {
     }
 
     package func isTestUser(_ id: UserID) async throws(StoreError) -> Bool {
-        try await read { db in
+        try await readOne { db in
             try db.row(
                 sql: "SELECT 1 FROM users WHERE id = ? AND test = 1",
                 arguments: [id.value.data]) != nil
@@ -409,7 +409,7 @@ extension SQLStore {
     }
 
     package func adminTokens() async throws(StoreError) -> [AdminToken] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(sql: "SELECT * FROM admin_tokens ORDER BY name")
                 .map { try $0.adminToken() }
         }

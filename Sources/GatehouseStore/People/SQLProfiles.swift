@@ -6,7 +6,7 @@ package import GatehousePeople
 
 extension SQLStore {
     package func profile(of user: UserID) async throws(StoreError) -> ProfileRow? {
-        try await read { db in try Self.profile(of: user, db) }
+        try await readOne { db in try Self.profile(of: user, db) }
     }
 
     private static func profile(of user: UserID, _ db: Database) throws -> ProfileRow? {

@@ -39,11 +39,11 @@ extension SQLStore {
     }
 
     package func referral(_ code: ReferralCode) async throws(StoreError) -> Referral? {
-        try await read { db in try Self.referral(code, db) }
+        try await readOne { db in try Self.referral(code, db) }
     }
 
     package func referrals() async throws(StoreError) -> [Referral] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(sql: "SELECT * FROM referral_codes ORDER BY code")
                 .map { try Self.referral($0) }
         }
@@ -96,7 +96,7 @@ extension SQLStore {
     }
 
     package func referralCounts(since: UnixTime?) async throws(StoreError) -> [ReferralCount] {
-        try await read { db in
+        try await readOne { db in
             try db.rows(
                 sql: """
                     SELECT code, label, month, arrivals, registrations
@@ -133,7 +133,7 @@ extension SQLStore {
     }
 
     package func referralTie(of user: UserID) async throws(StoreError) -> ReferralTie? {
-        try await read { db in
+        try await readOne { db in
             try db.row(
                 sql: """
                     SELECT code, label, time FROM referrals JOIN referral_codes USING (code)

@@ -26,8 +26,10 @@ final class PostgreSQLEngine: DatabaseEngine {
     private(set) var tellsNodes = false
     /// Whether its end has been sent, so that nobody knows what became of it when the connection breaks.
     private(set) var isEnding = false
-    /// Where the audit trail stands, once this transaction has the head to itself.
-    var auditTail: AuditTail?
+    var tail = LockedTail()
+    /// Rows that were fetched before they are asked for.
+    private var fetched: [Query: [Row]] = [:]
+    private var awaitsFetched = false
 
     init(_ connection: PostgreSQLConnection) { self.connection = connection }
 
@@ -67,7 +69,8 @@ final class PostgreSQLEngine: DatabaseEngine {
 
     func count(_ sql: String, _ arguments: StatementArguments) throws {
         let step = try step(sql, arguments)
-        // In one order in all transactions, so that none of them waits for another in a circle.
+        // In one order in all transactions, so that none of them waits for another in a circle. They have
+        // numbers and texts for arguments, and no blobs.
         counters.append(("\(step.statement.text) \(step.values)", step))
     }
 
@@ -82,7 +85,23 @@ final class PostgreSQLEngine: DatabaseEngine {
         for (step, result) in zip(steps, results) { try step.take?(result) }
     }
 
+    func prefetch(_ queries: [Query]) throws {
+        awaitsFetched = true
+        for query in queries {
+            try queue(query.sql, query.arguments) { [unowned self] in
+                fetched[query] = try Self.rows($0)
+            }
+        }
+    }
+
     func rows(_ sql: String, _ arguments: StatementArguments) throws -> [Row] {
+        if awaitsFetched {
+            try flush()
+            awaitsFetched = false
+        }
+        if !fetched.isEmpty, let rows = fetched.removeValue(forKey: Query(sql, arguments)) {
+            return rows
+        }
         var rows: [Row] = []
         pending.append(try step(sql, arguments) { rows = try Self.rows($0) })
         try flush()

@@ -248,7 +248,10 @@ final class SQLiteEngine: DatabaseEngine {
         try db.cachedStatement(sql: sql).execute(arguments: arguments.ofGRDB)
     }
 
-    var auditTail: AuditTail?
+    var tail = LockedTail()
+
+    /// There is no way to save.
+    func prefetch(_ queries: [Query]) {}
 
     /// Whoever follows looks often enough.
     func tellNodes() {}
