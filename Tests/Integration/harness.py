@@ -96,9 +96,10 @@ class Gatehouse:
     """A data directory, the commands over it, and a server process while one is running."""
 
     def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None,
-                 settings=None):
+                 settings=None, database=None):
         """What `settings` says stands in the configuration file. With `front` the front door is
-        open to nginx: settings beside those of FRONT.
+        open to nginx: settings beside those of FRONT. The store is in the data directory, or it is
+        a `database` of PostgreSQL.
         """
         self.directory = scratch(owner)
         self.data = data or self.directory / "data"
@@ -113,6 +114,9 @@ class Gatehouse:
         self.marks_test_users = True
         self.arguments = [str(argument) for argument in arguments]
         self.options = []  # of the server and of every command
+        self.database = database
+        if database:
+            settings = database.settings() | (settings or {})
         if front is not None or settings is not None:
             configuration = self.directory / "gatehouse.yaml"
             # JSON is YAML.
@@ -215,6 +219,9 @@ class Gatehouse:
 
     def mark_test_users(self):
         """Says of all users that they are nobody: commands may look at them without permission."""
+        if self.database:
+            self.database.psql("UPDATE users SET test = 1 WHERE test = 0")
+            return
         path = self.data / "gatehouse.sqlite"
         if not path.exists():
             return

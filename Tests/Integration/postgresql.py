@@ -279,12 +279,18 @@ class PostgreSQL:
 class Database:
     """One database of a cluster, which belongs to Gatehouse's role."""
 
-    def __init__(self, cluster, name):
+    def __init__(self, cluster, name, via=None, **options):
         self.cluster = cluster
         self.name = name
+        self.way = (via, options)
 
-    def settings(self, via=None, **options):
-        """Gatehouse's settings that lead here, as `PostgreSQL.url` has it."""
+    def through(self, *via, **options):
+        """The same database, to be found as `PostgreSQL.url` says."""
+        return Database(self.cluster, self.name, via, **options)
+
+    def settings(self):
+        """Gatehouse's settings that lead here."""
+        via, options = self.way
         return {"store.url": self.cluster.url(self.name, via, **options),
                 "store.password_file": str(self.cluster.password_file)}
 
