@@ -117,12 +117,14 @@ class Gatehouse:
         self.database = database
         if database:
             settings = database.settings() | (settings or {})
+            # Said once more: --dev takes no database from a file.
+            self.options += ["--store-url", settings["store.url"]]
         if front is not None or settings is not None:
             configuration = self.directory / "gatehouse.yaml"
             # JSON is YAML.
             configuration.write_text(json.dumps(
                 ({} if front is None else FRONT | front) | (settings or {})))
-            self.options = ["--config", str(configuration)]
+            self.options += ["--config", str(configuration)]
         if dev:
             self.arguments += ["--public", "%s:%d" % self.front]
         self.process = None
