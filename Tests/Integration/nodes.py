@@ -5,14 +5,11 @@ import concurrent.futures
 from harness import Gatehouse, scratch
 from wire import eventually
 
-# Hashes as cheap as they may be: nothing here is about them.
-CHEAP = {"password.argon2_memory": "12MiB", "password.queue": 256}
-
 
 def make_nodes(owner, database, count=3, **settings):
     """Servers that are not started, under one root key."""
     key = scratch(owner) / "root.key"
-    nodes = [Gatehouse(owner, front=CHEAP, database=database,
+    nodes = [Gatehouse(owner, front={"password.queue": 256}, database=database,
                        settings={"root_key.file": str(key), **settings}) for _ in range(count)]
     nodes[0].ok("keys", "init")
     return nodes
