@@ -18,7 +18,10 @@ enum CrowdedDatabase {
         switch self {
         case .postgresql(let database): return try database.run(statements)
         case .sqlite(let file):
-            let database = try DatabaseQueue(path: file)
+            // Rows go to places all over the file: with SQLite's usual two megabytes each is read anew.
+            var configuration = Configuration()
+            configuration.prepareDatabase { try $0.execute(sql: "PRAGMA cache_size = -1048576") }
+            let database = try DatabaseQueue(path: file, configuration: configuration)
             let told = try database.write { db in
                 db.add(function: Self.userID)
                 for statement in statements.dropLast() { try db.execute(sql: statement) }
