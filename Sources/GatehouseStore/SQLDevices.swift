@@ -38,6 +38,7 @@ extension SQLStore {
         _ use: DeviceUse, at now: UnixTime
     ) async throws(StoreError) -> DeviceOutcome {
         try await write(at: now, .user(use.user)) { db in
+            try db.prefetch([Self.keyringVersionQuery, Self.userQuery(use.user)])
             guard try Self.keyringVersion(db) == use.seal.keyringVersion else { return .outdated }
             guard let user = try Self.user(use.user, db), user.state == .enabled,
                 user.epoch == use.epoch
@@ -83,9 +84,11 @@ extension SQLStore {
     }
 
     private static func keyringVersion(_ db: Database) throws -> UInt64 {
-        let row = try db.row(sql: "SELECT coalesce(max(version), 0) AS version FROM keyring")
-        return try row?.number("version") ?? 0
+        try db.row(keyringVersionQuery)?.number("version") ?? 0
     }
+
+    private static let keyringVersionQuery = Query(
+        "SELECT coalesce(max(version), 0) AS version FROM keyring")
 
     /// Ends the devices of a user for which there is no place beside one more. Of those that were
     /// used on one day the newest ends: it may never come back, as a program's that keeps no cookie.

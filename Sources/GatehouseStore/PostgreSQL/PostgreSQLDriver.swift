@@ -131,7 +131,7 @@ final class PostgreSQLDriver: StoreDriver {
         try await Self.retrying(on: pool) { [presence] engine in
             let db = Database(engine)
             try Self.begin(scope, engine, db)
-            var latest: Int64 = .max
+            var latest: Int64?
             try engine.queue(
                 """
                 SELECT latest_time, CAST(extract(epoch FROM clock_timestamp()) AS bigint) FROM head
@@ -145,8 +145,8 @@ final class PostgreSQLDriver: StoreDriver {
                 try Self.checkClock(db, presence, now: now.seconds, latest: time, clock: clock)
             }
             let value = try body(db)
-            try engine.flush()
-            if latest < now.seconds {
+            if latest == nil { try engine.flush() }
+            if let latest, latest < now.seconds {
                 // Whoever has the row writes the time itself.
                 try engine.queue(
                     """
