@@ -147,12 +147,14 @@ let package = Package(
             linkerSettings: [
                 .linkedLibrary("ssl"), .linkedLibrary("crypto"), .linkedLibrary("argon2"),
             ]),
-        // Measures what the others do; anyone can run it (Benchmarks/README.md).
+        // Measures what the others do; anyone can run it (Benchmarks/README.md). The store is among
+        // what it runs by itself: what a sign-in costs there is lost beside its password hash, and a
+        // command's work beside the start of its process.
         .executableTarget(
             name: "gatehouse-bench",
             dependencies: [
                 "CBenchmark", "CAllocationCount", "GatehouseCheck", "GatehouseCore",
-                "GatehousePasswords", "GatehouseSystem",
+                "GatehousePasswords", "GatehouseStore", "GatehouseSystem",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

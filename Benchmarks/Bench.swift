@@ -13,8 +13,8 @@ struct Bench: ParsableCommand {
             """,
         subcommands: [
             CheckCommand.self, TokenCommand.self, RevocationCommand.self, PeersCommand.self,
-            LoginCommand.self, FloodCommand.self, RotateCommand.self, PlotCommand.self,
-            LoadCommand.self,
+            LoginCommand.self, FloodCommand.self, RotateCommand.self, ScaleCommand.self,
+            PlotCommand.self, LoadCommand.self,
         ])
 }
 

@@ -57,8 +57,9 @@ struct KnownSignIns: Sendable {
         return (answer.head.status, String(token))
     }
 
-    private static func request(
-        _ path: String, name: String, device: String?, more: String = ""
+    /// A request with a name, the password of all of them, and what else is given.
+    static func request(
+        _ path: String, name: String, device: String? = nil, more: String = ""
     ) -> [UInt8] {
         let body = #"{"username":"\#(name)","password":"\#(password)"\#(more)}"#
         // A browser's request says where it comes from.

@@ -15,6 +15,7 @@ struct Report: Codable {
     var login: LoginFigures?
     var flood: FloodFigures?
     var rotate: RotateFigures?
+    var scale: ScaleFigures?
 
     init(machine: Machine) { self.machine = machine }
 
@@ -41,6 +42,7 @@ struct Report: Codable {
         lines += login?.lines ?? []
         lines += flood?.lines ?? []
         lines += rotate?.lines ?? []
+        lines += scale?.lines ?? []
         return lines + disturbance + leftOut.map { "left out: \($0)" }
     }
 

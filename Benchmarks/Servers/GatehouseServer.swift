@@ -16,6 +16,8 @@ struct GatehouseOptions {
     var usesTLS = false
     /// Connections that it must be able to hold.
     var maximumConnections = 4096
+    /// Where the store is; in the data directory, on SQLite, unless given.
+    var storeURL: String?
     /// Settings beside those that every benchmark has.
     var settings: [String: String] = [:]
 }
@@ -71,7 +73,9 @@ final class GatehouseServer {
     var tcp: Target { .tcp(host: "127.0.0.1", port: port) }
     var unix: Target { .unix(path: unixPath) }
     var authorities: String { directory.file("certs/ca.pem") }
-    private var store: String { directory.file("data/gatehouse.sqlite") }
+    var dataDirectory: String { directory.file("data") }
+    /// SQLite's.
+    var storeFile: String { directory.file("data/gatehouse.sqlite") }
 
     private func writeConfiguration() throws {
         var settings: [String: String] = [
@@ -201,9 +205,10 @@ final class GatehouseServer {
         try ChildProcess(options.program, arguments + location)
     }
 
-    /// With --dev the data directory comes from the command line alone.
+    /// With --dev data directory and store come from the command line alone.
     private var location: [String] {
-        ["--config", configuration, "--data-dir", directory.file("data")]
+        ["--config", configuration, "--data-dir", dataDirectory]
+            + (options.storeURL.map { ["--store-url", $0] } ?? [])
     }
 
     struct Issued: Decodable {
@@ -266,7 +271,7 @@ final class GatehouseServer {
     func revokeInBulk(_ count: Int) throws {
         precondition(child == nil)
         let now = Int64(time(nil))
-        let database = try DatabaseQueue(path: store)
+        let database = try DatabaseQueue(path: storeFile)
         // The rows that SQLStore.appendFeed writes, and the head row as it leaves it.
         try database.write { db in
             try db.execute(
@@ -291,5 +296,5 @@ final class GatehouseServer {
     }
 
     /// The default of `session.absolute`: the revocations outlive every benchmark.
-    private static let revocationLifetimeSeconds: Int64 = 24 * 3600
+    static let revocationLifetimeSeconds: Int64 = 24 * 3600
 }

@@ -668,10 +668,13 @@ package protocol Store: Sendable {
     func revokeSessions(
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome
-    /// Revokes every session whose user authenticated before `time`.
+    /// Revokes every session whose user authenticated before `time`. They are not counted: whoever does
+    /// this is in a hurry, and there may be millions.
+    ///
+    /// - Returns: the feed position that tells the others.
     func revokeSessions(
         authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome
+    ) async throws(StoreError) -> UInt64
     /// The time of the latest such revocation; zero when there was none.
     func authenticatedFloor() async throws(StoreError) -> UnixTime
 

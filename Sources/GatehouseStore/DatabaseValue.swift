@@ -58,13 +58,6 @@ struct StatementArguments: Sendable, Hashable, ExpressibleByArrayLiteral,
 
     mutating func append(_ value: any DatabaseArgument) { positional.append(value.argumentValue) }
 
-    func adding(_ more: StatementArguments) -> StatementArguments {
-        var sum = self
-        sum.positional += more.positional
-        sum.named.merge(more.named) { $1 }
-        return sum
-    }
-
     /// The values for a statement whose placeholders have these names, nil for `?`; nil when one is missing
     /// or too many are there.
     func values(for placeholders: [String?]) -> [DatabaseValue]? {

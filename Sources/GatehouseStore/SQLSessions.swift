@@ -337,7 +337,9 @@ extension SQLStore {
                             WHERE id = series.session_id), series.made),
                         series.browser, series.place, 1
                     FROM series
-                    WHERE series.user_id = :user AND series.deadline > :now AND NOT EXISTS (
+                    WHERE series.user_id = :user AND series.deadline > :now
+                        AND series.authenticated >= (SELECT authenticated_floor FROM head)
+                        AND NOT EXISTS (
                         SELECT 1 FROM sessions
                         WHERE sessions.series_id = series.id AND \(Self.liveSession))
                     ORDER BY last_used DESC, 1 LIMIT :limit
@@ -538,48 +540,36 @@ extension SQLStore {
 
     package func revokeSessions(
         authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now) { db in
-            let ended = try Self.countLive(
-                db, where: "authenticated < :time", arguments: ["time": time.seconds], at: now)
+    ) async throws(StoreError) -> UInt64 {
+        let position = try await write(at: now) { db in
             try db.execute(
                 sql: "UPDATE head SET authenticated_floor = max(authenticated_floor, ?)",
                 arguments: [time.seconds])
-            try db.execute(
-                sql: "DELETE FROM series WHERE authenticated < ?", arguments: [time.seconds])
-            let row = try db.row(
-                sql: """
-                    SELECT max(absolute_deadline) AS deadline FROM sessions WHERE authenticated < ?
-                    """,
-                arguments: [time.seconds])
-            let deadline = try row?.optionalTime("deadline") ?? now
             try Self.append(audit, to: db, at: now)
-            let position = try Self.appendFeed(
+            // The last of them is looked for nowhere: to read all sessions would hold up every other
+            // write. None lives longer.
+            return try Self.appendFeed(
                 db, kind: .authenticatedBefore, subject: nil, value: time.seconds,
-                deadline: max(deadline, now), at: now)
-            return .revoked(position: position, sessions: ended)
+                deadline: now.advanced(bySeconds: SessionLimits.maximumSeconds), at: now)
         }
+        try await removeSeries(authenticatedBefore: time, at: now)
+        return position
     }
 
     static func countLive(
         of user: User, _ db: Database, at now: UnixTime
     ) throws -> Int {
-        try countLive(
-            db, where: "user_id = :user AND epoch = :epoch",
-            arguments: ["user": user.id.value.data, "epoch": Int64(user.epoch)], at: now)
-    }
-
-    private static func countLive(
-        _ db: Database, where condition: String, arguments: StatementArguments, at now: UnixTime
-    ) throws -> Int {
         let row = try db.row(
             sql: """
                 SELECT count(*) AS live FROM sessions
-                WHERE \(condition) AND revoked IS NULL AND idle_deadline > :now
+                WHERE user_id = :user AND epoch = :epoch AND revoked IS NULL
+                    AND idle_deadline > :now
                     AND epoch = (SELECT epoch FROM users WHERE users.id = sessions.user_id)
                     AND authenticated >= (SELECT authenticated_floor FROM head)
                 """,
-            arguments: arguments.adding(["now": now.seconds]))
+            arguments: [
+                "user": user.id.value.data, "epoch": Int64(user.epoch), "now": now.seconds,
+            ])
         return try row?.number("live") ?? 0
     }
 

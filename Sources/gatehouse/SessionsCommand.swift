@@ -208,7 +208,8 @@ struct SessionsCommand: AsyncParsableCommand {
         var wait = false
 
         private struct Revoked: Encodable {
-            let sessions: Int
+            /// Those that were live; not counted by time.
+            let sessions: Int?
             let position: UInt64
             let nodes: [NodeDelayOutput]?
         }
@@ -237,12 +238,13 @@ struct SessionsCommand: AsyncParsableCommand {
                                 NodeDelayOutput(node: $0.node.text, milliseconds: $0.milliseconds)
                             } : nil))
             } else {
-                print("ended \(ended) session(s)")
+                print(ended.map { "ended \($0) session(s)" } ?? "ended every such session")
                 for delay in delays { print("server \(delay.node.text): \(delay.milliseconds) ms") }
             }
         }
 
-        private func revoke(in store: any Store) async throws -> (UInt64, Int) {
+        /// Where the feed then ends, and how many sessions ended; those of a time are not counted.
+        private func revoke(in store: any Store) async throws -> (UInt64, Int?) {
             let now = SystemClock.now().wall
             let outcome: RevocationOutcome
             let missing: String
@@ -264,21 +266,24 @@ struct SessionsCommand: AsyncParsableCommand {
                     audit: AuditEvent(.sessionsRevokedForUser, by: .command, user: user.id), at: now
                 )
             } else {
-                // All: also those that began in this very second.
-                let time =
-                    try before.map { try Output.passedTime($0, at: now) }
-                    ?? now.advanced(bySeconds: 1)
-                missing = ""
-                outcome = try await store.revokeSessions(
-                    authenticatedBefore: time,
-                    audit: AuditEvent(
-                        .sessionsRevokedBefore, by: .command, detail: "before=\(time.seconds)"),
-                    at: now)
+                return (try await revokeByTime(in: store, at: now), nil)
             }
             guard case .revoked(let position, let ended) = outcome else {
                 throw CommandFailure.refused(missing)
             }
             return (position, ended)
+        }
+
+        private func revokeByTime(in store: any Store, at now: UnixTime) async throws -> UInt64 {
+            // All: also those that began in this very second.
+            let time =
+                try before.map { try Output.passedTime($0, at: now) }
+                ?? now.advanced(bySeconds: 1)
+            return try await store.revokeSessions(
+                authenticatedBefore: time,
+                audit: AuditEvent(
+                    .sessionsRevokedBefore, by: .command, detail: "before=\(time.seconds)"),
+                at: now)
         }
     }
 }

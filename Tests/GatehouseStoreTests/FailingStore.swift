@@ -334,7 +334,7 @@ final class FailingStore: Store {
 
     func revokeSessions(
         authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
+    ) async throws(StoreError) -> UInt64 {
         try await store.revokeSessions(authenticatedBefore: time, audit: audit, at: now)
     }
 
