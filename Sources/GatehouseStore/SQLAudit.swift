@@ -218,7 +218,7 @@ extension SQLStore {
     }
 
     /// The last number that an entry was given. A transaction that is rolled back gives none.
-    private static func issued(_ db: Database) throws -> UInt64 {
+    static func issued(_ db: Database) throws -> UInt64 {
         if let head = db.tail.head { return head.audit }
         let sql =
             switch db.dialect {

@@ -55,16 +55,24 @@ package final class SQLStore: Store {
     /// - Parameters:
     ///   - createIfMissing: whether to make and migrate it, which only the server does.
     ///   - directory: where the ledger of deletions is, unless it is beside SQLite's database.
+    ///   - continuingCopy: whether a part of another store may be in it (``StoreCopy``).
     package convenience init(
-        at address: StoreAddress, createIfMissing: Bool, directory: String
+        at address: StoreAddress, createIfMissing: Bool, directory: String,
+        continuingCopy: Bool = false
     ) throws(StoreError) {
         switch address {
         case .sqlite(let directory):
-            try self.init(directory: directory, createIfMissing: createIfMissing)
+            self.init(
+                try SQLiteDriver(
+                    directory: directory, createIfMissing: createIfMissing,
+                    continuingCopy: continuingCopy),
+                directory: directory)
         case .postgresql(let database):
-            try self.init(
-                PostgreSQLOptions(database), connections: database.connections,
-                directory: directory, createIfMissing: createIfMissing)
+            self.init(
+                try PostgreSQLDriver(
+                    PostgreSQLOptions(database), connections: database.connections,
+                    createIfMissing: createIfMissing, continuingCopy: continuingCopy),
+                directory: directory)
         }
     }
 
