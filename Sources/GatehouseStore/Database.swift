@@ -113,6 +113,15 @@ struct Database {
         }
     }
 
+    /// Ends a SELECT of rows of `table` that are about to be changed by the hundred: leaves out those that
+    /// another transaction is changing, which may wait for one of ours, and may make them ones to keep.
+    func skippingLockedRows(of table: String) -> String {
+        switch dialect {
+        case .sqlite: ""
+        case .postgresql: "FOR UPDATE OF \(table) SKIP LOCKED"
+        }
+    }
+
     /// Rows may refer to others that are gone until the transaction ends.
     func deferForeignKeys() throws {
         switch dialect {
