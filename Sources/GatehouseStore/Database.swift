@@ -16,6 +16,8 @@ protocol DatabaseEngine: AnyObject {
     var tail: LockedTail { get set }
     /// Fetches the rows of queries that the body will ask for, before anything that it writes.
     func prefetch(_ queries: [Query]) throws
+    /// Has all done that waits to be sent.
+    func flush() throws
     /// Runs one statement before the transaction ends.
     func count(_ sql: String, _ arguments: StatementArguments) throws
     /// Gives each row of the result, one at a time, in memory that does not grow with their number.
@@ -75,6 +77,9 @@ struct Database {
     /// Fetches the rows of queries that the body will ask for, in one round trip where that counts. Nothing
     /// that the body writes before it asks may concern them.
     func prefetch(_ queries: [Query]) throws { try engine.prefetch(queries) }
+
+    /// For a body that does more than SQL: from here on the transaction has what it is to have to itself.
+    func holdScope() throws { try engine.flush() }
 
     func rows(_ query: Query) throws -> [Row] {
         try engine.rows(query.sql, query.arguments)

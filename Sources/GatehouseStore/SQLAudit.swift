@@ -424,7 +424,7 @@ extension SQLStore {
     ) async throws(StoreError) -> Int {
         let isLeft = try await readOne { db in
             try db.integer(
-                sql: "SELECT 1 FROM audit WHERE sequence <= ? LIMIT 1",
+                sql: "SELECT 1 FROM audit WHERE sequence <= ? ORDER BY sequence LIMIT 1",
                 arguments: [Int64(clamping: floor)]) != nil
         }
         guard isLeft else { return 0 }
@@ -434,7 +434,8 @@ extension SQLStore {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE sequence IN
-                            (SELECT sequence FROM \(table) WHERE sequence <= ? LIMIT ?
+                            (SELECT sequence FROM \(table) WHERE sequence <= ?
+                                ORDER BY sequence LIMIT ?
                                 \(db.skippingLockedRows(of: table)))
                         """, arguments: [Int64(clamping: floor), limit])
                 removed = try db.changesCount

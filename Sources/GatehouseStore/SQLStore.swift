@@ -733,7 +733,8 @@ package final class SQLStore: Store {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE \(key) IN
-                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?
+                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ?
+                                ORDER BY \(deadline) LIMIT ?
                                 \(db.skippingLockedRows(of: table)))
                         """,
                     arguments: [oldest.seconds - lifetime, limit])

@@ -113,7 +113,8 @@ struct WriteScope: Sendable {
     /// Counters of tries too.
     func and(_ keys: [AttemptKey]) -> WriteScope {
         WriteScope(
-            isExclusive: isExclusive, owners: owners + keys.map { Self.owner($0.bytes) }, find: find)
+            isExclusive: isExclusive, owners: owners + keys.map { Self.owner($0.bytes) }, find: find
+        )
     }
 
     /// A counter of tries too.

@@ -30,6 +30,7 @@ extension SQLStore {
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
         try await write(at: now, .user(user)) { [ledger] db in
+            try db.holdScope()
             // Whoever is in the ledger goes, though a clock was set back since.
             guard try !ledger.contents().entries.contains(where: { $0.user == user }) else {
                 return false
@@ -139,7 +140,10 @@ extension SQLStore {
     ) async throws(StoreError) -> Int {
         guard try ledger.contents().entries.contains(where: { $0.time < time }) else { return 0 }
         // Under the write lock: what another process adds meanwhile is not lost.
-        return try await write(at: now) { [ledger] _ in try ledger.prune(before: time) }
+        return try await write(at: now) { [ledger] db in
+            try db.holdScope()
+            return try ledger.prune(before: time)
+        }
     }
 
     package func unreadableLedgerLines() async throws(StoreError) -> Int {
