@@ -222,6 +222,8 @@ final class PostgreSQLDriver: StoreDriver {
                         let isEnding = engine.isEnding
                         engine.rollBack()
                         if let error = error as? PostgreSQLError {
+                            // Another of the hosts may be the one that writes by now.
+                            if error.isReadOnly { connection.close() }
                             throw Failure(error: error, mayBeDone: isEnding)
                         }
                         throw error

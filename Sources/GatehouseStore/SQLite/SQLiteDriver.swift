@@ -256,6 +256,9 @@ final class SQLiteEngine: DatabaseEngine {
 
     var tail = LockedTail()
 
+    /// Nothing waits.
+    func flush() {}
+
     /// There is no way to save.
     func prefetch(_ queries: [Query]) {}
 
