@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run build release test check demo integration soak fuzz fuzz-smoke certs clean
 .PHONY: inventory promises timing bench bench-full bench-counts bench-tools bench-release plots
-.PHONY: packages tools counting browser fuzz-programs
+.PHONY: packages contract tools counting browser fuzz-programs
 
 GATEHOUSE := .build/release/gatehouse
 BENCH := .build/release/gatehouse-bench
@@ -54,7 +54,10 @@ check: packages ## formatting, size, dependency versions, nothing secret in git
 demo: release tools ## nginx in front of a small site, guarded by Gatehouse
 	Deploy/demo
 
-integration: release browser ## real servers, real nginx, a real browser, kill -9, bad input
+contract: packages browser ## the store's contract on a PostgreSQL of its own
+	.build-browser/bin/python3 Tests/Integration/contract
+
+integration: release browser contract ## real servers, real nginx, a real browser, kill -9, bad input
 	.build-browser/bin/python3 Tests/Integration/run
 
 soak: release browser ## the same with larger numbers (GATEHOUSE_SOAK times, 10 unless set)

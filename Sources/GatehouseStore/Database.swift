@@ -16,6 +16,8 @@ protocol DatabaseEngine: AnyObject {
     var tail: LockedTail { get set }
     /// Fetches the rows of queries that the body will ask for, before anything that it writes.
     func prefetch(_ queries: [Query]) throws
+    /// Has all done that waits to be sent.
+    func flush() throws
     /// Runs one statement before the transaction ends.
     func count(_ sql: String, _ arguments: StatementArguments) throws
     /// Gives each row of the result, one at a time, in memory that does not grow with their number.
@@ -76,6 +78,9 @@ struct Database {
     /// that the body writes before it asks may concern them.
     func prefetch(_ queries: [Query]) throws { try engine.prefetch(queries) }
 
+    /// For a body that does more than SQL: from here on the transaction has what it is to have to itself.
+    func holdScope() throws { try engine.flush() }
+
     func rows(_ query: Query) throws -> [Row] {
         try engine.rows(query.sql, query.arguments)
     }
@@ -110,6 +115,15 @@ struct Database {
         case .null: return nil
         case .integer(let integer): return integer
         default: throw StoreError.damaged("a number")
+        }
+    }
+
+    /// Ends a SELECT of rows of `table` that are about to be changed by the hundred: leaves out those that
+    /// another transaction is changing, which may wait for one of ours, and may make them ones to keep.
+    func skippingLockedRows(of table: String) -> String {
+        switch dialect {
+        case .sqlite: ""
+        case .postgresql: "FOR UPDATE OF \(table) SKIP LOCKED"
         }
     }
 

@@ -218,7 +218,7 @@ extension SQLStore {
     }
 
     /// The last number that an entry was given. A transaction that is rolled back gives none.
-    private static func issued(_ db: Database) throws -> UInt64 {
+    static func issued(_ db: Database) throws -> UInt64 {
         if let head = db.tail.head { return head.audit }
         let sql =
             switch db.dialect {
@@ -257,6 +257,8 @@ extension SQLStore {
 
     package func checkpointAudit(at now: UnixTime) async throws(StoreError) {
         try await write(at: now, .rows) { db in
+            // Alone from here on: what came between the look and the checkpoint would be in none.
+            try Self.lockHead(db)
             let rows = try db.rows(
                 sql: """
                     SELECT chain, position, mac FROM audit
@@ -422,7 +424,7 @@ extension SQLStore {
     ) async throws(StoreError) -> Int {
         let isLeft = try await readOne { db in
             try db.integer(
-                sql: "SELECT 1 FROM audit WHERE sequence <= ? LIMIT 1",
+                sql: "SELECT 1 FROM audit WHERE sequence <= ? ORDER BY sequence LIMIT 1",
                 arguments: [Int64(clamping: floor)]) != nil
         }
         guard isLeft else { return 0 }
@@ -432,7 +434,9 @@ extension SQLStore {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE sequence IN
-                            (SELECT sequence FROM \(table) WHERE sequence <= ? LIMIT ?)
+                            (SELECT sequence FROM \(table) WHERE sequence <= ?
+                                ORDER BY sequence LIMIT ?
+                                \(db.skippingLockedRows(of: table)))
                         """, arguments: [Int64(clamping: floor), limit])
                 removed = try db.changesCount
             }

@@ -7,7 +7,7 @@ extension SQLStore {
     package func chargeAttempt(
         _ key: AttemptKey, user: UserID?, at now: UnixTime
     ) async throws(StoreError) -> AttemptOutcome {
-        try await write(at: now, .attempts(key)) { db in
+        try await write(at: now, .attempts([key])) { db in
             let count = try Self.attempts(key, db)
             let failures = (count?.failures ?? 0) + 1
             if let count {
@@ -44,7 +44,7 @@ extension SQLStore {
     }
 
     package func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now, .attempts(key)) { db in
+        try await write(at: now, .attempts([key])) { db in
             // Nothing stays of a name that was never tried.
             try db.execute(
                 sql: "DELETE FROM attempts WHERE key = ? AND failures <= 1",
@@ -61,8 +61,8 @@ extension SQLStore {
     package func clearAttempts(
         _ keys: [AttemptKey], audit: AuditEvent?, at now: UnixTime
     ) async throws(StoreError) {
-        try await write(at: now, .rows) { db in
-            for key in keys { try Self.clearAttempts(key, db) }
+        try await write(at: now, .attempts(keys)) { db in
+            try Self.clearAttempts(keys, db)
             if let audit { try Self.append(audit, to: db, at: now) }
         }
     }
@@ -73,6 +73,13 @@ extension SQLStore {
                 sql: "SELECT id FROM devices WHERE user_id = ? ORDER BY id",
                 arguments: [user.value.data]
             ).map { DeviceID(try $0.identifier("id")) }
+        }
+    }
+
+    /// In one order, so that two who clear the same ones don't wait for each other in a circle.
+    static func clearAttempts(_ keys: [AttemptKey], _ db: Database) throws {
+        for key in keys.sorted(by: { $0.bytes.lexicographicallyPrecedes($1.bytes) }) {
+            try clearAttempts(key, db)
         }
     }
 
@@ -101,7 +108,8 @@ extension SQLStore {
                 sql: """
                     UPDATE attempts SET expires = :deadline WHERE key IN
                         (SELECT key FROM attempts
-                            WHERE expires > :deadline AND next <= :time LIMIT :limit)
+                            WHERE expires > :deadline AND next <= :time LIMIT :limit
+                            \(db.skippingLockedRows(of: "attempts")))
                     """,
                 arguments: ["deadline": deadline.seconds, "time": time.seconds, "limit": limit])
             return try db.changesCount

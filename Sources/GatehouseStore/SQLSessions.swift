@@ -536,7 +536,9 @@ extension SQLStore {
     package func changePassword(
         _ change: PasswordChange, at now: UnixTime
     ) async throws(StoreError) -> CreateSessionsOutcome {
-        try await write(at: now, .user(change.session.user)) { db in
+        try await write(
+            at: now, .user(change.session.user).and(change.clearing)
+        ) { db in
             let session = change.session
             guard let user = try Self.user(session.user, db), user.state == .enabled,
                 user.passwordHash == change.oldHash, session.epoch > 0,
@@ -549,7 +551,7 @@ extension SQLStore {
                 arguments: [change.newHash, user.id.value.data])
             try Self.useUpLinks(of: user.id, db, at: now)
             try Self.endDevices(of: user.id, db)
-            for key in change.clearing { try Self.clearAttempts(key, db) }
+            try Self.clearAttempts(change.clearing, db)
             try Self.append(
                 AuditEvent(.passwordChanged, by: .server, user: user.id, session: session.id),
                 to: db, at: now)

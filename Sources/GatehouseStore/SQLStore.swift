@@ -55,16 +55,24 @@ package final class SQLStore: Store {
     /// - Parameters:
     ///   - createIfMissing: whether to make and migrate it, which only the server does.
     ///   - directory: where the ledger of deletions is, unless it is beside SQLite's database.
+    ///   - continuingCopy: whether a part of another store may be in it (``StoreCopy``).
     package convenience init(
-        at address: StoreAddress, createIfMissing: Bool, directory: String
+        at address: StoreAddress, createIfMissing: Bool, directory: String,
+        continuingCopy: Bool = false
     ) throws(StoreError) {
         switch address {
         case .sqlite(let directory):
-            try self.init(directory: directory, createIfMissing: createIfMissing)
+            self.init(
+                try SQLiteDriver(
+                    directory: directory, createIfMissing: createIfMissing,
+                    continuingCopy: continuingCopy),
+                directory: directory)
         case .postgresql(let database):
-            try self.init(
-                PostgreSQLOptions(database), connections: database.connections,
-                directory: directory, createIfMissing: createIfMissing)
+            self.init(
+                try PostgreSQLDriver(
+                    PostgreSQLOptions(database), connections: database.connections,
+                    createIfMissing: createIfMissing, continuingCopy: continuingCopy),
+                directory: directory)
         }
     }
 
@@ -418,7 +426,7 @@ package final class SQLStore: Store {
     package func deleteUser(
         _ id: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now, .user(id)) { [ledger] db in
+        try await write(at: now, .deletion(of: id)) { [ledger] db in
             guard let user = try Self.user(id, db) else { return .notFound }
             return try Self.delete(
                 user, lookUpKey: nil, audit: audit, ledger: ledger, db, at: now)
@@ -464,7 +472,7 @@ package final class SQLStore: Store {
         _ users: [ImportedUser], from old: ImportProgress?, to new: ImportProgress,
         audit: [AuditEvent], at now: UnixTime
     ) async throws(StoreError) -> ImportOutcome {
-        try await write(at: now, .file(new.file)) { db in
+        try await write(at: now, .imports) { db in
             guard try Self.importProgress(of: new.file, db) == old else { return .overtaken }
             var new = new
             var events = audit
@@ -576,7 +584,14 @@ package final class SQLStore: Store {
         _ passwordHash: String, with link: LinkHash, lookUpKey: LookUpKey,
         audit: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> SetPasswordOutcome {
-        try await write(at: now, .users { try Self.owner(of: link, $0, at: now) }) { db in
+        let owner: @Sendable (Database) throws -> [UserID] = {
+            try Self.owner(of: link, $0, at: now)
+        }
+        let scope = WriteScope.users(nil, owner).and({ db in
+            try owner(db).compactMap { try Self.user($0, db) }
+                .map { try AttemptKey($0.username, key: lookUpKey) }
+        })
+        return try await write(at: now, scope) { db in
             guard case .recovery(let id) = try Self.link(link, db, at: now)?.purpose,
                 let user = try Self.user(id, db), user.state == .enabled
             else { return .noLink }
@@ -706,10 +721,14 @@ package final class SQLStore: Store {
         }
         return try await write(at: now, .rows) { [presence] db in
             let live = Set(try Self.liveNodes(db, presence, at: now).map(\.id))
-            for row in try db.rows(sql: "SELECT id FROM nodes") {
+            for row in try db.rows(sql: "SELECT id, heartbeat FROM nodes ORDER BY id") {
                 let id = NodeID(try row.identifier("id"))
                 guard !live.contains(id) else { continue }
-                try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
+                // Conditional: it may be heard of again meanwhile.
+                try db.execute(
+                    sql: "DELETE FROM nodes WHERE id = ? AND heartbeat = ?",
+                    arguments: [id.value.data, try row.integer("heartbeat")])
+                guard try db.changesCount == 1 else { continue }
                 presence.forget(id)
             }
             var removed = dropped
@@ -722,7 +741,9 @@ package final class SQLStore: Store {
                 try db.execute(
                     sql: """
                         DELETE FROM \(table) WHERE \(key) IN
-                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ? LIMIT ?)
+                            (SELECT \(key) FROM \(table) WHERE \(deadline) < ?
+                                ORDER BY \(deadline) LIMIT ?
+                                \(db.skippingLockedRows(of: table)))
                         """,
                     arguments: [oldest.seconds - lifetime, limit])
                 removed += try db.changesCount

@@ -98,25 +98,48 @@ struct WriteScope: Sendable {
             find: { try find($0).map { WriteScope.owner($0.value.bytes) } })
     }
 
-    /// How far a file of users has been imported.
-    static func file(_ digest: [UInt8]) -> WriteScope {
-        WriteScope(isExclusive: false, owners: [owner(digest)], find: nil)
+    /// Names that are taken by the hundred: two imports that took the same ones in another order would wait
+    /// for each other in a circle.
+    static let imports = WriteScope(isExclusive: false, owners: [1], find: nil)
+
+    /// What is removed of a user, and the file that tells who was (``DeletionLedger``).
+    static func deletion(of id: UserID) -> WriteScope {
+        WriteScope(isExclusive: false, owners: [2, owner(id.value.bytes)], find: nil)
     }
 
-    /// A counter of tries.
-    static func attempts(_ key: AttemptKey) -> WriteScope {
-        WriteScope(isExclusive: false, owners: [owner(key.bytes)], find: nil)
+    /// Counters of tries.
+    static func attempts(_ keys: [AttemptKey]) -> WriteScope { rows.and(keys) }
+
+    /// Counters of tries too.
+    func and(_ keys: [AttemptKey]) -> WriteScope {
+        WriteScope(
+            isExclusive: isExclusive, owners: owners + keys.map { Self.owner($0.bytes) }, find: find
+        )
     }
 
     /// A counter of tries too.
-    func and(_ key: AttemptKey?) -> WriteScope {
-        guard let key else { return self }
+    func and(_ key: AttemptKey?) -> WriteScope { and(key.map { [$0] } ?? []) }
+
+    /// Counters of tries too, which are found as the users are.
+    func and(
+        _ counters: @escaping @Sendable (Database) throws -> [AttemptKey]
+    ) -> WriteScope {
+        WriteScope(isExclusive: isExclusive, owners: owners) { [find] db in
+            let found = try find?(db) ?? []
+            return found + (try counters(db).map { Self.owner($0.bytes) })
+        }
+    }
+
+    /// A link too, which is used once.
+    func and(_ link: LinkHash?) -> WriteScope {
+        guard let link else { return self }
         return WriteScope(
-            isExclusive: isExclusive, owners: owners + [Self.owner(key.bytes)], find: find)
+            isExclusive: isExclusive, owners: owners + [Self.owner(link.bytes)], find: find)
     }
 
     let isExclusive: Bool
-    /// Two owners of one number wait for each other, and that is all.
+    /// Two owners of one number wait for each other, and that is all. The least are not users': theirs are
+    /// random.
     let owners: [Int64]
     /// More of them, found in the transaction before the locks are taken. Who owns a row never changes.
     let find: (@Sendable (Database) throws -> [Int64])?

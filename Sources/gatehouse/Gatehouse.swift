@@ -20,7 +20,7 @@ struct Gatehouse: AsyncParsableCommand {
             ServeCommand.self, KeysCommand.self, UsersCommand.self, SessionsCommand.self,
             PasswordsCommand.self, ProfilesCommand.self, ReferralsCommand.self, ExplainCommand.self,
             NoticesCommand.self, ChoicesCommand.self, AuditCommand.self, GrantsCommand.self,
-            AdminTokensCommand.self, StatisticsCommand.self, DoctorCommand.self,
+            AdminTokensCommand.self, StatisticsCommand.self, StoreCommand.self, DoctorCommand.self,
         ])
 }
 
@@ -65,6 +65,7 @@ struct CommandFailure: Error, Equatable {
                 "the schema of people has \(faults.findings.count) fault(s):\n  "
                     + faults.findings.joined(separator: "\n  "), hint: "see people.schema")
         case let failure as ProfileFailure: self = .profile(failure)
+        case let failure as StoreCopyFailure: self = CommandFailure(failure)
         case let faults as PageFaults:
             self = .environment(
                 "the pages have \(faults.findings.count) fault(s):\n  "

@@ -1,4 +1,4 @@
-// Opens the store that the configuration names.
+// Opens the store that the configuration names, or another one.
 
 import GatehouseCore
 import GatehouseStore
@@ -7,25 +7,30 @@ import Glibc
 extension Settings {
     /// - Parameter asServer: whether to make what is missing and to migrate; commands leave the schema alone.
     func openStore(asServer: Bool = false) throws -> SQLStore {
-        try DataDirectory.check(dataDirectory)
-        guard case .sqlite(let directory) = storeAddress else {
-            return try openElsewhere(asServer ? storeAddress : storeAddress.forCommands, asServer)
-        }
-        if directory != dataDirectory { try DataDirectory.check(directory) }
-        let path = directory + "/" + SQLStore.fileName
-        guard unsafe asServer || access(path, F_OK) == 0 else {
-            throw CommandFailure.environment(
-                "there is no database at \(path)", hint: "start the server once")
-        }
-        return try SQLStore(
-            at: storeAddress, createIfMissing: asServer, directory: dataDirectory)
+        try openStore(
+            at: asServer ? storeAddress : storeAddress.forCommands, createIfMissing: asServer)
     }
 
-    /// Of a database that others run it is told which one it was.
-    private func openElsewhere(_ address: StoreAddress, _ asServer: Bool) throws -> SQLStore {
+    /// - Parameter continuingCopy: whether a part of another store may be in it.
+    func openStore(
+        at address: StoreAddress, createIfMissing: Bool = false, continuingCopy: Bool = false
+    ) throws -> SQLStore {
+        try DataDirectory.check(dataDirectory)
+        if case .sqlite(let directory) = address {
+            if directory != dataDirectory { try DataDirectory.check(directory) }
+            let path = directory + "/" + SQLStore.fileName
+            guard unsafe createIfMissing || access(path, F_OK) == 0 else {
+                throw CommandFailure.environment(
+                    "there is no database at \(path)", hint: "start the server once")
+            }
+        }
         do {
-            return try SQLStore(at: address, createIfMissing: asServer, directory: dataDirectory)
+            return try SQLStore(
+                at: address, createIfMissing: createIfMissing, directory: dataDirectory,
+                continuingCopy: continuingCopy)
         } catch {
+            // Of a database that others run it is told which one it was.
+            guard case .postgresql = address else { throw error }
             let cause = CommandFailure(error)
             throw CommandFailure.environment("\(address): \(cause.message)", hint: cause.hint)
         }

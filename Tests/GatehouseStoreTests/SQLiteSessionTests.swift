@@ -76,36 +76,14 @@ import Testing
     /// The statements of the store's own source that read or change sessions and series, as SQLite gets
     /// them.
     private func statements() throws -> [String] {
-        let sources = Vector.path(of: "../../Sources/GatehouseStore/")
-        let texts = try ["SQLSessions.swift", "SQLRemember.swift"].map {
-            try String(contentsOfFile: sources + $0, encoding: .utf8)
-        }
-        let source = texts.joined()
-        func text(of name: String) throws -> String {
-            let pattern = try Regex(
-                "let \(name) = (?:\"([^\"]*)\" \\+ notEnded|\"{3}([^\"]*)\"{3})")
-            let match = try #require(source.firstMatch(of: pattern))
-            return String(match.output[1].substring ?? match.output[2].substring ?? "")
-        }
-        let notEnded = try text(of: "notEnded")
-        let live = try text(of: "liveSession") + notEnded
-        let literal = try Regex("(?:sql:|Query\\()\\s*(?:\"{3}([^\"]*)\"{3}|\"([^\"]*)\")")
-        return source.matches(of: literal).map { match in
-            String(match.output[1].substring ?? match.output[2].substring ?? "")
-                .replacing("\\(liveSession)", with: live)
-                .replacing("\\(Self.liveSession)", with: live)
-                .replacing("\\(notEnded)", with: notEnded)
-                .replacing("\\(Self.notEnded)", with: notEnded)
-                .replacing(/:[a-z]+|\?/, with: "1")
-        }
+        try StoreStatements(of: ["SQLSessions.swift", "SQLRemember.swift"], for: .sqlite).all
+            .map { $0.sql.replacing(/:[a-z]+|\?/, with: "1") }
     }
 
     @Test func `no statement about a user, a session or a series reads a whole table`() throws {
         _ = try open()
         // Those about all users: revoking by time.
-        let statements = try statements().filter {
-            !$0.contains("\\(condition)") && !$0.contains("WHERE authenticated < 1")
-        }
+        let statements = try statements().filter { !$0.contains("WHERE authenticated < 1") }
         #expect(statements.count > 25, "the search finds them")
         #expect(statements.contains { $0.contains("UNION ALL") && $0.contains("NOT EXISTS") })
         #expect(try scans(statements) == [])

@@ -39,6 +39,9 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("GATEHOUS
 LOOKS = [("users", "show"), ("users", "export"), ("sessions", "list"), ("sessions", "issue"),
          ("audit", "list"), ("explain",)]
 
+# Hashes as cheap as they may be: servers make two when they start, and hardly a test is about them.
+CHEAP = {"password.argon2_memory": "12MiB"}
+
 # The front door as the shipped nginx configuration wants it.
 FRONT = {"public.base_path": "/auth", "public.tls": "false",
          "public.trusted_proxies": ["127.0.0.1"],
@@ -80,14 +83,14 @@ _ports = set()
 
 
 def free_port():
-    """A port of loopback that nobody listens on, and that was not given before; one of two kinds
-    where two processes run tests.
+    """A port of loopback that nobody listens on, and that was not given before; one of four kinds
+    where four processes run tests.
     """
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        if port not in _ports and PORTS in (None, "ab"[port // 2 % 2]):
+        if port not in _ports and PORTS in (None, "abcd"[port // 2 % 4]):
             _ports.add(port)
             return port
 
@@ -96,9 +99,10 @@ class Gatehouse:
     """A data directory, the commands over it, and a server process while one is running."""
 
     def __init__(self, owner, data=None, arguments=(), environment=None, dev=True, front=None,
-                 settings=None):
-        """What `settings` says stands in the configuration file. With `front` the front door is
-        open to nginx: settings beside those of FRONT.
+                 settings=None, database=None):
+        """What `settings` says stands in the configuration file, unless `arguments` name another.
+        With `front` the front door is open to nginx: settings beside those of FRONT. The store is
+        in the data directory, or it is a `database` of PostgreSQL.
         """
         self.directory = scratch(owner)
         self.data = data or self.directory / "data"
@@ -113,12 +117,18 @@ class Gatehouse:
         self.marks_test_users = True
         self.arguments = [str(argument) for argument in arguments]
         self.options = []  # of the server and of every command
-        if front is not None or settings is not None:
+        self.database = database
+        settings = settings or {}
+        if database:
+            settings = database.settings() | settings
+            # Said once more: --dev takes no database from a file.
+            self.options += ["--store-url", settings["store.url"]]
+        if "--config" not in self.arguments:
             configuration = self.directory / "gatehouse.yaml"
             # JSON is YAML.
             configuration.write_text(json.dumps(
-                ({} if front is None else FRONT | front) | (settings or {})))
-            self.options = ["--config", str(configuration)]
+                CHEAP | ({} if front is None else FRONT | front) | settings))
+            self.options += ["--config", str(configuration)]
         if dev:
             self.arguments += ["--public", "%s:%d" % self.front]
         self.process = None
@@ -215,6 +225,9 @@ class Gatehouse:
 
     def mark_test_users(self):
         """Says of all users that they are nobody: commands may look at them without permission."""
+        if self.database:
+            self.database.psql("UPDATE users SET test = 1 WHERE test = 0")
+            return
         path = self.data / "gatehouse.sqlite"
         if not path.exists():
             return

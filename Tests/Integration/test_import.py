@@ -99,7 +99,7 @@ class Import(ImportTest):
             "SELECT canonical, password_hash FROM users JOIN names ON user_id = id").fetchall()
         database.close()
         return {name for name, text in rows
-                if not text.startswith("$argon2id$v=19$m=65536,t=3,p=1,keyid=")}
+                if not text.startswith("$argon2id$v=19$m=12288,t=3,p=1,keyid=")}
 
     def test_a_user_without_a_password_signs_in_after_a_recovery_only(self):
         self.gatehouse.start()

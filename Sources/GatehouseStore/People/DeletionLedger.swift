@@ -13,7 +13,7 @@ struct DeletionLedger: Sendable {
     /// Over a million deletions; anything larger is another file.
     static let maximumBytes = 64 << 20
 
-    struct Entry: Equatable {
+    struct Entry: Hashable {
         let user: UserID
         let time: UnixTime
 
@@ -93,6 +93,18 @@ struct DeletionLedger: Sendable {
         guard let file = try LedgerFile.open(path, O_RDWR | O_CREAT) else { throw Self.unreadable }
         let end = try file.end()
         try file.write(Array(((end.needsLineEnd ? "\n" : "") + entry.line).utf8), at: end.start)
+        try Self.sync(directory)
+    }
+
+    /// Adds entries of another ledger, with their times, unless they are there.
+    func append(_ entries: [Entry]) throws(StoreError) {
+        let known = Set(try contents().entries)
+        let missing = entries.filter { !known.contains($0) }
+        guard !missing.isEmpty else { return }
+        guard let file = try LedgerFile.open(path, O_RDWR | O_CREAT) else { throw Self.unreadable }
+        let end = try file.end()
+        let lines = missing.map(\.line).joined()
+        try file.write(Array(((end.needsLineEnd ? "\n" : "") + lines).utf8), at: end.start)
         try Self.sync(directory)
     }
 

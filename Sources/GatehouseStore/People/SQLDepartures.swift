@@ -8,7 +8,9 @@ extension SQLStore {
     package func requestDeletion(
         _ request: DeletionRequest, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> DeletionRequestOutcome {
-        try await write(at: now, .user(request.user)) { db in
+        try await write(
+            at: now, .user(request.user).and(request.clearing)
+        ) { db in
             guard let user = try Self.user(request.user, db), user.state == .enabled,
                 user.epoch == request.epoch, user.passwordHash == request.passwordHash
             else { return .userChanged }
@@ -28,6 +30,7 @@ extension SQLStore {
         of user: UserID, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> Bool {
         try await write(at: now, .user(user)) { [ledger] db in
+            try db.holdScope()
             // Whoever is in the ledger goes, though a clock was set back since.
             guard try !ledger.contents().entries.contains(where: { $0.user == user }) else {
                 return false
@@ -63,7 +66,7 @@ extension SQLStore {
     package func deletePerson(
         _ id: UserID, onlyIfDue: Bool, lookUpKey: LookUpKey, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now, .user(id)) { [ledger] db in
+        try await write(at: now, .deletion(of: id)) { [ledger] db in
             guard let user = try Self.user(id, db) else { return .notFound }
             if onlyIfDue {
                 guard let deletion = try Self.deletion(of: id, db), deletion.due <= now else {
@@ -112,13 +115,10 @@ extension SQLStore {
         let devices = try db.rows(
             sql: "SELECT id FROM devices WHERE user_id = ?", arguments: [user.id.value.data]
         ).map { DeviceID(try $0.identifier("id")) }
-        for name in try NameTable.names(of: user.id, db) {
-            for counter in try AttemptKey.all(
-                of: name.username, user: user.id, devices: devices, key: key)
-            {
-                try clearAttempts(counter, db)
-            }
+        let counters = try NameTable.names(of: user.id, db).flatMap { name in
+            try AttemptKey.all(of: name.username, user: user.id, devices: devices, key: key)
         }
+        try clearAttempts(counters, db)
     }
 
     // MARK: The ledger
@@ -140,7 +140,10 @@ extension SQLStore {
     ) async throws(StoreError) -> Int {
         guard try ledger.contents().entries.contains(where: { $0.time < time }) else { return 0 }
         // Under the write lock: what another process adds meanwhile is not lost.
-        return try await write(at: now) { [ledger] _ in try ledger.prune(before: time) }
+        return try await write(at: now) { [ledger] db in
+            try db.holdScope()
+            return try ledger.prune(before: time)
+        }
     }
 
     package func unreadableLedgerLines() async throws(StoreError) -> Int {
@@ -237,14 +240,14 @@ extension SQLStore {
             try db.execute(
                 sql: """
                     UPDATE audit_personal SET address = NULL, address_salt = NULL
-                    WHERE sequence IN (\(Self.before("address IS NOT NULL")))
+                    WHERE sequence IN (\(Self.before("address IS NOT NULL", db)))
                     """, arguments: arguments)
             var cut = try db.changesCount
             // It can't be made another without breaking the entry's hash: what is personal goes as a whole.
             try db.execute(
                 sql: """
                     DELETE FROM audit_personal WHERE sequence IN
-                        (\(Self.before("place NOT LIKE '%/24' AND place NOT LIKE '%/48'")))
+                        (\(Self.before("place NOT LIKE '%/24' AND place NOT LIKE '%/48'", db)))
                     """, arguments: arguments)
             cut += try db.changesCount
             if cut > 0 { try Self.noteErasure(db, at: now) }
@@ -253,10 +256,11 @@ extension SQLStore {
     }
 
     /// The first entries of one kind, if they are old enough; the trail's numbers are in its order of time.
-    private static func before(_ condition: String) -> String {
+    private static func before(_ condition: String, _ db: Database) -> String {
         """
         SELECT sequence FROM audit_personal JOIN audit USING (sequence)
         WHERE \(condition) AND audit.time < ? ORDER BY sequence LIMIT ?
+        \(db.skippingLockedRows(of: "audit_personal"))
         """
     }
 

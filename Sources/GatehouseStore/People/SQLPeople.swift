@@ -8,7 +8,7 @@ extension SQLStore: PeopleStore {
         _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash?,
         enrolment: Enrolment, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome {
-        try await write(at: now, .user(id)) { db in
+        try await write(at: now, .user(id).and(invitation)) { db in
             if let invitation,
                 try Self.link(invitation, db, at: now)?.purpose != .invitation
             {

@@ -30,11 +30,14 @@ final class PostgreSQLDriver: StoreDriver {
     /// - Parameters:
     ///   - connections: for all but following, at most.
     ///   - createIfMissing: whether to make and migrate the tables; only the server does.
+    ///   - continuingCopy: whether a part of another store may be in it.
     init(
-        _ options: PostgreSQLOptions, connections: Int, createIfMissing: Bool
+        _ options: PostgreSQLOptions, connections: Int, createIfMissing: Bool,
+        continuingCopy: Bool = false
     ) throws(StoreError) {
         do {
-            identity = try Self.prepare(options, createIfMissing: createIfMissing)
+            identity = try Self.prepare(
+                options, createIfMissing: createIfMissing, continuingCopy: continuingCopy)
         } catch { throw Self.storeError(error) }
         pool = PostgreSQLPool(options, size: connections)
         follower = PostgreSQLPool(options, size: 1)
@@ -51,7 +54,7 @@ final class PostgreSQLDriver: StoreDriver {
 
     /// Migrates where it may; gives what tells this store from others.
     private static func prepare(
-        _ options: PostgreSQLOptions, createIfMissing: Bool
+        _ options: PostgreSQLOptions, createIfMissing: Bool, continuingCopy: Bool
     ) throws -> [UInt8] {
         var patient = options
         if createIfMissing { patient.statementTimeout = PostgreSQLMigrator.statementTimeout }
@@ -68,6 +71,8 @@ final class PostgreSQLDriver: StoreDriver {
             _ = try migrator.check()
         }
         let engine = PostgreSQLEngine(connection)
+        let isPart = try Database(engine).hasCopyMarker()
+        guard continuingCopy || !isPart else { throw SQLStore.unfinishedCopy }
         guard let row = try engine.rows("SELECT store_id FROM head", []).first else {
             throw StoreError.damaged("head")
         }
@@ -217,6 +222,8 @@ final class PostgreSQLDriver: StoreDriver {
                         let isEnding = engine.isEnding
                         engine.rollBack()
                         if let error = error as? PostgreSQLError {
+                            // Another of the hosts may be the one that writes by now.
+                            if error.isReadOnly { connection.close() }
                             throw Failure(error: error, mayBeDone: isEnding)
                         }
                         throw error

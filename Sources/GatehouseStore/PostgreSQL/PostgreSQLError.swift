@@ -19,6 +19,12 @@ package enum PostgreSQLError: Error, Equatable {
     case textHasNUL
     /// A column of the result is of a type, or holds a value, that ``DatabaseValue`` doesn't have.
     case unexpectedType(column: String)
+
+    /// The server, or the session, only reads.
+    var isReadOnly: Bool {
+        guard case .server(let state, _, _) = self else { return false }
+        return state.isReadOnly
+    }
 }
 
 /// The five characters that say what kind of error it is (SQL standard; PostgreSQL appendix A).

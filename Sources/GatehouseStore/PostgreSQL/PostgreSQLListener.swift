@@ -36,7 +36,9 @@ final class PostgreSQLListener: Sendable {
         }
         guard !isDue, !Task.isCancelled, milliseconds > Self.quietMilliseconds else { return }
         let alarm = Task { [self] in
-            try? await Task.sleep(for: .milliseconds(milliseconds - Self.quietMilliseconds))
+            do {
+                try await Task.sleep(for: .milliseconds(milliseconds - Self.quietMilliseconds))
+            } catch { return }
             wake()
         }
         await withTaskCancellationHandler {

@@ -18,8 +18,8 @@ final class PostgreSQLPool: Sendable {
 
     private struct Job {
         let until: ContinuousClock.Instant
-        /// Gets nil when it could not be done, for the reason given.
-        let run: (Result<PostgreSQLConnection, PostgreSQLError>) -> Void
+        /// Gets an error when there is no connection for it.
+        let run: (Result<PostgreSQLConnection, any Error>) -> Void
     }
 
     private struct State {
@@ -109,7 +109,7 @@ final class PostgreSQLPool: Sendable {
         var connection: PostgreSQLConnection?
         while let job = next() {
             guard job.until > .now else {
-                job.run(.failure(.timedOut))
+                job.run(.failure(StoreError.busy))
                 continue
             }
             if connection?.isBroken ?? true {
@@ -127,27 +127,27 @@ final class PostgreSQLPool: Sendable {
     }
 
     /// One attempt, unless the last one failed a moment ago.
-    private func connect() -> Result<PostgreSQLConnection, PostgreSQLError> {
+    private func connect() -> Result<PostgreSQLConnection, any Error> {
         if let failure = withState({ state in
             state.nextAttempt.map { $0 > .now } ?? false ? state.lastFailure : nil
         }) {
             return .failure(failure)
         }
-        let result = Result { () throws(PostgreSQLError) in
-            try PostgreSQLConnection(connecting: options)
-        }
-        withState { state in
-            switch result {
-            case .success:
+        do throws(PostgreSQLError) {
+            let connection = try PostgreSQLConnection(connecting: options)
+            withState { state in
                 state.failures = 0
                 state.nextAttempt = nil
-            case .failure(let error):
+            }
+            return .success(connection)
+        } catch {
+            withState { state in
                 state.lastFailure = error
                 state.failures += 1
                 state.nextAttempt = .now + Self.pause(after: state.failures)
             }
+            return .failure(error)
         }
-        return result
     }
 
     /// The pause after so many failures in a row.

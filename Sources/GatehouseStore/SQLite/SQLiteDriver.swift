@@ -23,9 +23,13 @@ final class SQLiteDriver: StoreDriver {
 
     /// Opens the store in `directory`.
     ///
-    /// - Parameter createIfMissing: whether to make and migrate it; otherwise a missing or older
-    ///   database is an error, because only the server migrates.
-    init(directory: String, createIfMissing: Bool) throws(StoreError) {
+    /// - Parameters:
+    ///   - createIfMissing: whether to make and migrate it; otherwise a missing or older database is
+    ///     an error, because only the server migrates.
+    ///   - continuingCopy: whether a part of another store may be in it.
+    init(
+        directory: String, createIfMissing: Bool, continuingCopy: Bool = false
+    ) throws(StoreError) {
         let path = directory + "/" + SQLStore.fileName
         guard unsafe createIfMissing || access(path, F_OK) == 0 else {
             throw .unavailable("there is no database at \(path)")
@@ -51,6 +55,8 @@ final class SQLiteDriver: StoreDriver {
                         ? "the database is of an older release; `gatehouse serve` migrates it"
                         : "the database is of a newer release than this program")
             }
+            let isPart = try pool.read { try $0.tableExists(SQLStore.copyMarker) }
+            guard continuingCopy || !isPart else { throw SQLStore.unfinishedCopy }
             var followerConfiguration = Configuration()
             followerConfiguration.readonly = true
             followerConfiguration.busyMode = .timeout(SQLStore.busyTimeoutSeconds)
@@ -249,6 +255,9 @@ final class SQLiteEngine: DatabaseEngine {
     }
 
     var tail = LockedTail()
+
+    /// Nothing waits.
+    func flush() {}
 
     /// There is no way to save.
     func prefetch(_ queries: [Query]) {}
