@@ -29,6 +29,8 @@ struct ScaleFigures: Codable {
         let sessions: Double
         /// Tries of a password counted in a second.
         let tries: Double
+        /// Uses of sessions noted in a second, a hundred in a transaction.
+        let uses: Double
     }
 
     /// One store.
@@ -118,11 +120,14 @@ struct ScaleFigures: Codable {
 
     private func writes(of sites: [Site]) -> [String] {
         Table.lines(
-            ["\(sites[0].database): writers", "sessions a second", "tries a second"],
+            [
+                "\(sites[0].database): writers", "sessions a second", "tries a second",
+                "uses a second",
+            ],
             sites.flatMap(\.writes).map { writes in
                 [
                     String(writes.clients), text(writes.sessions, digits: 0),
-                    text(writes.tries, digits: 0),
+                    text(writes.tries, digits: 0), text(writes.uses, digits: 0),
                 ]
             })
     }

@@ -167,21 +167,34 @@ final class CrowdedSite {
         figures.revokedMemory = try server.memory()
     }
 
-    /// Sessions begun and tries counted in a second, by so many at once.
+    /// What is written in a second, by so many at once.
     func measureWrites(clients: [Int], seconds: Double) throws {
         let crowd = crowd
         for count in clients {
             let client = try client(connections: count)
+            let sessions = try client.perSecond(clients: count, seconds: seconds) { client, _, _ in
+                try await client.begin(crowd.anyName())
+            }
+            let tries = try client.perSecond(clients: count, seconds: seconds) { client, _, _ in
+                try await client.charge()
+            }
+            let batches = try (0..<count).map { _ in
+                try blocking {
+                    try await client.sessions(
+                        of: (0..<Self.usesAtOnce).map { _ in crowd.anyName() })
+                }
+            }
+            let uses = try client.perSecond(clients: count, seconds: seconds) {
+                try await $0.noteUses(of: batches[$1], turn: $2)
+            }
             figures.writes.append(
                 ScaleFigures.Writes(
-                    clients: count,
-                    sessions: try client.perSecond(clients: count, seconds: seconds) {
-                        try await $0.begin(crowd.anyName())
-                    },
-                    tries: try client.perSecond(clients: count, seconds: seconds) {
-                        try await $0.charge()
-                    }))
+                    clients: count, sessions: sessions, tries: tries,
+                    uses: uses * Double(Self.usesAtOnce)))
             try client.close()
         }
     }
+
+    /// Uses of sessions that a node writes in one transaction.
+    private static let usesAtOnce = 100
 }

@@ -132,22 +132,42 @@ final class StoreClient: Sendable {
         guard position > 0 else { throw BenchmarkFailure("nobody is told of a revocation") }
     }
 
+    /// The uses of `ids` as a node writes them, each later than the last by more than what is told of.
+    func noteUses(of ids: [SessionID], turn: Int) async throws {
+        let now = Self.now()
+        let used = now.advanced(bySeconds: Int64(turn + 1) * (Self.useStepSeconds + 1))
+        try await store.noteActivity(
+            ids.map { ($0, used) }, idleSeconds: Crowd.sessionLifetimeSeconds, at: now)
+    }
+
+    private static let useStepSeconds = ActivityNotes.stepSeconds(
+        idleSeconds: Crowd.sessionLifetimeSeconds)
+
+    /// One session of each of these users.
+    func sessions(of names: [String]) async throws -> [SessionID] {
+        var ids: [SessionID] = []
+        for name in names {
+            ids += try await store.sessions(of: user(name).id, limit: 1).map(\.id)
+        }
+        return ids
+    }
+
     // MARK: How often
 
     /// How often `body` is done in a second by so many at once.
     func perSecond(
         clients: Int, seconds: Double,
-        _ body: @escaping @Sendable (StoreClient) async throws -> Void
+        _ body: @escaping @Sendable (StoreClient, _ client: Int, _ turn: Int) async throws -> Void
     ) throws -> Double {
         let start = monotonicNanoseconds()
         let end = start + UInt64(seconds * 1e9)
         let done = try blocking {
             try await withThrowingTaskGroup(of: Int.self) { group in
-                for _ in 0..<clients {
+                for client in 0..<clients {
                     group.addTask {
                         var done = 0
                         while monotonicNanoseconds() < end {
-                            try await body(self)
+                            try await body(self, client, done)
                             done += 1
                         }
                         return done

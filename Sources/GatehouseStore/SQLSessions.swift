@@ -69,22 +69,23 @@ extension SQLStore {
 
     /// Whose the sessions and series are; a session whose row is gone may still be of a series.
     static func owners(of ids: PresentedIDs, _ db: Database) throws -> [UserID] {
-        var users: Set<UserID> = []
-        func add(_ sql: String, _ id: Identifier) throws {
-            for row in try db.rows(sql: sql, arguments: ["id": id.data]) {
-                users.insert(UserID(try row.identifier("user_id")))
-            }
-        }
-        for session in ids.sessions {
-            try add(
+        var queries = ids.sessions.map { session in
+            Query(
                 """
                 SELECT user_id FROM sessions WHERE id = :id
                 UNION SELECT user_id FROM series WHERE session_id = :id
-                """, session.value)
+                """, ["id": session.value.data])
         }
         for series in ids.series {
-            try add("SELECT user_id FROM series WHERE id = :id", series.value)
-            try add("SELECT user_id FROM sessions WHERE series_id = :id", series.value)
+            let id: StatementArguments = ["id": series.value.data]
+            queries.append(Query("SELECT user_id FROM series WHERE id = :id", id))
+            queries.append(Query("SELECT user_id FROM sessions WHERE series_id = :id", id))
+        }
+        guard !queries.isEmpty else { return [] }
+        try db.prefetch(queries)
+        var users: Set<UserID> = []
+        for query in queries {
+            for row in try db.rows(query) { users.insert(UserID(try row.identifier("user_id"))) }
         }
         return Array(users)
     }
@@ -241,31 +242,67 @@ extension SQLStore {
         _ uses: [(session: SessionID, used: UnixTime)], idleSeconds: Int64, at now: UnixTime
     ) async throws(StoreError) {
         try await write(at: now, .users { try Self.owners(of: uses.map(\.session), $0) }) { db in
-            // Conditional: a late note never brings back a session that has ended. The first use of a
-            // session that a remember token gave is always written: it says that the answer arrived.
             // In one order, so that two nodes which write of the same sessions don't wait for each other.
-            for (session, used) in uses.sorted(by: {
+            let uses = uses.sorted {
                 ($0.session.value.high, $0.session.value.low)
                     < ($1.session.value.high, $1.session.value.low)
-            }) {
-                try db.execute(
-                    sql: """
-                        UPDATE sessions SET last_used = :used,
-                            idle_deadline = max(idle_deadline, min(:deadline, absolute_deadline))
-                        WHERE id = :id AND revoked IS NULL
-                            AND (last_used IS NULL AND series_id IS NOT NULL
-                                OR coalesce(last_used, created) < :used - :step)
-                        """,
-                    arguments: [
-                        "id": session.value.data, "used": used.seconds,
-                        "deadline": used.advanced(bySeconds: idleSeconds).seconds,
-                        "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
-                    ])
-                guard try db.changesCount > 0 else { continue }
-                try Self.notePresented(session, db)
-                try Self.noteActive(session, db, at: used)
+            }.map { ActivityUse($0.session, used: $0.used, idleSeconds: idleSeconds) }
+            // Asked for all at once: there are a hundred of them.
+            try db.prefetch(uses.map(\.dueQuery))
+            var due: [(use: ActivityUse, user: UserID, counts: Bool)] = []
+            for use in uses {
+                guard let row = try db.row(use.dueQuery) else { continue }
+                due.append(
+                    (use, UserID(try row.identifier("user_id")), try row.integer("looks") == 0))
+            }
+            try db.prefetch(Set(due.filter(\.counts).map(\.user)).map { Self.activeQuery($0) })
+            for (use, user, counts) in due {
+                try db.execute(sql: ActivityUse.update, arguments: use.arguments)
+                try Self.notePresented(use.session, db)
+                if counts { try Self.noteActive(user, db, at: use.used) }
             }
         }
+    }
+
+    /// One use of a session, as it is written.
+    private struct ActivityUse {
+        let session: SessionID
+        let used: UnixTime
+        let arguments: StatementArguments
+
+        init(_ session: SessionID, used: UnixTime, idleSeconds: Int64) {
+            self.session = session
+            self.used = used
+            arguments = [
+                "id": session.value.data, "used": used.seconds,
+                "deadline": used.advanced(bySeconds: idleSeconds).seconds,
+                "step": ActivityNotes.stepSeconds(idleSeconds: idleSeconds),
+            ]
+        }
+
+        /// A late note never brings back a session that has ended. The first use of a session that a
+        /// remember token gave is always written: it says that the answer arrived.
+        private static let isDue = """
+            id = :id AND revoked IS NULL
+                AND (last_used IS NULL AND series_id IS NOT NULL
+                    OR coalesce(last_used, created) < :used - :step)
+            """
+
+        /// Whose it is, and how often operators were there; no row when it is not to be written.
+        var dueQuery: Query {
+            Query(
+                """
+                SELECT user_id, (SELECT count(*) FROM looks WHERE session_id = sessions.id) AS looks
+                FROM sessions WHERE \(Self.isDue)
+                """, arguments)
+        }
+
+        /// Conditional as well: a batch may have two uses of a session.
+        static let update = """
+            UPDATE sessions SET last_used = :used,
+                idle_deadline = max(idle_deadline, min(:deadline, absolute_deadline))
+            WHERE \(isDue)
+            """
     }
 
     /// The generation that came with a session has arrived. Kept with the series, which outlives the
