@@ -579,7 +579,7 @@ private final class ConnectionAttempt: Sendable {
     /// Of all attempts one computes at a time. SCRAM hashes thousands of times through libcrypto, whose
     /// memory has one lock in this process: a herd of attempts would keep each other past their
     /// deadlines, and those that were given up would keep those that follow.
-    private static let turn = Mutex(())
+    private static let turn = DispatchSemaphore(value: 1)
 
     /// Connects to the first of the hosts that answers and will do.
     static func connect(_ options: PostgreSQLOptions, until deadline: ContinuousClock.Instant)
@@ -680,9 +680,12 @@ private final class ConnectionAttempt: Sendable {
     private static func step(
         _ connection: OpaquePointer, before deadline: ContinuousClock.Instant
     ) -> PostgresPollingStatusType? {
-        turn.withLock { _ in
-            deadline > .now ? unsafe PQconnectPoll(connection) : nil
+        let remaining = max(deadline - .now, .zero).wholeMilliseconds
+        guard turn.wait(timeout: .now() + .milliseconds(Int(remaining))) == .success else {
+            return nil
         }
+        defer { turn.signal() }
+        return deadline > .now ? unsafe PQconnectPoll(connection) : nil
     }
 
     /// Has the connection, once it is made, stand a network that fails for as long as a statement may
