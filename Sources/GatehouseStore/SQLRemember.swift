@@ -39,34 +39,6 @@ extension SQLStore {
                 series: series.id), to: db, at: now)
     }
 
-    /// Series that are looked through in one transaction.
-    private static let removalPage = 1000
-
-    /// Removes what a revocation by time has ended: no such series brings anybody back, whether its row is
-    /// there or not. In short transactions, so that sign-ins wait for none.
-    func removeSeries(authenticatedBefore time: UnixTime, at now: UnixTime) async throws(StoreError)
-    {
-        var last: Data? = Data()
-        while let after = last {
-            last = try await write(at: now, .rows) { db in
-                let end = try db.row(
-                    sql: """
-                        SELECT id FROM
-                            (SELECT id FROM series WHERE id > ? ORDER BY id LIMIT ?) AS page
-                        ORDER BY id DESC LIMIT 1
-                        """, arguments: [after, Self.removalPage])
-                guard let last = try end?.identifier("id").data else { return nil }
-                try db.execute(
-                    sql: """
-                        DELETE FROM series WHERE id IN
-                            (SELECT id FROM series WHERE id > ? AND id <= ? AND authenticated < ?
-                                \(db.skippingLockedRows(of: "series")))
-                        """, arguments: [after, last, time.seconds])
-                return last
-            }
-        }
-    }
-
     package func remembered(
         _ id: SeriesID, at now: UnixTime
     ) async throws(StoreError) -> RememberView? {

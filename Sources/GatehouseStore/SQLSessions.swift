@@ -580,7 +580,8 @@ extension SQLStore {
     package func revokeSessions(
         authenticatedBefore time: UnixTime, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> UInt64 {
-        let position = try await write(at: now) { db in
+        try await write(at: now) { db in
+            // Series that are older are dead by it, and go when their time has passed.
             try db.execute(
                 sql: "UPDATE head SET authenticated_floor = max(authenticated_floor, ?)",
                 arguments: [time.seconds])
@@ -591,8 +592,6 @@ extension SQLStore {
                 db, kind: .authenticatedBefore, subject: nil, value: time.seconds,
                 deadline: now.advanced(bySeconds: SessionLimits.maximumSeconds), at: now)
         }
-        try await removeSeries(authenticatedBefore: time, at: now)
-        return position
     }
 
     static func countLive(
