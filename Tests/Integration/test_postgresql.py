@@ -175,7 +175,7 @@ class Nodes(unittest.TestCase):
                     answer = register(self.nodes[number % 3], spellings[number // 3 % 3])
                     if answer.status != 503:
                         break
-                    time.sleep(int(answer.headers["retry-after"]))
+                    time.sleep(int(answer.header("retry-after")))
                 return answer
             answers = at_once(24, race)
             self.assertEqual(sorted(answer.status for answer in answers), [201] + [409] * 23)
