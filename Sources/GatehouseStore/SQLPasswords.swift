@@ -108,7 +108,8 @@ extension SQLStore {
                 sql: """
                     UPDATE attempts SET expires = :deadline WHERE key IN
                         (SELECT key FROM attempts
-                            WHERE expires > :deadline AND next <= :time LIMIT :limit
+                            WHERE expires > :deadline AND next <= :time
+                            ORDER BY expires LIMIT :limit
                             \(db.skippingLockedRows(of: "attempts")))
                     """,
                 arguments: ["deadline": deadline.seconds, "time": time.seconds, "limit": limit])

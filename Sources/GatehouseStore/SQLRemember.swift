@@ -57,8 +57,11 @@ extension SQLStore {
                         """, arguments: [after, Self.removalPage])
                 guard let last = try end?.identifier("id").data else { return nil }
                 try db.execute(
-                    sql: "DELETE FROM series WHERE id > ? AND id <= ? AND authenticated < ?",
-                    arguments: [after, last, time.seconds])
+                    sql: """
+                        DELETE FROM series WHERE id IN
+                            (SELECT id FROM series WHERE id > ? AND id <= ? AND authenticated < ?
+                                \(db.skippingLockedRows(of: "series")))
+                        """, arguments: [after, last, time.seconds])
                 return last
             }
         }

@@ -9,8 +9,10 @@ import GatehouseTestSupport
 /// Fills SQLite's tables with what is hard to copy: nulls and empty blobs, the largest numbers, texts that
 /// locales order otherwise than bytes, entries of releases that knew no chains, what was withdrawn.
 enum CopyFixture {
+    /// Rows of a transaction, in tests.
+    static let batch = 50
     /// More than two batches.
-    static let users = StoreCopy.batchRows * 2 + 3
+    static let users = 2 * batch + 3
 
     /// Rows `i` from 1 to `count`.
     private static func numbers(_ count: Int) -> String {
@@ -61,12 +63,12 @@ enum CopyFixture {
         """
         INSERT INTO agreements (sequence, user_id, kind, name, version, given, time)
         SELECT i * 2, \(blob(16)), CASE i % 2 WHEN 0 THEN 'document' ELSE 'purpose' END, 'terms',
-            1 + i % 3, i % 2, i FROM \(numbers(600))
+            1 + i % 3, i % 2, i FROM \(numbers(60))
         """,
         // Of releases before there were chains, and then of two.
         """
         INSERT INTO audit (sequence, time, kind, actor) SELECT i, i, 'user_created', 'server'
-        FROM \(numbers(520))
+        FROM \(numbers(52))
         """,
         """
         INSERT INTO audit
@@ -85,12 +87,12 @@ enum CopyFixture {
         INSERT INTO links VALUES (\(blob(32, "1")), 'invitation', NULL, 1, NULL),
             (\(blob(32, "2")), 'recovery', \(blob(16, "1")), \(noon), 3)
         """,
-        "INSERT INTO attempts SELECT \(blob(32)), i, i, i FROM \(numbers(501))",
+        "INSERT INTO attempts SELECT \(blob(32)), i, i, i FROM \(numbers(51))",
         "INSERT INTO imports VALUES (\(blob(32, "1")), \(blob(32, "2")), 5, 4, 3, 2, '[]', \(noon))",
-        "INSERT INTO devices SELECT \(blob(16)), \(blob(16)), 1, i, i % 2 FROM \(numbers(500))",
+        "INSERT INTO devices SELECT \(blob(16)), \(blob(16)), 1, i, i % 2 FROM \(numbers(50))",
         """
-        INSERT INTO preferences SELECT \(blob(16, "i % 400 + 1")), 'k' || i, 'v''"' || char(9) || i
-        FROM \(numbers(1200))
+        INSERT INTO preferences SELECT \(blob(16, "i % 40 + 1")), 'k' || i, 'v''"' || char(9) || i
+        FROM \(numbers(120))
         """,
         """
         INSERT INTO series
@@ -130,13 +132,13 @@ enum CopyFixture {
         """,
         """
         INSERT INTO feed SELECT i, \(noon), 1, \(blob(16)), 0, \(noon) + i * 3600
-        FROM \(numbers(601))
+        FROM \(numbers(61))
         """,
-        "INSERT INTO feed VALUES (602, \(noon), 3, NULL, 5, \(noon))",
+        "INSERT INTO feed VALUES (62, \(noon), 3, NULL, 5, \(noon))",
         "UPDATE erasures SET count = 3, since = 8",
         "UPDATE clock_leaps SET time = 9",
         """
-        UPDATE head SET sequence = 602, latest_time = \(noon), authenticated_floor = 77,
+        UPDATE head SET sequence = 62, latest_time = \(noon), authenticated_floor = 77,
             audit_floor = 3
         """,
     ]

@@ -161,7 +161,7 @@ private final class Load: Sendable {
                 work == .stepUp ? some.first { $0.session.user == user.id }?.id : nil
             let ending = some.filter { $0.session.user != user.id }.prefix(1).map(\.id)
             let begun = try await store.signIn(
-                user, at: now, remembers: Bool.random(using: &generator),
+                user, at: now, remembers: work == .signIn && Bool.random(using: &generator),
                 ending: PresentedIDs(sessions: Array(ending)), superseding: superseding,
                 limit: SessionLimit(maximum: 4, atLimit: .endOldest))
             guard case .created = begun.outcome else { return }

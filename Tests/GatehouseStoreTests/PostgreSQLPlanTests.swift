@@ -17,8 +17,6 @@ struct PostgreSQLPlanTests {
 
     /// Statements that read a whole table, by a part of their text.
     private static let readAll = [
-        // By time, whoever's they are: rare, and there is no index that sign-ins would pay for.
-        "WHERE authenticated < ?", "WHERE authenticated < :time",
         // Counts by key, for operators and before a key goes.
         "GROUP BY audit_key", "FROM attempts WHERE next <= ?",
         // Every person whose entries an operator has seen.

@@ -66,7 +66,7 @@ struct PostgreSQLPoolTests {
     @Test func `it makes as many connections as it needs, and no more than it may`() async throws {
         let pool = PostgreSQLPool(database.options("counted"), size: 3)
         defer { pool.close() }
-        for _ in 0..<5 { _ = try await pool.run { try Self.number($0) } }
+        _ = try await pool.run { try Self.number($0) }
         #expect(try connections("counted") == 1)
         let pids = try await race(30) { _ in
             try await pool.run {

@@ -88,7 +88,7 @@ extension PostgreSQLConnection {
 
 /// Whether `condition` comes true within `seconds`.
 func eventually(
-    within seconds: Double = 10, _ condition: () async throws -> Bool
+    within seconds: Double = 30, _ condition: () async throws -> Bool
 ) async throws -> Bool {
     let end = ContinuousClock.now + .seconds(seconds)
     while try await !condition() {

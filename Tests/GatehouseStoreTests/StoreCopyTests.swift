@@ -137,7 +137,8 @@ import Testing
         _ source: SQLStore, _ destination: SQLStore,
         _ progress: (StoreCopy.Progress) -> Void = { _ in }
     ) async throws(StoreCopyFailure) -> StoreCopy.Report {
-        try await StoreCopy(from: source, to: destination).run(at: time(noon + 60), progress)
+        try await StoreCopy(from: source, to: destination, batchRows: CopyFixture.batch).run(
+            at: time(noon + 60), progress)
     }
 
     private func failure(
@@ -153,7 +154,7 @@ import Testing
     @Test func `the fixture has rows in every table that is copied`() async throws {
         let contents = try await CopyFixture.contents(try await source())
         for (table, rows) in contents { #expect(!rows.isEmpty, "\(table)") }
-        #expect(contents.values.contains { $0.count > 2 * StoreCopy.batchRows })
+        #expect(contents.values.contains { $0.count > 2 * CopyFixture.batch })
     }
 
     @Test func `everything arrives, and comes back as it was`() async throws {
@@ -193,7 +194,7 @@ import Testing
                 at: time(noon))
             return (entry, id)
         }
-        #expect(entry == 603)
+        #expect(entry == 63)
         #expect(id == 21, "the highest that was given, and not that is there")
     }
 
@@ -235,7 +236,7 @@ import Testing
         #expect(throws: SQLStore.unfinishedCopy) { try open() }
         var first: StoreCopy.Progress?
         let report = try await copy(source, try destination()) { first = first ?? $0 }
-        #expect(report.resumed >= StoreCopy.batchRows)
+        #expect(report.resumed >= CopyFixture.batch)
         #expect(first?.first == report.resumed && first?.phase == .copying || table == "feed")
         #expect(
             try await CopyFixture.contents(try open()) == (try await CopyFixture.contents(source)))
@@ -307,8 +308,8 @@ import Testing
     @Test(arguments: [
         ("sessions", "UPDATE sessions SET level = 2 WHERE id = (SELECT max(id) FROM sessions)"),
         ("sessions", "DELETE FROM sessions WHERE id = (SELECT min(id) FROM sessions)"),
-        ("preferences", "UPDATE preferences SET value = value || ' ' WHERE key = 'k900'"),
-        ("feed", "UPDATE feed SET subject = zeroblob(16) WHERE sequence = 300"),
+        ("preferences", "UPDATE preferences SET value = value || ' ' WHERE key = 'k90'"),
+        ("feed", "UPDATE feed SET subject = zeroblob(16) WHERE sequence = 30"),
         ("names", "UPDATE names SET skeleton = NULL WHERE canonical = 'ä'"),
     ])
     func `what is not the same on both sides is found`(

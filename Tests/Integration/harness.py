@@ -165,6 +165,9 @@ class Gatehouse:
             raise AssertionError(
                 f"the server ended with {self.process.returncode}:\n{self.logged()}")
         try:
+            if self.dev:
+                # It may listen a moment after the admin endpoint does.
+                socket.create_connection(self.front, 10).close()
             return self.ask_admin("/readyz").status == 200
         except (ConnectionError, FileNotFoundError):
             return False

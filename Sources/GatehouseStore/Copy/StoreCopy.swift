@@ -58,7 +58,7 @@ package struct StoreCopy {
 
     /// Rows of a transaction: many, since each waits for the disk, and few enough for memory: the largest
     /// that are stored have some 64 KiB.
-    static let batchRows = 500
+    package static let batchRows = 500
     /// Everything is written at a time before any other: the store's time comes with the last row.
     private static let noTime = UnixTime.zero
 
@@ -66,10 +66,14 @@ package struct StoreCopy {
 
     private let source: SQLStore
     private let destination: SQLStore
+    private let batchRows: Int
 
-    package init(from source: SQLStore, to destination: SQLStore) {
+    package init(
+        from source: SQLStore, to destination: SQLStore, batchRows: Int = StoreCopy.batchRows
+    ) {
         self.source = source
         self.destination = destination
+        self.batchRows = batchRows
     }
 
     /// Copies what is missing, compares everything, and makes the destination a store.
@@ -202,7 +206,7 @@ package struct StoreCopy {
             }
             counters["audit"] = Int64(clamping: try SQLStore.issued(db))
             let rings = try layouts.filter { $0.table.name.hasPrefix("keyring") }.flatMap {
-                try Self.batch($0, after: nil, db)
+                try Self.batch($0, after: nil, limit: Self.batchRows, db)
             }
             return (singles, counters, rings)
         }
@@ -222,7 +226,7 @@ package struct StoreCopy {
     }
 
     private static func single(_ layout: CopyLayout, _ db: Database) throws -> [DatabaseValue] {
-        let rows = try batch(layout, after: nil, db)
+        let rows = try batch(layout, after: nil, limit: 2, db)
         guard rows.count == 1 else { throw StoreError.damaged(layout.table.name) }
         return rows[0]
     }
@@ -282,7 +286,7 @@ package struct StoreCopy {
     ) async throws(StoreCopyFailure) {
         var last = try await read(.destination) { try Self.lastKey(layout, $0) }
         while true {
-            let rows = try await read(.source) { [last] in try Self.batch(layout, after: last, $0) }
+            let rows = try await batch(layout, .source, after: last)
             guard let end = rows.last else { return }
             let isWritten = try await write { [last] db in
                 guard try Self.markedSource(db) == Data(fingerprint),
@@ -308,8 +312,16 @@ package struct StoreCopy {
         try db.row(sql: layout.selectLastKey)?.values
     }
 
+    private func batch(
+        _ layout: CopyLayout, _ side: Side, after key: [DatabaseValue]?
+    ) async throws(StoreCopyFailure) -> [[DatabaseValue]] {
+        try await read(side) { [batchRows] db in
+            try Self.batch(layout, after: key, limit: batchRows, db)
+        }
+    }
+
     private static func batch(
-        _ layout: CopyLayout, after key: [DatabaseValue]?, limit: Int = batchRows, _ db: Database
+        _ layout: CopyLayout, after key: [DatabaseValue]?, limit: Int, _ db: Database
     ) throws -> [[DatabaseValue]] {
         try db.rows(
             sql: layout.select(fromBeginning: key == nil),
@@ -335,7 +347,7 @@ package struct StoreCopy {
         do throws(LibCryptoError) { hash = try TableHash(layout) } catch { throw .hashing }
         var last: [DatabaseValue]?
         while true {
-            let rows = try await read(side) { [last] in try Self.batch(layout, after: last, $0) }
+            let rows = try await batch(layout, side, after: last)
             guard let end = rows.last else { break }
             last = layout.key(of: end)
             do throws(LibCryptoError) { for row in rows { try hash.add(row: row) } } catch {

@@ -576,6 +576,10 @@ private final class ConnectionAttempt: Sendable {
 
     private let state = Mutex(State.running)
     private let isDone = DispatchSemaphore(value: 0)
+    /// Of all attempts one computes at a time. SCRAM hashes thousands of times through libcrypto, whose
+    /// memory has one lock in this process: a herd of attempts would keep each other past their
+    /// deadlines, and those that were given up would keep those that follow.
+    private static let turn = DispatchSemaphore(value: 1)
 
     /// Connects to the first of the hosts that answers and will do.
     static func connect(_ options: PostgreSQLOptions, until deadline: ContinuousClock.Instant)
@@ -658,7 +662,11 @@ private final class ConnectionAttempt: Sendable {
                     text = "no answer from \(name(of: parameters)) within the time to connect"
                     break
                 }
-                status = unsafe PQconnectPoll(connection)
+                guard let next = unsafe step(connection, before: deadline) else {
+                    text = "no turn to connect to \(name(of: parameters)) in time"
+                    break
+                }
+                status = next
             }
             if status == PGRES_POLLING_OK, unsafe PQsetnonblocking(connection, 1) == 0 {
                 return unsafe connection
@@ -666,6 +674,18 @@ private final class ConnectionAttempt: Sendable {
         }
         defer { unsafe PQfinish(connection) }
         throw unsafe .unreachable(text ?? errorText(connection))
+    }
+
+    /// What libpq can do without waiting for the server; nil if its turn comes too late.
+    private static func step(
+        _ connection: OpaquePointer, before deadline: ContinuousClock.Instant
+    ) -> PostgresPollingStatusType? {
+        let remaining = max(deadline - .now, .zero).wholeMilliseconds
+        guard turn.wait(timeout: .now() + .milliseconds(Int(remaining))) == .success else {
+            return nil
+        }
+        defer { turn.signal() }
+        return deadline > .now ? unsafe PQconnectPoll(connection) : nil
     }
 
     /// Has the connection, once it is made, stand a network that fails for as long as a statement may
