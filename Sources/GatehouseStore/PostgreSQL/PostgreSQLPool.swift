@@ -90,19 +90,21 @@ final class PostgreSQLPool: Sendable {
         }
     }
 
+    /// The next job, as soon as there is one; nil at the end. No access to the state lasts over the wait, in
+    /// which others change it.
     private func next() -> Job? {
-        withState { state in
-            while state.jobs.isEmpty {
-                if state.isClosed {
-                    state.threads -= 1
-                    return nil
-                }
-                state.idle += 1
-                condition.wait()
-                state.idle -= 1
+        condition.lock()
+        defer { condition.unlock() }
+        while unsafe state.jobs.isEmpty {
+            if unsafe state.isClosed {
+                unsafe state.threads -= 1
+                return nil
             }
-            return state.jobs.removeFirst()
+            unsafe state.idle += 1
+            condition.wait()
+            unsafe state.idle -= 1
         }
+        return unsafe state.jobs.removeFirst()
     }
 
     private func work() {
