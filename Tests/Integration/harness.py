@@ -165,7 +165,7 @@ class Gatehouse:
             raise AssertionError(
                 f"the server ended with {self.process.returncode}:\n{self.logged()}")
         try:
-            if self.dev:
+            if "%s:%d" % self.front in self.arguments:
                 # It may listen a moment after the admin endpoint does.
                 socket.create_connection(self.front, 10).close()
             return self.ask_admin("/readyz").status == 200
