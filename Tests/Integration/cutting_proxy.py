@@ -120,12 +120,15 @@ class CuttingProxy:
                 return
             Connection(self, front)
 
-    def take_cut(self, statements):
-        """The cut that is wanted of a transaction of these statements; None if none is."""
+    def take_cut(self, connection):
+        """The cut that is wanted of a connection's transaction; None if none is, or if the connection
+        is gone and only what came before is still being read.
+        """
         with self.lock:
-            for cut in self.cuts:
-                if any(cut.statement.search(one) for one in statements):
+            for cut in self.cuts if not connection.is_cut else []:
+                if any(cut.statement.search(one) for one in connection.transaction):
                     self.cuts.remove(cut)
+                    connection.at_commit = None if cut.before else cut
                     return cut
         return None
 
@@ -164,6 +167,10 @@ class Connection:
         with self.proxy.lock:
             self.is_cut = True
             self.proxy.connections.discard(self)
+            # Somebody else was first: the cut is for another.
+            if self.at_commit:
+                self.proxy.cuts.append(self.at_commit)
+                self.at_commit = None
         for end in [self.front, self.back]:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -201,13 +208,13 @@ class Connection:
                 if is_typed:
                     cut = self._see(message[:1], message[5:])
                     if cut and cut.before:
-                        if passed:
-                            self._pass(self.back, passed)
-                        self.cut()
-                        cut.happened.set()
+                        try:
+                            if passed:
+                                self._pass(self.back, passed)
+                        finally:
+                            self.cut()
+                            cut.happened.set()
                         return
-                    if cut:
-                        self.at_commit = cut
                 else:
                     code = struct.unpack_from("!I", message, 4)[0]
                     if code in (TLS, GSSAPI):
@@ -235,7 +242,7 @@ class Connection:
 
     def _execute(self, sql):
         self.transaction.append(sql)
-        cut = self.proxy.take_cut(self.transaction) if COMMIT.search(sql) else None
+        cut = self.proxy.take_cut(self) if COMMIT.search(sql) else None
         if END_OF_TRANSACTION.search(sql):
             self.transaction.clear()
         return cut
@@ -259,9 +266,10 @@ class Connection:
                 if len(buffer) < end:
                     break
                 message, buffer = buffer[:end], buffer[end:]
-                if self.at_commit and self._is_committed(message):
+                cut = self._cut_at(message)
+                if cut:
                     self.cut()
-                    self.at_commit.happened.set()
+                    cut.happened.set()
                     return
                 passed += message
             if self.is_opaque:
@@ -269,11 +277,15 @@ class Connection:
             if passed:
                 self._pass(self.front, passed)
 
-    def _is_committed(self, message):
-        """Whether the commit that is to be cut is done; if it failed, the cut is for another."""
+    def _cut_at(self, message):
+        """The cut that waited for this answer to a commit; if the commit failed, it is for another."""
         kind, body = message[:1], message[5:]
-        if kind == b"E" or (kind, body) == (b"C", b"ROLLBACK\0"):
-            with self.proxy.lock:
-                self.proxy.cuts.append(self.at_commit)
-            self.at_commit = None
-        return (kind, body) == (b"C", b"COMMIT\0")
+        with self.proxy.lock:
+            cut = self.at_commit
+            if cut and (kind, body) == (b"C", b"COMMIT\0"):
+                self.at_commit = None
+                return cut
+            if cut and (kind == b"E" or (kind, body) == (b"C", b"ROLLBACK\0")):
+                self.proxy.cuts.append(cut)
+                self.at_commit = None
+        return None

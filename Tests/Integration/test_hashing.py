@@ -84,7 +84,9 @@ class GoneClients(unittest.TestCase):
 
 class Deadline(unittest.TestCase):
     def test_who_waits_longer_is_told_to_come_back(self):
-        gatehouse = Gatehouse(self, front={**SLOW, "password.deadline": "1s"}).start()
+        # One hash takes longer than anyone may wait.
+        gatehouse = Gatehouse(self, front={
+            **SLOW, "password.argon2_iterations": 36, "password.deadline": "1s"}).start()
 
         def sign_in():
             start = time.monotonic()
@@ -101,11 +103,12 @@ class Deadline(unittest.TestCase):
                 self.assertGreaterEqual(int(answer.header("retry-after")), 1)
                 self.assertEqual(json.loads(answer.body)["type"], "urn:gatehouse:problem:busy")
         self.assertLess(max(times), 3)
-        # Some see at once that they would wait for too long, one or two wait for a turn that never comes.
-        late = [seconds for seconds in times if seconds > 0.95]
-        self.assertTrue(late)
-        self.assertEqual(refused(gatehouse, "deadline"), len(late))
-        self.assertEqual(refused(gatehouse, "full"), len(times) - len(late))
+        # Who comes second waits for a turn that never comes; the others see at once that they would wait
+        # for too long.
+        late = refused(gatehouse, "deadline")
+        self.assertGreaterEqual(late, 1)
+        self.assertGreaterEqual(len([seconds for seconds in times if seconds > 0.95]), late)
+        self.assertEqual(refused(gatehouse, "full"), len(times) - late)
 
 
 class Settings(unittest.TestCase):
