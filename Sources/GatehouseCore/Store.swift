@@ -416,6 +416,8 @@ package struct SessionCreation: Sendable {
     package let clearing: AttemptKey?
     /// A "remember me" that begins with them.
     package var series: RememberSeries?
+    /// The browser's device, which is used or made with them.
+    package var device: DeviceUse?
     /// The live session whose place they take; its series goes on.
     package var superseding: SessionID?
     /// Nil where operators issue as many as they like.
@@ -443,8 +445,8 @@ package enum CreateSessionsOutcome: Sendable, Equatable {
     /// The user is gone, disabled, or has another epoch or password hash than the one that was
     /// read; or the session that is to be superseded has ended.
     case userChanged
-    /// The ring has changed since the tokens were sealed, or a revocation by time is later than
-    /// the sessions' `authenticated`; seal again.
+    /// The ring has changed since the tokens were sealed, a revocation by time is later than the
+    /// sessions' `authenticated`, or the device has ended; seal again.
     case outdated
     /// The user has as many sessions as one may have, and none is to end for another.
     case limitReached

@@ -38,6 +38,14 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
         _ username: Username, id: UserID, passwordHash: String, invitation: LinkHash?,
         enrolment: Enrolment, audit: AuditEvent, at now: UnixTime
     ) async throws(StoreError) -> AddUserOutcome
+
+    /// What a sign-in under a name has to know. It asks the same of the database whether anyone has the
+    /// name or not (REQUIREMENTS PW-9).
+    ///
+    /// - Parameter devices: those that the browser names, at most ``DeviceClaims/maximumPeople``.
+    func signInFacts(
+        of username: Username, devices: [DeviceID], at now: UnixTime
+    ) async throws(StoreError) -> SignInFacts
 }
 
 /// What is stored with a new user besides name and password.

@@ -7,7 +7,25 @@ extension SQLStore {
     package func chargeAttempt(
         _ key: AttemptKey, user: UserID?, at now: UnixTime
     ) async throws(StoreError) -> AttemptOutcome {
-        try await write(at: now, .attempts([key])) { db in
+        let expires = Self.expiry(of: key, user: user, at: now)
+        // As it mostly is: nothing waits yet, and one statement says so.
+        let charged = try await writeOne(
+            at: now, .attempts([key]),
+            Query(
+                """
+                INSERT INTO attempts (key, failures, next, expires)
+                SELECT :key, 1, :now, :expires FROM head WHERE latest_time + :lead >= :now
+                ON CONFLICT (key) DO UPDATE SET failures = attempts.failures + 1,
+                    next = excluded.next, expires = excluded.expires
+                WHERE attempts.failures + 1 < :allowance AND attempts.next <= :now
+                RETURNING failures
+                """,
+                [
+                    "key": Data(key.bytes), "now": now.seconds, "expires": expires.seconds,
+                    "lead": Self.maximumClockLeadSeconds, "allowance": AttemptRule.allowance,
+                ]))
+        if !charged.isEmpty { return .admitted }
+        return try await write(at: now, .attempts([key])) { db in
             let count = try Self.attempts(key, db)
             let failures = (count?.failures ?? 0) + 1
             if let count {
@@ -15,13 +33,6 @@ extension SQLStore {
                 // A clock that was set back makes no wait longer than the longest.
                 let latest = now.advanced(bySeconds: AttemptRule.maximumWaitSeconds)
                 guard count.next <= now else { return .wait(until: min(count.next, latest)) }
-            }
-            // A user's own lasts until it is cleared.
-            var expires = UnixTime.maximum
-            if key.isDevice {
-                expires = now.advanced(bySeconds: AttemptRule.deviceSeconds)
-            } else if user == nil {
-                expires = now.advanced(bySeconds: AttemptRule.strangerSeconds)
             }
             try db.execute(
                 sql: """
@@ -41,6 +52,14 @@ extension SQLStore {
             }
             return .admitted
         }
+    }
+
+    /// How long a counter is kept; a user's own lasts until it is cleared.
+    private static func expiry(
+        of key: AttemptKey, user: UserID?, at now: UnixTime
+    ) -> UnixTime {
+        if key.isDevice { return now.advanced(bySeconds: AttemptRule.deviceSeconds) }
+        return user == nil ? now.advanced(bySeconds: AttemptRule.strangerSeconds) : .maximum
     }
 
     package func refundAttempt(_ key: AttemptKey, at now: UnixTime) async throws(StoreError) {

@@ -4,19 +4,27 @@ import Foundation
 package import GatehouseCore
 
 extension SQLStore {
+    /// What is asked before a series is inserted.
+    static func queries(of series: RememberSeries) -> [Query] {
+        [excessQuery(series.user), latestTimeQuery]
+    }
+
+    /// The series for which there is no place beside one more.
+    private static func excessQuery(_ user: UserID) -> Query {
+        Query(
+            """
+            SELECT id FROM series WHERE user_id = ?
+            ORDER BY created DESC, id LIMIT ? OFFSET ?
+            """,
+            [
+                user.value.data, RememberLimits.maximumPerUser, RememberLimits.maximumPerUser - 1,
+            ])
+    }
+
     static func insert(
         _ series: RememberSeries, origin: SessionOrigin, _ db: Database, at now: UnixTime
     ) throws {
-        let oldest = try db.rows(
-            sql: """
-                SELECT id FROM series WHERE user_id = ?
-                ORDER BY created DESC, id LIMIT ? OFFSET ?
-                """,
-            arguments: [
-                series.user.value.data, RememberLimits.maximumPerUser,
-                RememberLimits.maximumPerUser - 1,
-            ])
-        for row in oldest {
+        for row in try db.rows(excessQuery(series.user)) {
             _ = try endSeries(
                 SeriesID(try row.identifier("id")), audit: .rememberEnded, by: .server, db, at: now)
         }

@@ -25,6 +25,8 @@ extension SQLStore {
                 [userQuery(first.user), sealQuery]
                     + (creation.limit == nil ? [] : [roomQuery(first.user, at: now)])
                     + (first.methods.isEmpty ? [] : [activeQuery(first.user)])
+                    + (creation.series.map { queries(of: $0) } ?? [])
+                    + (creation.device.map { queries(of: $0, at: now) } ?? [])
                     + appendQueries(db))
             guard let user = try Self.user(first.user, db), user.state == .enabled,
                 user.epoch == first.epoch,
@@ -34,6 +36,12 @@ extension SQLStore {
             else { return .userChanged }
         }
         guard try Self.isCurrent(creation.seal, for: sessions, db) else { return .outdated }
+        if let use = creation.device {
+            // Sealed one after the other: the ring may have changed between them.
+            guard use.seal.keyringVersion == creation.seal.keyringVersion,
+                try Self.isPossible(use, db, at: now)
+            else { return .outdated }
+        }
         if let limit = creation.limit, let first = sessions.first {
             let room = try Self.makeRoom(
                 for: first, limit: limit,
@@ -54,6 +62,7 @@ extension SQLStore {
             try Self.noteSeals(
                 1, by: creation.seal.key, until: series.deadline, db, at: now)
         }
+        if let use = creation.device { try Self.note(use, db, at: now) }
         for event in audit { try Self.append(event, to: db, at: now) }
         if let old = creation.superseding, let session = sessions.first {
             try Self.supersede(old, by: session, db, at: now)
@@ -346,11 +355,11 @@ extension SQLStore {
         }
     }
 
+    static let latestTimeQuery = Query("SELECT latest_time FROM head")
+
     /// The store's clock: no earlier than anything that was written.
     static func latestTime(_ db: Database, _ now: UnixTime) throws -> UnixTime {
-        guard let row = try db.row(sql: "SELECT latest_time FROM head") else {
-            throw StoreError.damaged("head")
-        }
+        guard let row = try db.row(latestTimeQuery) else { throw StoreError.damaged("head") }
         return max(now, try row.time("latest_time"))
     }
 
@@ -612,11 +621,13 @@ extension SQLStore {
     }
 
     package func authenticatedFloor() async throws(StoreError) -> UnixTime {
-        try await readOne { db in
-            guard let row = try db.row(sql: "SELECT authenticated_floor FROM head") else {
-                throw StoreError.damaged("head")
-            }
-            return try row.time("authenticated_floor")
-        }
+        try await readOne { try Self.authenticatedFloor($0) }
+    }
+
+    static let floorQuery = Query("SELECT authenticated_floor FROM head")
+
+    static func authenticatedFloor(_ db: Database) throws -> UnixTime {
+        guard let row = try db.row(floorQuery) else { throw StoreError.damaged("head") }
+        return try row.time("authenticated_floor")
     }
 }

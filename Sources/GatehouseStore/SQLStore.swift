@@ -111,6 +111,19 @@ package final class SQLStore: Store {
         } catch { throw driver.storeError(error) }
     }
 
+    /// One of a single statement that writes no audit entry, and that changes nothing where `now` is more
+    /// than ``maximumClockLeadSeconds`` ahead of the store.
+    func writeOne(
+        at now: UnixTime, _ scope: WriteScope, _ statement: Query
+    ) async throws(StoreError) -> [Row] {
+        FaultPoint.pass()
+        do {
+            let rows = try await driver.writeOne(scope, at: now, statement)
+            FaultPoint.pass()
+            return rows
+        } catch { throw driver.storeError(error) }
+    }
+
     package static func storeError(_ error: any Error) -> StoreError {
         SQLiteDriver.storeError(error)
     }
@@ -346,7 +359,7 @@ package final class SQLStore: Store {
 
     // MARK: Users
 
-    private static let userColumns = """
+    static let userColumns = """
         SELECT users.id, users.state, users.epoch, users.created, users.password_hash,
             names.canonical
         FROM names JOIN users ON users.id = names.user_id

@@ -27,6 +27,10 @@ protocol StoreDriver: Sendable {
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value
 
+    /// One transaction of one statement, whose rows it gives once they are on disk. Whether `now` is possible
+    /// is for the statement to tell; where it changes nothing, the time is noted or not.
+    func writeOne(_ scope: WriteScope, at now: UnixTime, _ statement: Query) async throws -> [Row]
+
     /// One that takes `now` as the store's time, whatever that was.
     func setClock(
         at now: UnixTime, _ body: @escaping @Sendable (Database) throws -> Void

@@ -27,25 +27,34 @@ extension Accounts {
         guard board.documents.contains(where: { board.required($0, at: now) != nil }) else {
             return []
         }
-        let missing = board.missing(try await store.agreementState(of: user), at: now)
-        guard !missing.isEmpty, let deletion = try await store.deletion(of: user) else {
-            return missing
-        }
-        // Who is leaving can still cancel, or take their data.
-        return missing.filter { notice in
+        let state = try await store.agreementState(of: user)
+        guard !board.missing(state, at: now).isEmpty else { return [] }
+        return missing(state, on: board, leaving: try await store.deletion(of: user))
+    }
+
+    private func missing(
+        _ state: AgreementState, on board: NoticeBoard, leaving deletion: Deletion?
+    ) -> [Notice] {
+        let now = clock().wall
+        return board.missing(state, at: now).filter { notice in
+            // Who is leaving can still cancel, or take their data.
             let since = board.required(notice.id.document, at: now)?.requiredFrom
-            return !deletion.goesBefore(since, sessionSeconds: rules.sessions.absoluteSeconds)
+            return deletion?.goesBefore(
+                since, sessionSeconds: rules.sessions.absoluteSeconds) != true
         }
     }
 
     /// Records what somebody whose password was right accepts; gives what they still have to. When it is
     /// not all, nothing is recorded.
-    func accept(_ accepted: [NoticeID], by user: UserID) async throws(StoreError) -> [Notice] {
-        let missing = try await missingAgreements(of: user)
+    func accept(
+        _ accepted: [NoticeID], by user: UserID, _ facts: SignInFacts
+    ) async throws(StoreError) -> [Notice] {
+        let missing = missing(facts.agreements, on: facts.board, leaving: facts.deletion)
         guard !missing.isEmpty else { return [] }
         let now = clock().wall
-        guard let met = try await store.noticeBoard().meeting(missing, with: accepted, at: now)
-        else { return missing }
+        guard let met = facts.board.meeting(missing, with: accepted, at: now) else {
+            return missing
+        }
         let outcome = try await store.record(
             met.map { AgreementEntry(accepting: $0) }, of: user, session: nil, purposes: [],
             at: now)

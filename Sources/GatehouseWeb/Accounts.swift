@@ -33,6 +33,7 @@ package struct Accounts: Sendable {
     let sealer: Sealer
     let node: Node
     let gate: PasswordGate
+    private let devices: Devices
     private let policy: PasswordPolicy
     let rules: SignInRules
     let entropy: Entropy
@@ -42,8 +43,8 @@ package struct Accounts: Sendable {
     package init(
         registration: Registration, usernames: UsernamePolicy, store: any Store & PeopleStore,
         sealer: Sealer,
-        node: Node, gate: PasswordGate, policy: PasswordPolicy, rules: SignInRules,
-        entropy: Entropy,
+        node: Node, gate: PasswordGate, devices: Devices, policy: PasswordPolicy,
+        rules: SignInRules, entropy: Entropy,
         clock: @escaping @Sendable () -> Instant
     ) {
         self.registration = registration
@@ -52,6 +53,7 @@ package struct Accounts: Sendable {
         self.sealer = sealer
         self.node = node
         self.gate = gate
+        self.devices = devices
         self.policy = policy
         self.rules = rules
         self.entropy = entropy
@@ -84,6 +86,10 @@ package struct Accounts: Sendable {
         package let token: String
         /// The value of the remember cookie, and when its series ends.
         package let remember: RememberCookie?
+        /// The device cookie that goes with it, where it is made with the session.
+        var device: Devices.Cookie?
+        /// How much they must be told before anything else, where that was asked.
+        var untold = 0
     }
 
     package struct RememberCookie: Sendable {
@@ -119,12 +125,12 @@ package struct Accounts: Sendable {
         _ attempt: PasswordGate.Try, client: Client, remembers: Bool = false,
         accepting accepted: [NoticeID] = []
     ) async -> SignInOutcome {
-        await verify(attempt) { user, counter in
-            let missing = try await accept(accepted, by: user.id)
+        await verify(attempt) { right in
+            let missing = try await accept(accepted, by: right.user.id, right.facts)
             guard missing.isEmpty else { return .agreementRequired(missing) }
             return try await begin(
-                user, clearing: counter, client: client,
-                remembers: remembers && rules.remember != nil)
+                right, client: client, remembers: remembers && rules.remember != nil,
+                browser: attempt.browser)
         }
     }
 
@@ -134,13 +140,14 @@ package struct Accounts: Sendable {
         _ claims: Claims, _ attempt: PasswordGate.Try, client: Client,
         accepting accepted: [NoticeID] = []
     ) async -> SignInOutcome {
-        await verify(attempt) { user, counter in
-            guard user.id == claims.user, user.epoch == claims.epoch else { return .sessionEnded }
-            let missing = try await accept(accepted, by: user.id)
+        await verify(attempt) { right in
+            guard right.user.id == claims.user, right.user.epoch == claims.epoch else {
+                return .sessionEnded
+            }
+            let missing = try await accept(accepted, by: right.user.id, right.facts)
             guard missing.isEmpty else { return .agreementRequired(missing) }
             if let outcome = try await begin(
-                user, clearing: counter, client: client, remembers: false,
-                superseding: claims.session)
+                right, client: client, remembers: false, superseding: claims.session)
             {
                 return outcome
             }
@@ -153,7 +160,7 @@ package struct Accounts: Sendable {
     /// Tries a password, and does `begin` if it is right; again when that gives nil.
     private func verify(
         _ attempt: PasswordGate.Try,
-        _ begin: (User, AttemptKey) async throws -> SignInOutcome?
+        _ begin: (PasswordGate.RightPassword) async throws -> SignInOutcome?
     ) async -> SignInOutcome {
         do {
             if await sealer.unavailability(at: clock()) != nil { return .failed(.unavailable) }
@@ -161,19 +168,19 @@ package struct Accounts: Sendable {
                 switch try await gate.check(attempt) {
                 case .refused: return .refused
                 case .slowDown(let seconds): return .slowDown(seconds: seconds)
-                case .right(let user, let hash, let counter):
+                case .right(let right):
                     let outcome: SignInOutcome?
-                    do { outcome = try await begin(user, counter) } catch {
+                    do { outcome = try await begin(right) } catch {
                         // The password was right; that no session could begin is nobody's guess.
-                        await gate.refund(counter)
+                        await gate.refund(right.counter)
                         throw error
                     }
                     guard case .signedIn = outcome else {
-                        await gate.refund(counter)
+                        await gate.refund(right.counter)
                         if let outcome { return outcome }
                         continue
                     }
-                    gate.improve(hash, attempt.password)
+                    gate.improve(right.hash, attempt.password)
                     return outcome ?? .refused
                 }
             }
@@ -189,12 +196,13 @@ package struct Accounts: Sendable {
 
     /// Begins a session; nil when user or superseded session are no longer what was read.
     private func begin(
-        _ user: User, clearing counter: AttemptKey, client: Client, remembers: Bool,
-        superseding: SessionID? = nil
+        _ right: PasswordGate.RightPassword, client: Client, remembers: Bool,
+        browser: DeviceClaims? = nil, superseding: SessionID? = nil
     ) async throws -> SignInOutcome? {
+        let user = right.user
+        var (floor, device) = (right.facts.authenticatedFloor, right.facts.device)
         for _ in 0..<Self.maximumTries {
             let now = clock()
-            let floor = try await store.authenticatedFloor()
             let newSeries =
                 remembers ? SeriesID(try Identifier.random(from: entropy)) : nil
             let session = try SessionRecord(
@@ -217,7 +225,14 @@ package struct Accounts: Sendable {
                 transport: client.transport, at: now)
             var creation = SessionCreation(
                 sessions: [session], seal: sealed.session.seal, passwordHash: user.passwordHash,
-                ending: client.presented, clearing: counter)
+                ending: client.presented, clearing: right.counter)
+            // Who signs in by a browser is known there; a new session in the place of another is as it was.
+            let left =
+                client.transport == .cookie && superseding == nil
+                ? await devices.use(
+                    with: session, device: device, before: browser, series: newSeries, at: now)
+                : nil
+            creation.device = left?.use
             creation.series = remembered
             creation.superseding = superseding
             creation.limit = superseding == nil ? rules.atOnce : nil
@@ -237,9 +252,15 @@ package struct Accounts: Sendable {
                 return .signedIn(
                     SignedIn(
                         session: session, username: user.username, token: sealed.session.text,
-                        remember: Self.cookie(sealed.remember, of: remembered)))
+                        remember: Self.cookie(sealed.remember, of: remembered),
+                        device: left?.cookie, untold: right.facts.untold))
             case .userChanged: return nil
-            case .outdated: try await node.reload(at: now.wall)
+            case .outdated:
+                try await node.reload(at: now.wall)
+                floor = try await store.authenticatedFloor()
+                if let id = device?.id {
+                    device = try await store.device(id, of: user.id, at: now.wall)
+                }
             case .limitReached:
                 logger.notice(
                     "too many sessions",

@@ -23,7 +23,8 @@ extension Accounts {
             switch try await gate.check(attempt) {
             case .refused: return .refused
             case .slowDown(let seconds): return .slowDown(seconds: seconds)
-            case .right(let user, let hash, let counter):
+            case .right(let right):
+                let (user, counter) = (right.user, right.counter)
                 guard user.id == claims.user, user.epoch == claims.epoch else {
                     await gate.refund(counter)
                     return .sessionEnded
@@ -33,7 +34,7 @@ extension Accounts {
                 do {
                     outcome = try await store.requestDeletion(
                         DeletionRequest(
-                            user: user.id, epoch: user.epoch, passwordHash: hash.text,
+                            user: user.id, epoch: user.epoch, passwordHash: right.hash.text,
                             clearing: counter, due: now.advanced(bySeconds: waitSeconds)),
                         audit: AuditEvent(
                             .deletionRequested, by: .server, user: user.id,

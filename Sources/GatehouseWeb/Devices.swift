@@ -38,28 +38,12 @@ package struct Devices: Sendable {
     /// Whom a request's device cookies name, without asking the store: a device among them may have
     /// ended. Good for who goes first, and for nothing that lets anyone in.
     package func users(in cookies: [[UInt8]]) async -> [UserID] {
-        await claims(of: cookies, at: clock().wall)?.people.map(\.user) ?? []
+        await claims(in: cookies)?.people.map(\.user) ?? []
     }
 
-    /// The user's device, if the request's device cookie names it, it has not ended, and the password was
-    /// once given with it.
-    ///
-    /// Call it for every sign-in, with nil for a name that nobody has: a cookie that opens costs one
-    /// look-up of the store whoever the user is, and another costs none, so that its time says
-    /// nothing about who exists (REQUIREMENTS PW-9). When the store fails, nobody is known.
-    package func known(_ cookies: [[UInt8]], user: UserID?) async -> DeviceID? {
-        let now = clock().wall
-        guard let claims = await claims(of: cookies, at: now) else { return nil }
-        let person = user.flatMap { claims.person($0) }
-        // Somebody else's device answers "not yours", after the same work.
-        let device = (person ?? claims.people[0]).device
-        do {
-            let found = try await store.device(device, of: user ?? UserID(.zero), at: now)
-            return person == nil || found?.isProved != true ? nil : found?.id
-        } catch {
-            logger.error("device look-up failed", metadata: ["failure": "\(error)"])
-            return nil
-        }
+    /// What a request's device cookies say, without asking the store; nil for none that is good.
+    package func claims(in cookies: [[UInt8]]) async -> DeviceClaims? {
+        await claims(of: cookies, at: clock().wall)
     }
 
     /// What a request's cookies say; nil unless there is exactly one that opens and is in time.
@@ -72,6 +56,24 @@ package struct Devices: Sendable {
     }
 
     // MARK: Use
+
+    /// What a session that begins with a password leaves of the browser, and the cookie that goes with it;
+    /// nil when there is none to set. A sign-in does not fail for want of it.
+    ///
+    /// - Parameter device: the user's in this browser, if it has not ended.
+    func use(
+        with session: SessionRecord, device: Device?, before earlier: DeviceClaims?,
+        series: SeriesID?, at now: Instant
+    ) async -> (cookie: Cookie, use: DeviceUse)? {
+        do {
+            return try await use(
+                device, user: session.user, epoch: session.epoch, before: earlier, saving: nil,
+                isRemembered: series != nil, isProved: true, series: series, at: now)
+        } catch {
+            logger.warning("no device cookie was set", metadata: ["failure": "\(error)"])
+            return nil
+        }
+    }
 
     /// The cookie for somebody who has just signed in; nil when there is none to set. A sign-in that
     /// has succeeded does not fail for want of it.
@@ -143,22 +145,11 @@ package struct Devices: Sendable {
         for _ in 0..<Accounts.maximumTries {
             let now = clock()
             let earlier = await claims(of: cookies, at: now.wall)
-            let device = try await device(earlier, of: user, at: now.wall)
-            var flags = device == nil ? [] : earlier?.person(user)?.flags ?? []
-            if let isRemembered { flags.set(.remembered, isRemembered) }
-            flags.set(
-                .preferences, (preferences ?? device?.preferences)?.isEmpty == false)
-            let id = try device?.id ?? DeviceID(Identifier.random(from: entropy))
-            let claims = DeviceClaims(
-                DeviceClaims.Person(user: user, device: id, flags: flags),
-                before: earlier, at: now.wall)
-            let (cookie, seal) = try await sealed(claims, at: now)
-            let outcome = try await store.useDevice(
-                DeviceUse(
-                    id: id, isNew: device == nil, user: user, epoch: epoch,
-                    preferences: preferences, seal: seal, isProved: isProved,
-                    series: series), at: now.wall)
-            switch outcome {
+            let (cookie, use) = try await use(
+                try await device(earlier, of: user, at: now.wall), user: user, epoch: epoch,
+                before: earlier, saving: preferences, isRemembered: isRemembered,
+                isProved: isProved, series: series, at: now)
+            switch try await store.useDevice(use, at: now.wall) {
             case .done: return cookie
             case .userChanged: return nil
             case .gone: break
@@ -166,6 +157,27 @@ package struct Devices: Sendable {
             }
         }
         throw Accounts.Failure.unavailable
+    }
+
+    private func use(
+        _ device: Device?, user: UserID, epoch: UInt32, before earlier: DeviceClaims?,
+        saving preferences: Preferences?, isRemembered: Bool?, isProved: Bool, series: SeriesID?,
+        at now: Instant
+    ) async throws -> (cookie: Cookie, use: DeviceUse) {
+        var flags = device == nil ? [] : earlier?.person(user)?.flags ?? []
+        if let isRemembered { flags.set(.remembered, isRemembered) }
+        flags.set(.preferences, (preferences ?? device?.preferences)?.isEmpty == false)
+        let id = try device?.id ?? DeviceID(Identifier.random(from: entropy))
+        let claims = DeviceClaims(
+            DeviceClaims.Person(user: user, device: id, flags: flags), before: earlier,
+            at: now.wall)
+        let (cookie, seal) = try await sealed(claims, at: now)
+        return (
+            cookie,
+            DeviceUse(
+                id: id, isNew: device == nil, user: user, epoch: epoch, preferences: preferences,
+                seal: seal, isProved: isProved, series: series)
+        )
     }
 
     private func sealed(

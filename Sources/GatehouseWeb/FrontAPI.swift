@@ -102,13 +102,13 @@ extension FrontDoor {
         }
         let signedIn = try signedIn(
             await accounts.signIn(
-                attempt(Array(body.username.utf8), Array(body.password.utf8), request),
+                await attempt(
+                    Array(body.username.utf8), Array(body.password.utf8), request),
                 client: await newClient(request, transport), remembers: body.remember == true,
                 accepting: body.accept?.compactMap(\.notice) ?? []))
-        let warnings = await untoldCount(signedIn.session.user)
         return try sessionResponse(
             signedIn, transport, cookies: await cookies(signedIn, transport, request),
-            warnings: warnings)
+            warnings: signedIn.untold)
     }
 
     /// What is set and deleted for somebody who has got a session in the place of all that were there.

@@ -19,20 +19,19 @@ extension FrontDoor {
     /// What one browser or program tries, with what it is known by.
     func attempt(
         _ username: [UInt8], _ password: [UInt8], _ request: FrontRequest
-    ) -> PasswordGate.Try {
-        let cookies = deviceCookies(request)
-        return PasswordGate.Try(
-            username: username, password: password, address: request.address
-        ) { [devices] user in await devices.known(cookies, user: user) }
+    ) async -> PasswordGate.Try {
+        PasswordGate.Try(
+            username: username, password: password, address: request.address,
+            browser: await devices.claims(in: deviceCookies(request)))
     }
 
     /// The same for the user of a session.
     func attempt(
         _ claims: Claims, _ password: [UInt8], _ request: FrontRequest
-    ) -> PasswordGate.Try {
+    ) async -> PasswordGate.Try {
         var username: [UInt8] = []
         claims.withUsername { name in username = name.indices.map { name[$0] } }
-        return attempt(username, password, request)
+        return await attempt(username, password, request)
     }
 
     private struct Attempts: Encodable {

@@ -71,7 +71,7 @@ extension FrontDoor {
         accepting accepted: [NoticeID]
     ) async -> Accounts.SignInOutcome {
         await accounts.confirm(
-            claims, attempt(claims, password, request),
+            claims, await attempt(claims, password, request),
             client: Accounts.Client(transport: transport, origin: origin(request)),
             accepting: accepted)
     }

@@ -67,8 +67,12 @@ extension FrontDoor {
             // Unasked too: another answer may have set somebody else's since this request was sent.
             headers.append((.setCookie, cookies.deleting(cookies.remember)))
         }
-        headers += await deviceCookie(
-            for: signedIn.session, request, series: signedIn.remember?.series)
+        if let device = signedIn.device {
+            headers.append(set(device))
+        } else {
+            headers += await deviceCookie(
+                for: signedIn.session, request, series: signedIn.remember?.series)
+        }
         return headers
     }
 

@@ -122,7 +122,8 @@ extension FrontDoor {
         _ claims: Claims, _ password: [UInt8], _ request: FrontRequest, page: Page? = nil
     ) async throws(FrontRefusal) -> Deletion? {
         let outcome = await accounts.leave(
-            claims, attempt(claims, password, request), waitSeconds: people.departure.waitSeconds)
+            claims, await attempt(claims, password, request),
+            waitSeconds: people.departure.waitSeconds)
         switch outcome {
         case .requested(let deletion): return deletion
         case .refused: throw .credentials(page: page)

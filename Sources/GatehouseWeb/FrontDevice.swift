@@ -57,7 +57,7 @@ extension FrontDoor {
     }
 
     /// Sets the cookie, for 180 days or the browser's session.
-    private func set(_ cookie: Devices.Cookie) -> (HTTPField.Name, String) {
+    func set(_ cookie: Devices.Cookie) -> (HTTPField.Name, String) {
         (
             .setCookie,
             settings.cookies.setting(

@@ -82,12 +82,12 @@ extension FrontDoor {
         }
         let signedIn = try signedIn(
             await accounts.signIn(
-                attempt(username, password, request), client: await newClient(request, .cookie),
+                await attempt(username, password, request),
+                client: await newClient(request, .cookie),
                 remembers: form.isRemembered, accepting: form.accepted), page: page)
         // What they must know comes before what they came for.
-        let untold = await untoldCount(signedIn.session.user)
         var response = FrontResponse.redirect(
-            to: untold == 0
+            to: signedIn.untold == 0
                 ? form.returnTarget?.location ?? path("/account")
                 : path("/account/warnings") + returnQuery(form.returnTarget))
         response.headers += await signInCookies(signedIn, request)

@@ -55,7 +55,7 @@ extension FrontDoor {
     ) async throws(FrontRefusal) -> Accounts.SignedIn? {
         let claims = client.claims
         let outcome = await accounts.changePassword(
-            claims, current: attempt(claims, current, request), new: new,
+            claims, current: await attempt(claims, current, request), new: new,
             client: Accounts.Client(transport: client.transport, origin: origin(request)))
         switch outcome {
         case .changed(let signedIn): return signedIn

@@ -296,16 +296,12 @@ extension FrontDoor {
         }
     }
 
-    /// How much somebody who signs in must be told before anything else.
-    func untoldCount(_ user: UserID) async -> Int {
-        let warnings = (try? await accounts.warnings(of: user))?.count ?? 0
-        return warnings + ((try? await untoldLooks(user))?.count ?? 0)
-    }
-
-    /// The same of a session, which says nothing of it to operators who act; nil for none.
+    /// How much the user of a session must be told before anything else; operators who act in it aren't.
+    /// Nil for nothing.
     func untold(_ claims: Claims) async -> Int? {
         guard !claims.isActed else { return nil }
-        let count = await untoldCount(claims.user)
+        let warnings = (try? await accounts.warnings(of: claims.user))?.count ?? 0
+        let count = warnings + ((try? await untoldLooks(claims.user))?.count ?? 0)
         return count > 0 ? count : nil
     }
 }

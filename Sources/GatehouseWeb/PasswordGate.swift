@@ -2,6 +2,7 @@
 
 package import GatehouseCore
 package import GatehousePasswords
+package import GatehousePeople
 import Logging
 
 /// Tries and makes passwords, under the rules of how often and how fast (REQUIREMENTS PW-9 to PW-12).
@@ -12,32 +13,39 @@ package struct PasswordGate: Sendable {
         package var password: [UInt8]
         /// Where it comes from; nil shares one allowance.
         package var address: AddressPrefix?
-        /// The device of a user that the browser is known as; asked for users that don't exist too, so that
-        /// both take the same time.
-        package var device: @Sendable (UserID?) async -> DeviceID?
+        /// Whom the browser's device cookie names.
+        package var browser: DeviceClaims?
 
         package init(
             username: [UInt8], password: [UInt8], address: AddressPrefix? = nil,
-            device: @escaping @Sendable (UserID?) async -> DeviceID? = { _ in nil }
+            browser: DeviceClaims? = nil
         ) {
             self.username = username
             self.password = password
             self.address = address
-            self.device = device
+            self.browser = browser
         }
     }
 
     package enum Outcome: Sendable {
-        /// The password is the user's, who is enabled. `clearing` is the counter that it clears, together
-        /// with whatever it was asked for.
-        case right(User, StoredPasswordHash, clearing: AttemptKey)
+        case right(RightPassword)
         /// Unknown user, wrong password, disabled user, or one whose password may not be tried now.
         case refused
         /// Too many failures from this address.
         case slowDown(seconds: Int64)
     }
 
-    private let store: any Store
+    /// The password is that of the user, who is enabled.
+    package struct RightPassword: Sendable {
+        package let user: User
+        package let hash: StoredPasswordHash
+        /// The counter that it clears, together with whatever it was asked for.
+        package let counter: AttemptKey
+        /// As they were before.
+        package let facts: SignInFacts
+    }
+
+    private let store: any Store & PeopleStore
     private let node: Node
     private let hasher: PasswordHasher
     private let addresses: AddressThrottle
@@ -51,8 +59,8 @@ package struct PasswordGate: Sendable {
 
     /// - Throws: what the hasher throws; it makes the decoy.
     package init(
-        store: any Store, node: Node, hasher: PasswordHasher, addresses: AddressThrottle,
-        entropy: Entropy, clock: @escaping @Sendable () -> Instant
+        store: any Store & PeopleStore, node: Node, hasher: PasswordHasher,
+        addresses: AddressThrottle, entropy: Entropy, clock: @escaping @Sendable () -> Instant
     ) async throws {
         self.store = store
         self.node = node
@@ -78,8 +86,11 @@ package struct PasswordGate: Sendable {
             let password = try? Password(attempt.password.span)
         else { return .refused }
         let start = ContinuousClock.now
-        let user = try await store.user(named: username)
-        let device = await attempt.device(user?.id)
+        let facts = try await store.signInFacts(
+            of: username, devices: attempt.browser?.people.map(\.device) ?? [], at: clock().wall)
+        let user = facts.user
+        // Known is who once gave the password with it.
+        let device = facts.device.flatMap { $0.isProved ? $0.id : nil }
         // After the user: a row that was read names no pepper that this node has not loaded.
         let ring = try await ring()
         let key = try attemptKey(user, username, device: device, ring: ring)
@@ -96,7 +107,7 @@ package struct PasswordGate: Sendable {
         }
         let turn = HashingTurn()
         let outcome = try await tryOnce(
-            password, of: user, counter: key, ring: ring, priority: priority, turn: turn)
+            password, facts, counter: key, ring: ring, priority: priority, turn: turn)
         if case .right = outcome {
             if !isKnown { addresses.refund(attempt.address, at: clock().boot) }
             return outcome
@@ -109,9 +120,10 @@ package struct PasswordGate: Sendable {
     }
 
     private func tryOnce(
-        _ password: consuming Password, of user: User?, counter key: AttemptKey, ring: Keyring,
-        priority: HashPriority, turn: HashingTurn
+        _ password: consuming Password, _ facts: SignInFacts, counter key: AttemptKey,
+        ring: Keyring, priority: HashPriority, turn: HashingTurn
     ) async throws -> Outcome {
+        let user = facts.user
         switch try await store.chargeAttempt(key, user: user?.id, at: clock().wall) {
         case .admitted: break
         case .wait, .exhausted:
@@ -140,7 +152,10 @@ package struct PasswordGate: Sendable {
                 ])
             return .refused
         }
-        return .right(user, StoredPasswordHash(user: user.id, text: text), clearing: key)
+        return .right(
+            RightPassword(
+                user: user, hash: StoredPasswordHash(user: user.id, text: text), counter: key,
+                facts: facts))
     }
 
     /// What a try waits for that may not be made.

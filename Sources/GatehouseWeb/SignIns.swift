@@ -106,20 +106,20 @@ extension Accounts {
                 switch try await gate.check(attempt) {
                 case .refused: return .refused
                 case .slowDown(let seconds): return .slowDown(seconds: seconds)
-                case .right(let user, let hash, let counter):
+                case .right(let right):
                     let outcome: PasswordChangeOutcome?
                     do {
                         outcome = try await change(
-                            claims, user: user, from: hash, to: new, client: client)
+                            claims, user: right.user, from: right.hash, to: new, client: client)
                     } catch {
-                        await gate.refund(counter)
+                        await gate.refund(right.counter)
                         throw error
                     }
                     if let outcome {
-                        if case .changed = outcome {} else { await gate.refund(counter) }
+                        if case .changed = outcome {} else { await gate.refund(right.counter) }
                         return outcome
                     }
-                    await gate.refund(counter)
+                    await gate.refund(right.counter)
                 }
             }
             return .sessionEnded

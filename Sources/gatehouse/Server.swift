@@ -189,9 +189,11 @@ struct Server {
             store: store, node: node, hasher: hasher,
             addresses: AddressThrottle(perMinute: settings.addressFailures), entropy: .system,
             clock: SystemClock.now)
+        let devices = Devices(
+            store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now)
         let accounts = Accounts(
             registration: settings.registration, usernames: settings.usernames, store: store,
-            sealer: sealer, node: node, gate: gate, policy: policy,
+            sealer: sealer, node: node, gate: gate, devices: devices, policy: policy,
             rules: SignInRules(
                 sessions: limits, remember: settings.rememberEnabled ? remember : nil,
                 atOnce: SessionLimit(
@@ -213,8 +215,7 @@ struct Server {
             settings: doorSettings,
             accounts: accounts,
             people: people,
-            devices: Devices(
-                store: store, sealer: sealer, node: node, entropy: .system, clock: SystemClock.now),
+            devices: devices,
             sealer: sealer, uses: uses, entropy: .system, clock: SystemClock.now)
         let security: FrontListener.Security =
             settings.publicTLS

@@ -84,16 +84,16 @@ final class FrontFixture: Sendable {
         let gate = try await PasswordGate(
             store: store, node: node, hasher: hasher,
             addresses: AddressThrottle(perMinute: addressFailures), entropy: .system, clock: clock)
+        devices = Devices(
+            store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
         accounts = Accounts(
             registration: registration, usernames: usernames, store: store, sealer: sealer,
-            node: node, gate: gate, policy: policy,
+            node: node, gate: gate, devices: devices, policy: policy,
             rules: SignInRules(
                 sessions: limits,
                 remember: remember,
                 atOnce: SessionLimit(maximum: sessionLimit, atLimit: atLimit)),
             entropy: .system, clock: clock)
-        devices = Devices(
-            store: store, sealer: sealer, node: node, entropy: deviceEntropy, clock: clock)
         var settings = FrontDoorSettings(
             origins: AllowedOrigins([origin]),
             returnOrigins: AllowedOrigins(returnOrigins.compactMap { Origin($0) }),
@@ -370,5 +370,13 @@ extension FrontResponse {
             let reason = body.firstMatch(of: /id="reason"[^>]*>(?:<a [^>]*>)?([^<]*)/)
         else { return nil }
         return String(reason.1)
+    }
+}
+
+extension Devices {
+    /// The device that a sign-in would know the user by.
+    func known(_ cookies: [[UInt8]], user: UserID?) async -> DeviceID? {
+        guard let user, let device = try? await device(cookies, of: user) else { return nil }
+        return device.isProved ? device.id : nil
     }
 }

@@ -196,12 +196,12 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
 
     private func attempt(
         _ fixture: FrontFixture, _ name: String, _ password: String = password,
-        address: String? = nil, device: DeviceID? = nil
+        address: String? = nil, device: DeviceClaims? = nil
     ) async -> String {
         let outcome = await fixture.accounts.signIn(
             PasswordGate.Try(
                 username: Array(name.utf8), password: Array(password.utf8),
-                address: address.flatMap(prefix), device: { _ in device }),
+                address: address.flatMap(prefix), browser: device),
             client: Accounts.Client(transport: .cookie))
         switch outcome {
         case .signedIn: return "in"
@@ -210,6 +210,19 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         case .agreementRequired, .limitReached, .sessionEnded: return "no place"
         case .failed: return "failed"
         }
+    }
+
+    /// What the browser says in which the user gave the password once.
+    private func device(
+        _ fixture: FrontFixture, of user: User
+    ) async throws -> DeviceClaims {
+        let limits = try #require(SessionLimits(idleSeconds: 3600, absoluteSeconds: 3600))
+        let session = try SessionRecord(
+            for: user, at: time(noon), floor: .zero, limits: limits, methods: .password,
+            level: .password, entropy: .system)
+        let cookie = try #require(
+            await fixture.devices.signedIn(session, cookies: [], series: nil))
+        return try #require(await fixture.devices.claims(in: [Array(cookie.value.utf8)]))
     }
 
     private func key(_ fixture: FrontFixture, _ name: String) async throws -> AttemptKey {
@@ -271,7 +284,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
                 #expect(outcome == .admitted)
             }
             #expect(await attempt(fixture, "ada") == "refused", "exhausted")
-            let device = DeviceID(try Identifier.random(from: .system))
+            let device = try await device(fixture, of: user)
             #expect(await attempt(fixture, "ada", device: device) == "in")
             #expect(
                 try await fixture.store.attempts(key)?.failures == 100,
@@ -284,8 +297,8 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
 
     @Test func `a known device has an allowance too`() async throws {
         try await with { fixture in
-            _ = try await fixture.makeUser("ada")
-            let device = DeviceID(try Identifier.random(from: .system))
+            let user = try await fixture.makeUser("ada")
+            let device = try await device(fixture, of: user)
             for _ in 0..<5 {
                 #expect(
                     await attempt(fixture, "ada", "wrong password", device: device) == "refused")
@@ -299,7 +312,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         async throws
     {
         try await with(addressFailures: 3) { fixture in
-            _ = try await fixture.makeUser("ada")
+            let user = try await fixture.makeUser("ada")
             for index in 0..<3 {
                 #expect(
                     await attempt(fixture, "user\(index)", address: "192.0.2.1") == "refused")
@@ -307,7 +320,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
             #expect(await attempt(fixture, "ada", address: "192.0.2.1") == "slow 20")
             #expect(await attempt(fixture, "ada", address: "192.0.2.2") == "in")
             #expect(try await fixture.store.attempts(key(fixture, "ada")) == nil, "not charged")
-            let device = DeviceID(try Identifier.random(from: .system))
+            let device = try await device(fixture, of: user)
             #expect(
                 await attempt(fixture, "ada", address: "192.0.2.1", device: device) == "in")
         }
@@ -405,9 +418,7 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
     @Test func `clearing covers the owner's devices`() async throws {
         try await with { fixture in
             let user = try await fixture.makeUser("ada")
-            var own = Browser(fixture)
-            _ = await own.signIn("ada")
-            let device = try #require(try await fixture.store.devices(of: user.id).first)
+            let device = try await device(fixture, of: user)
             for _ in 0..<5 {
                 #expect(await attempt(fixture, "ada", "wrong guess", device: device) == "refused")
             }
@@ -446,8 +457,8 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
 
     @Test func `a known device that comes all the time is a stranger`() async throws {
         try await with(addressFailures: 1) { fixture in
-            _ = try await fixture.makeUser("ada")
-            let device = DeviceID(try Identifier.random(from: .system))
+            let user = try await fixture.makeUser("ada")
+            let device = try await device(fixture, of: user)
             _ = await attempt(fixture, "nobody", address: "192.0.2.1")
             for _ in 0..<30 {
                 #expect(

@@ -39,6 +39,7 @@ class CuttingProxy:
     """
 
     def __init__(self, owner, cluster, tcp=False):
+        self.cluster = cluster
         self.backend = f"{cluster.directory}/.s.PGSQL.{cluster.port}"
         self.port = free_port()
         self.directory = None if tcp else scratch(owner)
@@ -46,6 +47,7 @@ class CuttingProxy:
         self.lock = threading.Lock()
         self.connections = set()
         self.cuts = []
+        self.exchanges = []  # the statements of each round trip
         self.flowing = threading.Event()  # clear while traffic is held
         self.flowing.set()
         self.delay_seconds = 0
@@ -144,6 +146,7 @@ class Connection:
         self.is_opaque = False  # in TLS
         self.prepared, self.portals = {}, {}  # by their names: SQL
         self.transaction = []  # the statements of the one that is open
+        self.exchange = []  # those that no answer has been asked for
         self.single_bytes = 0  # answers of one byte, to requests for encryption, that are due
         self.at_commit = None  # the cut that waits for the answer to a commit
         with proxy.lock:
@@ -235,12 +238,21 @@ class Connection:
             portal, name = body.split(b"\0", 2)[:2]
             self.portals[portal] = self.prepared.get(name, b"")
         elif kind == b"Q":
-            return self._execute(body.rstrip(b"\0"))
+            cut = self._execute(body.rstrip(b"\0"))
+            self._end_exchange()
+            return cut
         elif kind == b"E":
             return self._execute(self.portals.get(body.split(b"\0", 1)[0], b""))
+        elif kind == b"S":
+            self._end_exchange()
         return None
 
+    def _end_exchange(self):
+        exchange, self.exchange = self.exchange, []
+        self.proxy.exchanges.append([sql.decode() for sql in exchange])
+
     def _execute(self, sql):
+        self.exchange.append(sql)
         self.transaction.append(sql)
         cut = self.proxy.take_cut(self) if COMMIT.search(sql) else None
         if END_OF_TRANSACTION.search(sql):

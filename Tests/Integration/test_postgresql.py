@@ -7,7 +7,8 @@ import threading
 import time
 import unittest
 
-from harness import REVOCATION_SECONDS, SOAK
+from cutting_proxy import CuttingProxy
+from harness import REVOCATION_SECONDS, SOAK, scratch
 from nodes import at_once, make_nodes, start
 from postgresql import PostgreSQL
 from test_front_door import PASSWORD, register
@@ -244,6 +245,56 @@ class Nodes(unittest.TestCase):
         self.assertEqual([sign_in(number, right) for number in range(3)], [401] * 3)
         self.nodes[1].ok("users", "unlock", name)
         self.assertEqual([sign_in(number, right) for number in range(3)], [200] * 3)
+
+
+class RoundTrips(unittest.TestCase):
+    """How often the database is asked, which is what it costs where that is far away."""
+
+    def exchanges(self, act):
+        """The round trips of what is done: the fewest of several times, as a server does more than that."""
+        seen = []
+        for _ in range(5):
+            begin = len(self.proxy.exchanges)
+            act()
+            seen.append(self.proxy.exchanges[begin:])
+        return min(seen, key=len)
+
+    def test_a_sign_in_reads_charges_and_begins_a_session(self):
+        self.proxy = CuttingProxy(self, PostgreSQL(self))
+        [node] = start(make_nodes(
+            self, self.proxy.cluster.create_database("gatehouse").through(self.proxy), 1,
+            **{"session.max_per_user": 100, "password.argon2_memory": "12MiB"}))
+        self.assertEqual(register(node, "ada").status, 201)
+
+        def assert_cheap(sign_in):
+            looked, charged, begun, done = self.exchanges(sign_in)
+            self.assertTrue(all(sql.startswith("SELECT") for sql in looked), looked)
+            self.assertIn("COMMIT", charged)
+            self.assertEqual([sql for sql in begun if sql.startswith(("INSERT", "COMMIT"))], [])
+            self.assertIn("COMMIT", done)
+            self.assertTrue(any("INSERT INTO sessions" in sql for sql in done), done)
+
+        assert_cheap(lambda: Browser(node).sign_in("ada"))
+        # A browser that is known, and is remembered; after it was closed it presents no session.
+        browser = Browser(node)
+        browser.sign_in("ada")
+        device = dict(browser.without_session().jar)
+
+        def come_back(**more):
+            browser.jar = dict(device)
+            browser.sign_in("ada", **more)
+        assert_cheap(come_back)
+        assert_cheap(lambda: come_back(remember=True))
+        # Whoever must have accepted something, and has.
+        text = scratch(self) / "terms"
+        text.write_text("Be kind.")
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        node.ok("notices", "publish", text, "--document", "terms", "--title", "Terms",
+                "--effective", today, "--required-from", today)
+        terms = [{"document": "terms", "version": 1}]
+        browser.jar = dict(device)
+        browser.sign_in("ada", accept=terms)
+        assert_cheap(come_back)
 
 
 class Clients:

@@ -67,9 +67,10 @@ extension SQLStore {
         """
 
     private static func notices(_ db: Database) throws -> [Notice] {
-        try db.rows(sql: noticeColumns + " ORDER BY document, version")
-            .map { try $0.notice() }
+        try db.rows(noticesQuery).map { try $0.notice() }
     }
+
+    static let noticesQuery = Query(noticeColumns + " ORDER BY document, version")
 
     private static func notice(_ id: NoticeID, _ db: Database) throws -> Notice? {
         try db.row(
@@ -223,7 +224,7 @@ extension Row {
         return name
     }
 
-    fileprivate func notice() throws(StoreError) -> Notice {
+    func notice() throws(StoreError) -> Notice {
         Notice(
             id: NoticeID(document: try subject("document"), version: try number("version")),
             title: try text("title"), digest: try bytes("sha256"),
@@ -232,7 +233,7 @@ extension Row {
             withdrawn: try optionalTime("withdrawn"))
     }
 
-    fileprivate func agreement() throws(StoreError) -> Agreement {
+    func agreement() throws(StoreError) -> Agreement {
         guard let kind = AgreementSubject.Kind(rawValue: try text("kind")) else {
             throw .damaged("kind")
         }

@@ -206,7 +206,8 @@ extension SQLStore {
                         return Device(
                             id: device, user: user, created: try row.time("created"),
                             lastUsed: try row.time("last_used"),
-                            preferences: try Self.preferences(device, db),
+                            preferences: try Self.preferences(
+                                db.rows(Self.preferencesQuery(device))),
                             isProved: try row.integer("proved") != 0)
                     },
                 warnings: try rows("SELECT * FROM warnings WHERE user_id = ? ORDER BY id").map {

@@ -151,17 +151,39 @@ final class PostgreSQLDriver: StoreDriver {
             }
             let value = try body(db)
             if latest == nil { try engine.flush() }
-            if let latest, latest < now.seconds {
-                // Whoever has the row writes the time itself.
-                try engine.queue(
-                    """
-                    UPDATE head SET latest_time = :now WHERE id IN
-                        (SELECT id FROM head WHERE latest_time < :now FOR UPDATE SKIP LOCKED)
-                    """, ["now": now.seconds])
-            }
+            if let latest, latest < now.seconds { try Self.noteTime(now, engine) }
             FaultPoint.pass()
             try engine.commit()
             return value
+        }
+    }
+
+    /// Whoever has the row writes the time itself.
+    ///
+    /// - Parameter least: the least time of the store that is moved on.
+    private static func noteTime(
+        _ now: UnixTime, from least: Int64 = .min, _ engine: PostgreSQLEngine
+    ) throws {
+        try engine.queue(
+            """
+            UPDATE head SET latest_time = :now WHERE id IN
+                (SELECT id FROM head WHERE latest_time < :now AND latest_time >= :least
+                    FOR UPDATE SKIP LOCKED)
+            """, ["now": now.seconds, "least": least])
+    }
+
+    /// All of it is sent at once.
+    func writeOne(
+        _ scope: WriteScope, at now: UnixTime, _ statement: Query
+    ) async throws -> [Row] {
+        try await Self.retrying(on: pool) { engine in
+            try Self.begin(scope, engine, Database(engine))
+            try engine.prefetch([statement])
+            try Self.noteTime(
+                now, from: now.seconds - SQLStore.maximumClockLeadSeconds, engine)
+            FaultPoint.pass()
+            try engine.commit()
+            return try engine.rows(statement.sql, statement.arguments)
         }
     }
 

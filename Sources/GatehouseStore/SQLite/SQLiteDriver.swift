@@ -117,6 +117,12 @@ final class SQLiteDriver: StoreDriver {
         }
     }
 
+    func writeOne(
+        _ scope: WriteScope, at now: UnixTime, _ statement: Query
+    ) async throws -> [Row] {
+        try await write(scope, at: now) { try $0.rows(statement) }
+    }
+
     /// Refuses to let one wrong clock move the store's time, after which every node would answer 503. Where
     /// no node lives to tell, the leap is noted: what can't be undone waits (``ClockLeap``).
     private static func checkClock(_ db: Database, locks: NodeLocks, at now: UnixTime) throws {
