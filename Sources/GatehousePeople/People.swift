@@ -42,9 +42,9 @@ package protocol PeopleStore: AgreementStore, ProfileStore, DepartureStore, Perm
     /// What a sign-in under a name has to know. It asks the same of the database whether anyone has the
     /// name or not (REQUIREMENTS PW-9).
     ///
-    /// - Parameter devices: those that the browser names, at most ``DeviceClaims/maximumPeople``.
+    /// - Parameter browser: whom the device cookie names; a device is only found as the user's own.
     func signInFacts(
-        of username: Username, devices: [DeviceID], at now: UnixTime
+        of username: Username, browser: DeviceClaims?, at now: UnixTime
     ) async throws(StoreError) -> SignInFacts
 }
 

@@ -6,8 +6,8 @@ package import GatehouseCore
 package struct SignInFacts: Sendable {
     /// Nil for a name that nobody has.
     package let user: User?
-    /// The user's own among the devices that were asked for.
-    package let device: Device?
+    /// The user's own in this browser; an error where its rows are damaged.
+    package let device: Result<Device?, StoreError>
     /// What was authenticated before is revoked.
     package let authenticatedFloor: UnixTime
     package let board: NoticeBoard
@@ -17,7 +17,8 @@ package struct SignInFacts: Sendable {
     package let untold: Int
 
     package init(
-        user: User?, device: Device?, authenticatedFloor: UnixTime, board: NoticeBoard,
+        user: User?, device: Result<Device?, StoreError>, authenticatedFloor: UnixTime,
+        board: NoticeBoard,
         agreements: AgreementState, deletion: Deletion?, untold: Int
     ) {
         self.user = user

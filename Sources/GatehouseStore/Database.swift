@@ -28,7 +28,7 @@ protocol DatabaseEngine: AnyObject {
     func rows(_ sql: String, _ arguments: StatementArguments) throws -> [Row]
 }
 
-/// A statement that only reads, and its arguments.
+/// A statement that gives rows, and its arguments.
 struct Query: Sendable, Hashable {
     let sql: String
     let arguments: StatementArguments

@@ -31,14 +31,14 @@ extension SQLStore {
     /// A device from its row and those of its preferences.
     static func device(
         _ id: DeviceID, of user: UserID, _ row: Row, _ preferences: [Row]
-    ) throws -> Device {
+    ) throws(StoreError) -> Device {
         Device(
             id: id, user: user, created: try row.time("created"),
             lastUsed: try row.time("last_used"), preferences: try Self.preferences(preferences),
             isProved: try row.integer("proved") != 0)
     }
 
-    static func preferences(_ rows: [Row]) throws -> Preferences {
+    static func preferences(_ rows: [Row]) throws(StoreError) -> Preferences {
         var values: [String: String] = [:]
         for row in rows { values[try row.text("key")] = try row.text("value") }
         do throws(PreferenceRefusal) { return try Preferences(values) } catch {
@@ -90,9 +90,12 @@ extension SQLStore {
             try db.execute(
                 sql: """
                     UPDATE devices SET last_used = max(last_used, ?), proved = max(proved, ?)
-                    WHERE id = ? AND user_id = ?
+                    WHERE id = ? AND user_id = ? AND last_used >= ?
                     """,
-                arguments: [day, use.isProved, use.id.value.data, use.user.value.data])
+                arguments: [
+                    day, use.isProved, use.id.value.data, use.user.value.data,
+                    Device.oldestUse(at: now).seconds,
+                ])
         }
         if let preferences = use.preferences {
             try replacePreferences(of: use.id, with: preferences, db)

@@ -14,14 +14,16 @@ extension SQLStore {
             Query(
                 """
                 INSERT INTO attempts (key, failures, next, expires)
-                SELECT :key, 1, :now, :expires FROM head WHERE latest_time + :lead >= :now
+                SELECT :counter, 1, :now, :expires FROM head WHERE latest_time + :lead >= :now
+                    AND NOT EXISTS (SELECT 1 FROM attempts WHERE key = :counter
+                        AND (failures + 1 >= :allowance OR next > :now))
                 ON CONFLICT (key) DO UPDATE SET failures = attempts.failures + 1,
                     next = excluded.next, expires = excluded.expires
                 WHERE attempts.failures + 1 < :allowance AND attempts.next <= :now
                 RETURNING failures
                 """,
                 [
-                    "key": Data(key.bytes), "now": now.seconds, "expires": expires.seconds,
+                    "counter": Data(key.bytes), "now": now.seconds, "expires": expires.seconds,
                     "lead": Self.maximumClockLeadSeconds, "allowance": AttemptRule.allowance,
                 ]))
         if !charged.isEmpty { return .admitted }

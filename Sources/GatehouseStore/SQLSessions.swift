@@ -20,12 +20,14 @@ extension SQLStore {
         _ creation: SessionCreation, audit: [AuditEvent], _ db: Database, at now: UnixTime
     ) throws -> CreateSessionsOutcome {
         let sessions = creation.sessions
+        precondition(creation.device.map { $0.user == sessions.first?.user } ?? true)
         if let first = sessions.first {
             try db.prefetch(
                 [userQuery(first.user), sealQuery]
                     + (creation.limit == nil ? [] : [roomQuery(first.user, at: now)])
                     + (first.methods.isEmpty ? [] : [activeQuery(first.user)])
                     + (creation.series.map { queries(of: $0) } ?? [])
+                    + (creation.series == nil ? queries(ofEnding: creation.ending) : [])
                     + (creation.device.map { queries(of: $0, at: now) } ?? [])
                     + appendQueries(db))
             guard let user = try Self.user(first.user, db), user.state == .enabled,
@@ -240,9 +242,7 @@ extension SQLStore {
     }
 
     static func session(_ id: SessionID, _ db: Database) throws -> SessionRecord? {
-        try db.row(
-            sql: "SELECT * FROM sessions WHERE id = ?", arguments: [id.value.data]
-        ).map { try $0.session() }
+        try db.row(sessionQuery(id)).map { try $0.session() }
     }
 
     // MARK: Use
@@ -498,31 +498,50 @@ extension SQLStore {
     ) throws -> Int {
         var ended = 0
         for id in ids {
-            let session = try session(id, db)
+            var session = try session(id, db)
+            let before = ended
             if !sparingSeries, let series = try session?.series ?? Self.series(of: id, db) {
                 ended += try endSeries(series, audit: kind, by: actor, db, at: now)
             }
             if !sparingSeries, let next = try successor(of: id, db) {
                 ended += try end([next], audit: kind, by: actor, db, at: now)
             }
-            guard let session = try Self.session(id, db), session.revoked == nil else { continue }
+            if ended > before { session = try Self.session(id, db) }
+            guard let session, session.revoked == nil else { continue }
             try revoke(session, audit: kind, by: actor, db, at: now)
             ended += 1
         }
         return ended
     }
 
+    /// What ``end(_:audit:_:at:)`` asks of a browser that presents one session and no series: nothing that is
+    /// done before changes that, unless a new series takes an old one's place.
+    private static func queries(ofEnding presented: PresentedIDs) -> [Query] {
+        guard presented.series.isEmpty, presented.sessions.count == 1 else { return [] }
+        return presented.sessions.flatMap {
+            [sessionQuery($0), seriesQuery($0), successorQuery($0)]
+        }
+    }
+
+    private static func sessionQuery(_ id: SessionID) -> Query {
+        Query("SELECT * FROM sessions WHERE id = ?", [id.value.data])
+    }
+
+    private static func seriesQuery(_ id: SessionID) -> Query {
+        Query("SELECT id FROM series WHERE session_id = ?", [id.value.data])
+    }
+
+    private static func successorQuery(_ id: SessionID) -> Query {
+        Query("SELECT superseded_by FROM sessions WHERE id = ?", [id.value.data])
+    }
+
     private static func successor(of id: SessionID, _ db: Database) throws -> SessionID? {
-        try db.row(
-            sql: "SELECT superseded_by FROM sessions WHERE id = ?", arguments: [id.value.data]
-        )?.optionalIdentifier("superseded_by").map { SessionID($0) }
+        try db.row(successorQuery(id))?.optionalIdentifier("superseded_by").map { SessionID($0) }
     }
 
     /// The series whose current session is `id`, whose own row may be gone.
     private static func series(of id: SessionID, _ db: Database) throws -> SeriesID? {
-        try db.row(
-            sql: "SELECT id FROM series WHERE session_id = ?", arguments: [id.value.data]
-        ).map { SeriesID(try $0.identifier("id")) }
+        try db.row(seriesQuery(id)).map { SeriesID(try $0.identifier("id")) }
     }
 
     /// Conditional: ends a session once, and can never bring it back (REQUIREMENTS CK-17).

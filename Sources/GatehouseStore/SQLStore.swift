@@ -82,7 +82,7 @@ package final class SQLStore: Store {
         do { return try await driver.read(body) } catch { throw driver.storeError(error) }
     }
 
-    /// For a body of one statement.
+    /// For a body of one statement, or of several that need not be one view.
     func readOne<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {

@@ -9,7 +9,7 @@ protocol StoreDriver: Sendable {
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value
 
-    /// The same for one statement, which is a view by itself.
+    /// The same for one statement, or several, each of which is a view by itself.
     func readOne<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value

@@ -200,7 +200,9 @@ package struct Accounts: Sendable {
         browser: DeviceClaims? = nil, superseding: SessionID? = nil
     ) async throws -> SignInOutcome? {
         let user = right.user
-        var (floor, device) = (right.facts.authenticatedFloor, right.facts.device)
+        var floor = right.facts.authenticatedFloor
+        // In the place of one that is damaged there comes another.
+        var device = (try? right.facts.device.get()) ?? nil
         for _ in 0..<Self.maximumTries {
             let now = clock()
             let newSeries =

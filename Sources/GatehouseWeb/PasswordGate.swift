@@ -86,24 +86,24 @@ package struct PasswordGate: Sendable {
             let password = try? Password(attempt.password.span)
         else { return .refused }
         let start = ContinuousClock.now
+        // Who has no device is a stranger before anybody is looked for.
+        if attempt.browser == nil, let outcome = try turnAway(attempt.address) { return outcome }
         let facts = try await store.signInFacts(
-            of: username, devices: attempt.browser?.people.map(\.device) ?? [], at: clock().wall)
+            of: username, browser: attempt.browser, at: clock().wall)
         let user = facts.user
-        // Known is who once gave the password with it.
-        let device = facts.device.flatMap { $0.isProved ? $0.id : nil }
+        let device = knownDevice(facts)
         // After the user: a row that was read names no pepper that this node has not loaded.
         let ring = try await ring()
         let key = try attemptKey(user, username, device: device, ring: ring)
 
-        // A flood ends here, before it costs a write. A known device goes first and has an allowance of its
-        // own, which neither strangers nor neighbours use up; one that comes all the time is a stranger.
+        // A known device goes first and has an allowance of its own, which neither strangers nor neighbours use
+        // up; one that comes all the time is a stranger.
         let isKnown = device.map { devices.charge($0, at: clock().boot) == nil } ?? false
         let priority: HashPriority = isKnown ? .known : .stranger
-        guard !hasher.refuses(priority) else { throw PasswordHasherError.busy }
-        if !isKnown, let seconds = addresses.charge(attempt.address, at: clock().boot) {
-            logger.notice(
-                "address must wait", metadata: ["event": "excess_rate_limit_exceeded"])
-            return .slowDown(seconds: seconds)
+        if isKnown {
+            guard !hasher.refuses(priority) else { throw PasswordHasherError.busy }
+        } else if attempt.browser != nil, let outcome = try turnAway(attempt.address) {
+            return outcome
         }
         let turn = HashingTurn()
         let outcome = try await tryOnce(
@@ -117,6 +117,25 @@ package struct PasswordGate: Sendable {
         let end = start.advanced(by: floor.drawn + turn.wait)
         try? await ContinuousClock().sleep(until: end)
         return .refused
+    }
+
+    /// A flood of strangers ends here, before it costs a write; nil for who may go on, and is charged.
+    private func turnAway(_ address: AddressPrefix?) throws(PasswordHasherError) -> Outcome? {
+        guard !hasher.refuses(.stranger) else { throw .busy }
+        guard let seconds = addresses.charge(address, at: clock().boot) else { return nil }
+        logger.notice("address must wait", metadata: ["event": "excess_rate_limit_exceeded"])
+        return .slowDown(seconds: seconds)
+    }
+
+    /// A device that the user once gave the password with.
+    private func knownDevice(_ facts: SignInFacts) -> DeviceID? {
+        do throws(StoreError) {
+            guard let device = try facts.device.get(), device.isProved else { return nil }
+            return device.id
+        } catch {
+            logger.error("device look-up failed", metadata: ["failure": "\(error)"])
+            return nil
+        }
     }
 
     private func tryOnce(

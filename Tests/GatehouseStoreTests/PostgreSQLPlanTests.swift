@@ -177,7 +177,7 @@ struct PostgreSQLPlanTests {
     private static func type(of parameter: String?) -> String {
         switch parameter {
         case nil: "unknown"
-        case "id", "user", "session", "kept", "node", "chain", "sealed", "key": "bytea"
+        case "id", "user", "session", "kept", "node", "chain", "sealed", "counter": "bytea"
         case "canonical", "skeleton", "purpose", "after", "operator", "reason", "name": "text"
         default: "bigint"
         }

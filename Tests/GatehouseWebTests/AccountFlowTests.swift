@@ -278,7 +278,7 @@ extension SessionLimitTests {
                 try await fixture.advance(clock, 61)
                 #expect(await jar.get("/resume").location == "/login")
             }
-            #expect(await fixture.devices.known([Array(device.utf8)], user: ada.id) == nil)
+            #expect(try await fixture.known([Array(device.utf8)], user: ada.id) == nil)
             #expect(try await fixture.store.signIns(of: ada.id, at: clock.now.wall).count == 1)
             #expect(await other.signIn("ada").status == 401)
             #expect(await other.signIn("ada", newPassword).status == 303)

@@ -373,10 +373,17 @@ extension FrontResponse {
     }
 }
 
-extension Devices {
+extension FrontFixture {
     /// The device that a sign-in would know the user by.
-    func known(_ cookies: [[UInt8]], user: UserID?) async -> DeviceID? {
-        guard let user, let device = try? await device(cookies, of: user) else { return nil }
-        return device.isProved ? device.id : nil
+    func known(
+        _ cookies: [[UInt8]], user: UserID?, by devices: Devices? = nil
+    ) async throws -> DeviceID? {
+        var name = username("nobody")
+        if let user, let found = try await store.user(user) { name = found.username }
+        let facts = try await store.signInFacts(
+            of: name, browser: await (devices ?? self.devices).claims(in: cookies),
+            at: clock().wall)
+        let device = try facts.device.get()
+        return device?.isProved == true ? device?.id : nil
     }
 }

@@ -223,7 +223,7 @@ import Testing
                     let isSession = isHome && name == "__Host-gatehouse"
                     #expect(try await (other.session() != nil) == isSession)
                     let request = other.request(.get, "/")
-                    let device = await fixture.devices.known(
+                    let device = try await fixture.known(
                         fixture.door.deviceCookies(request), user: ada.id)
                     #expect((device != nil) == (isHome && name.hasSuffix("-device")))
                     let binding = await fixture.door.formBinding(request)

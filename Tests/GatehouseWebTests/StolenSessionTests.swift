@@ -65,7 +65,7 @@ import Testing
             }
             let ada = try #require(try await fixture.store.user(named: username("ada")))
             let cookie = Array(try #require(before).utf8)
-            #expect(await fixture.devices.known([cookie], user: ada.id) != nil)
+            #expect(try await fixture.known([cookie], user: ada.id) != nil)
             _ = owner
         }
     }
@@ -92,12 +92,12 @@ import Testing
             var (owner, thief) = (owner, thief)
             let ada = try #require(try await fixture.store.user(named: username("ada")))
             let device = Array(try #require(owner.cookies["__Host-gatehouse-device"]).utf8)
-            #expect(await fixture.devices.known([device], user: ada.id) != nil)
+            #expect(try await fixture.known([device], user: ada.id) != nil)
             _ = await thief.get("/account")
             try await fixture.writeUses()
             try await fixture.advance(clock, 61)
             #expect(await owner.get("/resume").location == "/login?notice=stolen")
-            #expect(await fixture.devices.known([device], user: ada.id) == nil)
+            #expect(try await fixture.known([device], user: ada.id) == nil)
             let warnings = try await fixture.store.warnings(of: ada.id)
             #expect(warnings.map(\.browser) == ["Firefox on Linux"])
         }

@@ -47,7 +47,7 @@ class CuttingProxy:
         self.lock = threading.Lock()
         self.connections = set()
         self.cuts = []
-        self.exchanges = []  # the statements of each round trip
+        self.exchanges = None  # the statements of each round trip, once somebody wants them
         self.flowing = threading.Event()  # clear while traffic is held
         self.flowing.set()
         self.delay_seconds = 0
@@ -249,7 +249,8 @@ class Connection:
 
     def _end_exchange(self):
         exchange, self.exchange = self.exchange, []
-        self.proxy.exchanges.append([sql.decode() for sql in exchange])
+        if self.proxy.exchanges is not None:
+            self.proxy.exchanges.append([sql.decode() for sql in exchange])
 
     def _execute(self, sql):
         self.exchange.append(sql)

@@ -6,16 +6,16 @@ package import GatehousePeople
 
 extension SQLStore {
     package func signInFacts(
-        of username: Username, devices: [DeviceID], at now: UnixTime
+        of username: Username, browser: DeviceClaims?, at now: UnixTime
     ) async throws(StoreError) -> SignInFacts {
         try await readOne { db in
-            try Self.signInFacts(of: username, devices: devices, db, at: now)
+            try Self.signInFacts(of: username, browser: browser, db, at: now)
         }
     }
 
     /// Each statement is a view by itself: what must hold together is asked again when the session begins.
     static func signInFacts(
-        of username: Username, devices: [DeviceID], _ db: Database, at now: UnixTime
+        of username: Username, browser: DeviceClaims?, _ db: Database, at now: UnixTime
     ) throws -> SignInFacts {
         let name: StatementArguments = ["name": username.text]
         let user = Query(
@@ -35,15 +35,21 @@ extension SQLStore {
                     LIMIT :most) AS untold_looks) AS untold
             """, ["name": username.text, "most": maximumUntold])
         let all = [user, floorQuery, noticesQuery, state, deletion, untold]
-        let named = devices.map { deviceQueries($0, ofName: username, at: now) }
+        let people = browser?.people ?? []
+        let named = people.map { deviceQueries($0.device, ofName: username, at: now) }
         try db.prefetch(all + named.flatMap { [$0.device, $0.preferences] })
 
         let found = try db.row(user).map { try $0.user() }
-        let ofDevices = try zip(devices, named).map { id, queries in
-            try device(id, of: found?.id, queries, db)
+        var device = Result<Device?, StoreError>.success(nil)
+        for (person, queries) in zip(people, named) {
+            let rows = (try db.row(queries.device), try db.rows(queries.preferences))
+            guard person.user == found?.id, let row = rows.0 else { continue }
+            do throws(StoreError) {
+                device = .success(try Self.device(person.device, of: person.user, row, rows.1))
+            } catch { device = .failure(error) }
         }
         return SignInFacts(
-            user: found, device: ofDevices.lazy.compactMap { $0 }.first,
+            user: found, device: device,
             authenticatedFloor: try authenticatedFloor(db),
             board: NoticeBoard(try db.rows(noticesQuery).map { try $0.notice() }),
             agreements: AgreementState(try db.rows(state).map { try $0.agreement() }),
@@ -68,15 +74,5 @@ extension SQLStore {
                     "oldest": Device.oldestUse(at: now).seconds,
                 ]), preferencesQuery(id)
         )
-    }
-
-    private static func device(
-        _ id: DeviceID, of user: UserID?, _ queries: (device: Query, preferences: Query),
-        _ db: Database
-    ) throws -> Device? {
-        let row = try db.row(queries.device)
-        let preferences = try db.rows(queries.preferences)
-        guard let row, let user else { return nil }
-        return try device(id, of: user, row, preferences)
     }
 }
