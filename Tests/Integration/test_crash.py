@@ -134,7 +134,7 @@ class Crash(unittest.TestCase):
             self.gatehouse.start()
             self.verify(round)
             # At a random point.
-            self.churn(round, lambda: time.sleep(self.random.uniform(0, 0.6)), mortal=False,
+            self.churn(round, lambda: time.sleep(self.random.uniform(0, 1)), mortal=False,
                        kill_server=True)
         self.gatehouse.start()
         self.verify(ROUNDS)
@@ -155,7 +155,7 @@ class Crash(unittest.TestCase):
     def test_nothing_acknowledged_is_lost_when_commands_are_killed(self):
         self.gatehouse.start()
         for round in range(max(1, ROUNDS // 5)):
-            goal = self.acknowledged + 10
+            goal = self.acknowledged + 20
             self.churn(round, lambda: eventually(
                 lambda: self.problems or self.acknowledged > goal, within=30),
                 mortal=True, kill_server=False)
