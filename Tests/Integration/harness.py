@@ -97,8 +97,8 @@ def free_port():
 
 
 def listens(port):
-    """Whether somebody listens on this port of loopback. Nobody is connected to, who would count it: only
-    beside a listener may a port not be bound again.
+    """Whether somebody listens on this port of loopback. Nobody is connected to, who would count it:
+    only beside a listener may a port not be bound again.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

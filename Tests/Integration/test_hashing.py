@@ -13,8 +13,8 @@ from harness import Gatehouse
 from visitor import call
 from wire import Wire, eventually, head
 
-# Some passes over 64 MiB take a good part of a second: time enough to see who waits, and on a slow machine
-# nobody is told that it would take longer than the deadline.
+# Some passes over 64 MiB take a good part of a second: time enough to see who waits, and on a slow
+# machine nobody is told that it would take longer than the deadline.
 SLOW = {"password.threads": 1, "password.argon2_memory": "64MiB", "password.argon2_iterations": 6,
         "password.deadline": "15s"}
 PASSWORD = "grey herons over marshes"

@@ -18,8 +18,8 @@ from visitor import call
 from wire import COOKIE, eventually
 
 LEASE_SECONDS = 10  # the least that can be set
-# A sign-in that meets a database which doesn't answer: two timeouts, each with the two seconds after which
-# Gatehouse waits no longer for the server to say so, and some for the rest.
+# A sign-in that meets a database which doesn't answer: two timeouts, each with the two seconds after
+# which Gatehouse waits no longer for the server to say so, and some for the rest.
 ANSWER_SECONDS = 10
 # How soon everything works again once the database does.
 BACK_SECONDS = 5
