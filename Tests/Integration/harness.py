@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -96,10 +97,18 @@ def free_port():
 
 
 def listens(port):
-    """Whether somebody listens on this port of loopback. Nobody is connected to, who would count it."""
-    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return any(address == f"0100007F:{port:04X}" and state == "0A"  # TCP_LISTEN
-               for _, address, _, state, *_ in map(str.split, lines))
+    """Whether somebody listens on this port of loopback. Nobody is connected to, who would count it:
+    only beside a listener may a port not be bound again.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise
+            return True
+    return False
 
 
 class Gatehouse:
@@ -172,10 +181,10 @@ class Gatehouse:
             raise AssertionError(
                 f"the server ended with {self.process.returncode}:\n{self.logged()}")
         try:
-            # It may listen a moment after the admin endpoint does.
-            if ":".join(map(str, self.front)) in self.arguments and not listens(self.front[1]):
+            if self.ask_admin("/readyz").status != 200:
                 return False
-            return self.ask_admin("/readyz").status == 200
+            # It may listen a moment after the admin endpoint does.
+            return ":".join(map(str, self.front)) not in self.arguments or listens(self.front[1])
         except (ConnectionError, FileNotFoundError):
             return False
 

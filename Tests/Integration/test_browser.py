@@ -14,6 +14,7 @@ import time
 import unittest
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -136,8 +137,10 @@ class BrowserTest(unittest.TestCase):
         except Exception:  # What stale elements raise differs while a page is being replaced.
             return True
 
-    def wait(self, condition):
-        return WebDriverWait(self.driver, WAIT_SECONDS).until(condition)
+    def wait(self, condition, every=0.05):
+        # What is looked at may belong to the page that is just being replaced.
+        return WebDriverWait(self.driver, WAIT_SECONDS, every,
+                             [StaleElementReferenceException]).until(condition)
 
     def follow(self, text):
         page = self.driver.find_element(By.TAG_NAME, "html")

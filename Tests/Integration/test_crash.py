@@ -6,9 +6,9 @@ import time
 import unittest
 
 from harness import SOAK, Gatehouse, seeded
-from wire import Wire
+from wire import Wire, eventually
 
-ROUNDS = 20 * SOAK
+ROUNDS = 10 * SOAK
 WORKERS = 4
 
 
@@ -94,7 +94,7 @@ class Crash(unittest.TestCase):
         except Exception as problem:
             self.problems.append(problem)
 
-    def churn(self, round, seconds, mortal, kill_server):
+    def churn(self, round, wait, mortal, kill_server):
         """Commands in parallel; after a while the server dies, or the commands do; all end."""
         stop = threading.Event()
         workers = [
@@ -102,7 +102,7 @@ class Crash(unittest.TestCase):
             for number in range(WORKERS)]
         for worker in workers:
             worker.start()
-        time.sleep(seconds)  # the random point
+        wait()
         if kill_server:
             self.gatehouse.kill()
         stop.set()
@@ -133,7 +133,9 @@ class Crash(unittest.TestCase):
         for round in range(ROUNDS):
             self.gatehouse.start()
             self.verify(round)
-            self.churn(round, self.random.uniform(0, 0.6), mortal=False, kill_server=True)
+            # At a random point.
+            self.churn(round, lambda: time.sleep(self.random.uniform(0, 1)), mortal=False,
+                       kill_server=True)
         self.gatehouse.start()
         self.verify(ROUNDS)
         self.assert_much_happened()
@@ -153,7 +155,10 @@ class Crash(unittest.TestCase):
     def test_nothing_acknowledged_is_lost_when_commands_are_killed(self):
         self.gatehouse.start()
         for round in range(max(1, ROUNDS // 5)):
-            self.churn(round, 1.0, mortal=True, kill_server=False)
+            goal = self.acknowledged + 20
+            self.churn(round, lambda: eventually(
+                lambda: self.problems or self.acknowledged > goal, within=30),
+                mortal=True, kill_server=False)
             # What commands did reaches the server within a second; a restart is the harder case.
             self.gatehouse.kill()
             self.gatehouse.start()

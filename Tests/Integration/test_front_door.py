@@ -539,7 +539,7 @@ class RacingRegistrations(FrontDoorTest):
 class KilledServer(unittest.TestCase):
     """kill -9 at random points while people register, sign in and out."""
 
-    ROUNDS = 20 * SOAK
+    ROUNDS = 10 * SOAK
     WORKERS = 4
 
     def setUp(self):
@@ -1263,6 +1263,9 @@ class FullQueue(FrontDoorTest):
     def test_a_flood_of_sign_ins_is_503_with_a_time_to_come_back_while_checks_go_on(self):
         name = self.new_user()
         token = self.gatehouse.issue(name)["token"]
+        began = time.monotonic()
+        self.assertEqual(sign_in(self.gatehouse, name).status, 200)
+        alone = time.monotonic() - began
         stop, answers = threading.Event(), []
 
         def flood():
@@ -1292,9 +1295,8 @@ class FullQueue(FrontDoorTest):
                 self.assertGreaterEqual(int(answer.header("retry-after")), 1)
                 problem(answer)
         self.assertGreater(len(times), 100)
-        # No time is promised here, only that checks don't wait for hashes, which take a tenth of
-        # a second each.
-        self.assertLess(sorted(times)[len(times) // 2], 0.05)
+        # No time is promised here, only that checks don't wait for hashes.
+        self.assertLess(sorted(times)[len(times) // 2], alone / 2)
         self.assertEqual(sign_in(self.gatehouse, name).status, 200)
 
     def test_a_person_is_told_so_on_the_page_and_keeps_what_was_typed(self):
@@ -1532,13 +1534,7 @@ class NotTheProxy(unittest.TestCase):
         gatehouse = Gatehouse(self, front={"public.trusted_proxies": ["127.0.0.1"]}).start()
         credentials = {"username": "ada", "password": "correct horse battery"}
         self.assertEqual(call(gatehouse.front, "POST", "/auth/v1/register", credentials).status, 201)
-
-        def sign_in():
-            start = time.monotonic()
-            self.assertEqual(call(gatehouse.front, "POST", "/auth/v1/login", credentials).status, 200)
-            return time.monotonic() - start
-
-        alone = min(sign_in() for _ in range(3))
+        hashed = gatehouse.metric("gatehouse_password_hashes_total")
         body = json.dumps(credentials).encode()
         for _ in range(60):
             connection = socket.create_connection(gatehouse.front)
@@ -1546,8 +1542,9 @@ class NotTheProxy(unittest.TestCase):
                 b"POST /auth/v1/login HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             connection.close()
-        # Sixty hashes before it would take sixty times as long.
-        self.assertLess(sign_in(), 20 * alone)
+        # Whoever is asked last has its turn last: sixty hashes would have been made by then.
+        self.assertEqual(call(gatehouse.front, "POST", "/auth/v1/login", credentials).status, 200)
+        self.assertLess(gatehouse.metric("gatehouse_password_hashes_total") - hashed, 20)
 
     def test_head_is_answered_without_a_body(self):
         gatehouse = Gatehouse(self, front={"public.trusted_proxies": ["127.0.0.1"]}).start()

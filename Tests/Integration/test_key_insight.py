@@ -131,7 +131,8 @@ class TokenKeys(unittest.TestCase):
             self.gatehouse.check(token)
         # A scrape reads nothing and takes nothing.
         self.assertEqual(value(f'gatehouse_key_opens_total{{key="{name}"}}'), 0)
-        eventually(lambda: value(f'gatehouse_key_opens_total{{key="{name}"}}') == 5, within=80)
+        eventually(lambda: value(f'gatehouse_key_opens_total{{key="{name}"}}') == 5, within=80,
+                   every=0.2)
         self.assertEqual(value(f'gatehouse_key_tokens_alive{{key="{name}"}}'), 1)
         self.assertEqual(self.keys()[0]["opened_last_hour"], 5)
 
@@ -314,8 +315,16 @@ class LeakedPepper(unittest.TestCase):
                 rows.execute("INSERT INTO names (canonical, skeleton, user_id, state, since)"
                              " VALUES (?, NULL, ?, 'live', 0)", (f"user{index}", user))
         command = ["passwords", "pepper", "disable-users", self.leaked]
-        for milliseconds in [100, 200, 300]:
+
+        def disabled():
+            with database(self.gatehouse) as rows:
+                return rows.execute(
+                    "SELECT count(*) FROM users WHERE state = 'disabled'").fetchone()[0]
+        for milliseconds in [0, 5, 20]:
+            before = disabled()
             process = self.gatehouse.popen(*command)
+            eventually(lambda: disabled() > before or process.poll() is not None, within=30,
+                       every=0.001)
             time.sleep(milliseconds / 1000)
             process.kill()
             process.communicate()

@@ -22,7 +22,7 @@ from test_front_door import PASSWORD
 HERE = pathlib.Path(__file__).resolve().parent
 
 # Requests of each operation, in each of two phases; a run takes seconds.
-EXAMPLES = 25 * SOAK
+EXAMPLES = 10 * SOAK
 
 
 def examples(value):

@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BINARY, ENVIRONMENT, ROOT, Gatehouse
+from harness import BINARY, CHEAP, ENVIRONMENT, ROOT, Gatehouse
 
 PAGE = ROOT / "Sources/GatehouseCore/GatehouseCore.docc/OperatingKeys.md"
 
@@ -62,6 +62,7 @@ data_dir: {self.places["DATA"]}
 root_key.file: {self.places["KEYS"]}/root.key
 check.listen: [{self.gatehouse.tcp[0]}:{self.gatehouse.tcp[1]}]
 admin.listen: unix:{unit}/admin.sock
+password.argon2_memory: {CHEAP["password.argon2_memory"]}
 public: {{listen: "unix:{unit}/public.sock", origin: "https://www.example.org", tls: false}}
 """)
         self.environment = {

@@ -84,7 +84,7 @@ class Replacement(unittest.TestCase):
     def test_a_new_filter_is_used_and_a_bad_one_is_told_once_and_left(self):
         self.assertEqual(self.status(LEAKED), 201)
         self.build(LEAKED)
-        eventually(lambda: self.status(LEAKED) == 422, within=15)
+        eventually(lambda: self.status(LEAKED) == 422, within=15, every=0.2)
         bad = self.directory / "bad"
         bad.write_bytes(self.filter.read_bytes()[:-1] + b"x")
         bad.rename(self.filter)
@@ -97,7 +97,7 @@ class Replacement(unittest.TestCase):
         self.assertEqual(self.status(LEAKED), 422)
         self.assertEqual(self.status(GOOD), 201)
         self.build(GOOD)
-        eventually(lambda: self.status(GOOD) == 422, within=15)
+        eventually(lambda: self.status(GOOD) == 422, within=15, every=0.2)
         self.assertEqual(self.status(LEAKED), 201)
 
     def test_a_filter_cut_short_in_place_is_503_and_not_the_end(self):
@@ -105,7 +105,7 @@ class Replacement(unittest.TestCase):
         self.assertEqual(self.status(GOOD), 503)
         self.assertEqual(self.status("too short"), 422)
         self.build(LEAKED)
-        eventually(lambda: self.status(GOOD) == 201, within=15)
+        eventually(lambda: self.status(GOOD) == 201, within=15, every=0.2)
         self.assertEqual(self.status(LEAKED), 422)
 
     def test_without_a_sound_filter_no_server_starts(self):

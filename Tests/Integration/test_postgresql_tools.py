@@ -243,6 +243,8 @@ class Proxy(unittest.TestCase):
         cut = self.proxy.cut_commit(False, r"insert into t values \('two'")
         for word in ["one", "two", "three"]:
             self.assertEqual(self.psql(sql.format(word)).returncode != 0, word == "two")
+            if word == "two":
+                cut.wait()  # psql may have noticed first
             self.assertEqual(cut.happened.is_set(), word != "one")
         self.assertEqual(self.psql("BEGIN;\nINSERT INTO t VALUES ('two');\nCOMMIT;").stderr, "")
         self.assertEqual(self.rows(), ["one", "three", "two", "two"])

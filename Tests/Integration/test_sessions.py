@@ -347,13 +347,14 @@ class Limits(Sessions):
 
     def test_renewal_never_moves_the_absolute_limit(self):
         gatehouse = Gatehouse(self, front={
-            "session.idle": "3s", "session.absolute": "5s", "session.reseal": "1s"}).start()
+            "session.idle": "3s", "session.absolute": "8s", "session.reseal": "1s"}).start()
         add(gatehouse, "ada")
-        browser, start = Browser(gatehouse), time.monotonic()
+        browser = Browser(gatehouse)
         browser.sign_in("ada")
+        start = time.monotonic()
         session = browser.copy()
         renewals = 0
-        while time.monotonic() - start < 3.5:
+        while time.monotonic() - start < 4.1:
             response = ask_check(gatehouse, session.token, ",renew")
             self.assertEqual(response.status, 200, response)
             if response.header("set-cookie"):
@@ -364,7 +365,7 @@ class Limits(Sessions):
         # Renewed past its first idle deadline; the first cookie is not.
         self.assert_live(gatehouse, session.token)
         self.assertEqual(ask_check(gatehouse, browser.token).status, 401)
-        time.sleep(max(0, 6.1 - (time.monotonic() - start)))
+        time.sleep(max(0, 9.1 - (time.monotonic() - start)))
         self.assertEqual(ask_check(gatehouse, session.token).header("x-auth-reason"), "expired")
         self.assertEqual(session.resume().status, 401)
 
@@ -528,7 +529,7 @@ class Commands(Sessions):
         explained(first, "revoked", "series_ends")
         self.assert_live(gatehouse, browser.token, "1")
         # Its session was used, so somebody has it: once that is written.
-        eventually(lambda: gatehouse.explain(first)["presenting"] == "theft", within=12)
+        eventually(lambda: gatehouse.explain(first)["presenting"] == "theft", within=20)
         explained(second, "good", "new_session")
         gatehouse.ok("sessions", "revoke", "--user", "ada")
         self.assertEqual(explained(second, "revoked", "sign_in")["reason"], "series")
