@@ -259,19 +259,21 @@ extension SQLStore {
         try await write(at: now, .rows) { db in
             // Alone from here on: what came between the look and the checkpoint would be in none.
             try Self.lockHead(db)
+            let last = try db.integer(
+                sql: """
+                    SELECT max(sequence) FROM audit WHERE kind = 'audit_checkpoint' AND chain = ?
+                    """,
+                arguments: [AuditWriting.current?.chain.value.data])
+            // By its number, so that a database sees how few entries came later.
             let rows = try db.rows(
                 sql: """
                     SELECT chain, position, mac FROM audit
                     JOIN (SELECT chain, max(position) AS position FROM audit
-                        WHERE chain IS NOT NULL AND sequence >
-                            (SELECT coalesce(max(sequence), 0) FROM audit
-                                WHERE kind = 'audit_checkpoint' AND chain = ?)
+                        WHERE chain IS NOT NULL AND sequence > ?
                         GROUP BY chain) AS last USING (chain, position)
                     ORDER BY sequence DESC LIMIT ?
                     """,
-                arguments: [
-                    AuditWriting.current?.chain.value.data, Self.maximumCheckpointEnds,
-                ])
+                arguments: [last ?? 0, Self.maximumCheckpointEnds])
             try Self.append(
                 AuditEvent(.auditCheckpoint, by: .server), ends: try rows.map { try $0.chainEnd() },
                 to: db, at: now)

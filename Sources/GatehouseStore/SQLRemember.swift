@@ -50,28 +50,55 @@ extension SQLStore {
     package func remembered(
         _ id: SeriesID, at now: UnixTime
     ) async throws(StoreError) -> RememberView? {
-        try await read { db in try Self.remembered(id, db, at: now) }
+        // What is done with it holds only if it is still so (``presentSeries(_:at:)``).
+        try await readOne { db in
+            try db.prefetch(Self.rememberedQueries(id).all)
+            return try Self.remembered(id, db, at: now)
+        }
+    }
+
+    private struct RememberedQueries {
+        let series: Query
+        let session: Query
+        let user: Query
+        var all: [Query] { [SQLStore.latestTimeQuery, series, session, user] }
+    }
+
+    private static func rememberedQueries(_ id: SeriesID) -> RememberedQueries {
+        let id: StatementArguments = ["id": id.value.data]
+        return RememberedQueries(
+            series: Query(
+                """
+                SELECT * FROM series WHERE id = :id
+                    AND epoch = (SELECT epoch FROM users
+                        WHERE users.id = series.user_id AND users.state = 'enabled')
+                    AND authenticated >= (SELECT authenticated_floor FROM head)
+                """, id),
+            session: Query(
+                "SELECT * FROM sessions WHERE id = (SELECT session_id FROM series WHERE id = :id)",
+                id),
+            user: Query(
+                userColumns + """
+                     WHERE users.id = (SELECT user_id FROM series WHERE id = :id)
+                        AND names.state = 'live'
+                    """, id))
     }
 
     private static func remembered(
         _ id: SeriesID, _ db: Database, at now: UnixTime
     ) throws -> RememberView? {
+        let queries = rememberedQueries(id)
         let time = try latestTime(db, now)
-        let row = try db.row(
-            sql: """
-                SELECT * FROM series WHERE id = :id AND deadline > :time
-                    AND epoch = (SELECT epoch FROM users
-                        WHERE users.id = series.user_id AND users.state = 'enabled')
-                    AND authenticated >= (SELECT authenticated_floor FROM head)
-                """,
-            arguments: ["id": id.value.data, "time": time.seconds])
-        guard let row else { return nil }
-        let last = try session(SessionID(try row.identifier("session_id")), db)
-        let series = try row.series()
-        guard let user = try user(series.user, db) else { return nil }
+        guard let series = try db.row(queries.series)?.series(), series.deadline > time else {
+            return nil
+        }
+        let last = try db.row(queries.session).map { try $0.session() }
+        guard let user = try db.row(queries.user).map({ try $0.user() }) else { return nil }
         let isLive =
             last.map { last in
-                last.revoked == nil && time < last.idleDeadline && time < last.absoluteDeadline
+                // Where each is read by itself it may be another's, which the compare and set finds out.
+                last.id == series.session && last.revoked == nil && time < last.idleDeadline
+                    && time < last.absoluteDeadline
             } ?? false
         return RememberView(
             series: series, session: isLive ? last : nil, username: user.username, time: time)
@@ -82,6 +109,7 @@ extension SQLStore {
     ) async throws(StoreError) -> PresentSeriesOutcome {
         let series = presentation.expected.series
         return try await write(at: now, .user(series.user)) { db in
+            try db.prefetch(Self.queries(of: presentation, db, at: now))
             // Compare and set: whoever was faster has changed what the rule says.
             guard let current = try Self.remembered(series.id, db, at: now),
                 current.series == series,
@@ -124,6 +152,24 @@ extension SQLStore {
                         detail: presentation.evidence), to: db, at: now)
             }
             return .done(position: try Self.sequence(db))
+        }
+    }
+
+    /// What ``presentSeries(_:at:)`` asks, as far as nothing that it does before changes it.
+    private static func queries(
+        of presentation: RememberPresentation, _ db: Database, at now: UnixTime
+    ) -> [Query] {
+        let (series, current) = (
+            presentation.expected.series.id, presentation.expected.session?.id
+        )
+        let queries = rememberedQueries(series).all
+        switch presentation.action {
+        case .advance(_, let session, _, let limit):
+            return queries + [sealQuery, unrevokedQuery(series)]
+                + (limit == nil ? [] : [roomQuery(session.user, at: now)])
+                + (current.map { [sessionQuery($0)] } ?? []) + appendQueries(db)
+        case .repeatCurrent: return queries + [sealQuery]
+        case .endQuietly, .theft, .ahead: return queries
         }
     }
 
@@ -221,10 +267,13 @@ extension SQLStore {
     }
 
     private static func unrevokedSessions(of id: SeriesID, _ db: Database) throws -> [SessionID] {
-        try db.rows(
-            sql: "SELECT id FROM sessions WHERE series_id = ? AND revoked IS NULL ORDER BY id",
-            arguments: [id.value.data]
-        ).map { SessionID(try $0.identifier("id")) }
+        try db.rows(unrevokedQuery(id)).map { SessionID(try $0.identifier("id")) }
+    }
+
+    private static func unrevokedQuery(_ id: SeriesID) -> Query {
+        Query(
+            "SELECT id FROM sessions WHERE series_id = ? AND revoked IS NULL ORDER BY id",
+            [id.value.data])
     }
 
     package func forgetSeries(

@@ -170,7 +170,7 @@ extension SQLStore {
         return true
     }
 
-    private static func roomQuery(_ user: UserID, at now: UnixTime) -> Query {
+    static func roomQuery(_ user: UserID, at now: UnixTime) -> Query {
         Query(
             """
             SELECT id, series_id FROM sessions
@@ -326,6 +326,8 @@ extension SQLStore {
         _ renewal: SessionRenewal, at now: UnixTime
     ) async throws(StoreError) -> RenewSessionOutcome {
         try await write(at: now, .users { try Self.owners(of: [renewal.session], $0) }) { db in
+            try db.prefetch(
+                [Self.sessionQuery(renewal.session), Self.sealQuery, Self.latestTimeQuery])
             guard let session = try Self.session(renewal.session, db) else { return .ended }
             guard try Self.isCurrent(renewal.seal, for: [], db) else { return .outdated }
             let time = try Self.latestTime(db, now)
@@ -473,6 +475,8 @@ extension SQLStore {
         _ ids: PresentedIDs, audit kind: AuditEvent.Kind, at now: UnixTime
     ) async throws(StoreError) -> RevocationOutcome {
         try await write(at: now, .users { try Self.owners(of: ids, $0) }) { db in
+            let queries = Self.queries(ofEnding: ids)
+            if !queries.isEmpty { try db.prefetch(queries + Self.appendQueries(db)) }
             let ended = try Self.end(ids, audit: kind, db, at: now)
             return .revoked(position: try Self.sequence(db), sessions: ended)
         }
@@ -523,7 +527,7 @@ extension SQLStore {
         }
     }
 
-    private static func sessionQuery(_ id: SessionID) -> Query {
+    static func sessionQuery(_ id: SessionID) -> Query {
         Query("SELECT * FROM sessions WHERE id = ?", [id.value.data])
     }
 

@@ -132,20 +132,22 @@ package final class SQLStore: Store {
 
     package func head() async throws(StoreError) -> StoreHead {
         try await follow { [driver] db in
+            try db.prefetch(driver.identityQueries + [Self.newsQuery])
             try driver.checkIdentity(db)
-            let row = try db.row(
-                sql: """
-                    SELECT sequence, latest_time,
-                        coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
-                    FROM head
-                    """)
-            guard let row else { throw StoreError.damaged("head") }
+            guard let row = try db.row(Self.newsQuery) else { throw StoreError.damaged("head") }
             return StoreHead(
                 sequence: try row.number("sequence"),
                 keyringVersion: try row.number("keyring_version"),
                 latestTime: try row.time("latest_time"))
         }
     }
+
+    private static let newsQuery = Query(
+        """
+        SELECT sequence, latest_time,
+            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+        FROM head
+        """)
 
     package func waitForChange(milliseconds: Int) async {
         await driver.waitForChange(milliseconds: milliseconds)

@@ -42,6 +42,8 @@ protocol StoreDriver: Sendable {
     /// Returns when something may have been written that nodes follow, or `milliseconds` have passed.
     func waitForChange(milliseconds: Int) async
 
+    /// What ``checkIdentity(_:)`` asks.
+    var identityQueries: [Query] { get }
     /// - Throws: ``StoreError/replaced`` when another database is in the place of this one.
     func checkIdentity(_ db: Database) throws
 

@@ -26,6 +26,11 @@ struct PostgreSQLPlanTests {
         // The first row answers it.
         "EXISTS (SELECT 1 FROM audit)",
     ]
+    /// The same, where it is so large that this is faster than its index.
+    private static let readAllOfMany = [
+        // What `doctor` looks through: every acting session that there was.
+        "LEFT JOIN grants ON grants.id = looks.grant_id"
+    ]
 
     private let database: PostgreSQLTestDatabase
     private let connection: PostgreSQLConnection
@@ -259,6 +264,7 @@ struct PostgreSQLPlanTests {
                 unused.remove(known)
                 continue
             }
+            if Self.readAllOfMany.contains(where: statement.sql.contains) { continue }
             Issue.record(
                 """
                 \(statement.file) reads all of \(tables.sorted()): \(statement.sql)

@@ -50,7 +50,9 @@ final class PostgreSQLTestDatabase: Sendable {
 
     /// A connection of somebody else, who is in no hurry.
     func connect() throws -> PostgreSQLConnection {
-        let connection = try PostgreSQLConnection(connecting: options("somebody else"))
+        var options = options("somebody else")
+        options.statementTimeout = .seconds(900)
+        let connection = try PostgreSQLConnection(connecting: options)
         try connection.run(
             """
             SET idle_in_transaction_session_timeout = 0;

@@ -323,8 +323,10 @@ final class PostgreSQLDriver: StoreDriver {
         await listener.wait(milliseconds: milliseconds)
     }
 
+    let identityQueries = [Query("SELECT store_id FROM head")]
+
     func checkIdentity(_ db: Database) throws {
-        guard try db.row(sql: "SELECT store_id FROM head")?.bytes("store_id") == identity else {
+        guard try db.row(identityQueries[0])?.bytes("store_id") == identity else {
             throw StoreError.replaced
         }
     }

@@ -177,6 +177,8 @@ final class SQLiteDriver: StoreDriver {
         try? await Task.sleep(for: .milliseconds(min(milliseconds, Self.pollMilliseconds)))
     }
 
+    var identityQueries: [Query] { [] }
+
     /// Whoever put another file in its place left this process with one that nobody sees.
     func checkIdentity(_ db: Database) throws {
         guard FileIdentity(path) == file else { throw StoreError.replaced }
