@@ -88,8 +88,15 @@ package struct PasswordGate: Sendable {
         let start = ContinuousClock.now
         // Who has no device is a stranger before anybody is looked for.
         if attempt.browser == nil, let outcome = try turnAway(attempt.address) { return outcome }
-        let facts = try await store.signInFacts(
-            of: username, browser: attempt.browser, at: clock().wall)
+        let facts: SignInFacts
+        do {
+            facts = try await store.signInFacts(
+                of: username, browser: attempt.browser, at: clock().wall)
+        } catch {
+            // Nothing was tried: whoever comes back when the store does is not told to wait.
+            if attempt.browser == nil { addresses.refund(attempt.address, at: clock().boot) }
+            throw error
+        }
         let user = facts.user
         let device = knownDevice(facts)
         // After the user: a row that was read names no pepper that this node has not loaded.

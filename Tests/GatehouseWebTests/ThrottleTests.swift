@@ -326,6 +326,16 @@ private func prefix(_ text: String) -> AddressPrefix? { AddressPrefix(Array(text
         }
     }
 
+    @Test func `an address is not charged for what the store could not be asked`() async throws {
+        try await with(addressFailures: 2) { fixture in
+            _ = try await fixture.makeUser("ada")
+            try fixture.store.close()
+            for _ in 0..<4 {
+                #expect(await attempt(fixture, "ada", address: "192.0.2.1") == "failed")
+            }
+        }
+    }
+
     @Test func `right passwords from one address are not charged to it`() async throws {
         try await with(addressFailures: 2) { fixture in
             _ = try await fixture.makeUser("ada")
