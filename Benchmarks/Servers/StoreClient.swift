@@ -51,7 +51,8 @@ final class StoreClient: Sendable {
 
     // MARK: What is timed
 
-    /// What a sign-in asks of the store, besides what is told to whoever has signed in.
+    /// The user, the charge and the session of a sign-in. The server reads the user with all that it tells and
+    /// with the revocation by time; here these two are read by themselves, and nothing is told.
     func signIn(_ name: String) async throws {
         let user = try await user(name)
         try await charge(user.username, of: user.id)

@@ -623,10 +623,7 @@ package final class SQLStore: Store {
 
     package func user(named username: Username) async throws(StoreError) -> User? {
         try await readOne { db in
-            try db.row(
-                sql: Self.userColumns + " WHERE names.canonical = ? AND names.state = 'live'",
-                arguments: [username.text]
-            ).map { try $0.user() }
+            try db.row(Self.userQuery(named: username)).map { try $0.user() }
         }
     }
 
@@ -648,6 +645,11 @@ package final class SQLStore: Store {
 
     static func user(_ id: UserID, _ db: Database) throws -> User? {
         try db.row(userQuery(id)).map { try $0.user() }
+    }
+
+    static func userQuery(named username: Username) -> Query {
+        Query(
+            userColumns + " WHERE names.canonical = ? AND names.state = 'live'", [username.text])
     }
 
     static func userQuery(_ id: UserID) -> Query {

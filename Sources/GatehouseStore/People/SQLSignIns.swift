@@ -18,8 +18,7 @@ extension SQLStore {
         of username: Username, browser: DeviceClaims?, _ db: Database, at now: UnixTime
     ) throws -> SignInFacts {
         let name: StatementArguments = ["name": username.text]
-        let user = Query(
-            userColumns + " WHERE names.canonical = :name AND names.state = 'live'", name)
+        let user = userQuery(named: username)
         let state = Query(
             """
             SELECT * FROM agreements WHERE sequence IN
