@@ -564,11 +564,6 @@ package protocol Store: Sendable {
         _ id: UserID, to username: Username, takingReserved: Bool, audit: AuditEvent,
         at now: UnixTime
     ) async throws(StoreError) -> RenameOutcome
-    /// Ends every session of the user, and takes password and links away. Nobody finds the user
-    /// again, and nobody is ever given one of their names.
-    func deleteUser(
-        _ id: UserID, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome
     /// Makes `names` the reserved ones, but for those that a user has or had. False, and nothing is
     /// changed, when the store's skeletons are of another version than ours.
     func reserveNames(_ names: [Username], at now: UnixTime) async throws(StoreError) -> Bool

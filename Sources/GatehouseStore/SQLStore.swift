@@ -438,16 +438,6 @@ package final class SQLStore: Store {
         }
     }
 
-    package func deleteUser(
-        _ id: UserID, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await write(at: now, .deletion(of: id)) { [ledger] db in
-            guard let user = try Self.user(id, db) else { return .notFound }
-            return try Self.delete(
-                user, lookUpKey: nil, audit: audit, ledger: ledger, db, at: now)
-        }
-    }
-
     package func reserveNames(
         _ names: [Username], at now: UnixTime
     ) async throws(StoreError) -> Bool {

@@ -6,24 +6,46 @@ import GatehouseCore
 enum Output {
     /// Prints `value` as one JSON document with sorted keys.
     static func json(_ value: some Encodable) throws {
+        print(try jsonText(value))
+    }
+
+    static func jsonText(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        print(String(decoding: try encoder.encode(value), as: UTF8.self))
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
     }
 
     /// Prints rows under a heading, columns aligned.
     static func table(_ heading: [String], _ rows: [[String]]) {
-        var widths = heading.map(\.count)
-        for row in rows {
-            for (column, cell) in row.enumerated() {
-                widths[column] = max(widths[column], cell.count)
-            }
+        var table = PagedTable(heading)
+        table.add(rows)
+    }
+
+    /// A table of any length: a page of it is printed as soon as it is there, columns as wide as in all
+    /// pages before.
+    struct PagedTable {
+        private let heading: [String]
+        private var widths: [Int]
+        private var isBegun = false
+
+        init(_ heading: [String]) {
+            self.heading = heading
+            widths = heading.map(\.count)
         }
-        for row in [heading] + rows {
-            let cells = zip(row, widths).map { cell, width in
-                cell + String(repeating: " ", count: width - cell.count)
+
+        mutating func add(_ rows: [[String]]) {
+            for row in rows {
+                for (column, cell) in row.enumerated() {
+                    widths[column] = max(widths[column], cell.count)
+                }
             }
-            print(trimEnd(cells.joined(separator: "  ")))
+            for row in isBegun ? rows : [heading] + rows {
+                let cells = zip(row, widths).map { cell, width in
+                    cell + String(repeating: " ", count: width - cell.count)
+                }
+                print(Output.trimEnd(cells.joined(separator: "  ")))
+            }
+            isBegun = true
         }
     }
 

@@ -177,29 +177,35 @@ struct UsersCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List all users.")
-        /// Users read in one go.
+        /// Users read in one go, and printed: there may be more than memory holds.
         static let pageSize = 1000
 
         @OptionGroup var options: CommonOptions
 
         func run() async throws {
             let store = try options.openStore(try options.settings())
-            var users: [User] = []
+            var table = Output.PagedTable(["username", "state", "created", "user"])
+            var users = try await store.users(after: nil, limit: Self.pageSize)
+            if options.json { print("{\"users\":[", terminator: "") }
             while true {
-                let page = try await store.users(
-                    after: users.last?.username, limit: Self.pageSize)
-                users += page
-                guard page.count == Self.pageSize else { break }
+                if options.json {
+                    print(
+                        try users.map { try Output.jsonText(UserOutput($0)) }.joined(
+                            separator: ","), terminator: "")
+                } else {
+                    table.add(
+                        users.map {
+                            [
+                                $0.username.text, $0.state.rawValue, Output.text($0.created),
+                                $0.id.text,
+                            ]
+                        })
+                }
+                guard users.count == Self.pageSize, let last = users.last else { break }
+                users = try await store.users(after: last.username, limit: Self.pageSize)
+                if options.json, !users.isEmpty { print(",", terminator: "") }
             }
-            if options.json {
-                try Output.json(["users": users.map({ UserOutput($0) })])
-            } else {
-                Output.table(
-                    ["username", "state", "created", "user"],
-                    users.map {
-                        [$0.username.text, $0.state.rawValue, Output.text($0.created), $0.id.text]
-                    })
-            }
+            if options.json { print("]}") }
         }
     }
 

@@ -324,8 +324,7 @@ struct AgreementContractTests {
                 }
             }
         }
-        _ = try await store.deleteUser(
-            try #require(users["gone"]), audit: AuditEvent(.userDeleted, by: .command), at: now)
+        try await store.delete(try #require(users["gone"]))
         _ = try await store.setUser(
             try #require(users["off"]), state: .disabled,
             audit: AuditEvent(.userDisabled, by: .command), at: now)

@@ -103,8 +103,7 @@ extension Store {
         #expect(try await store.faults(expecting: head).faults.isEmpty)
 
         // Deleting a person erases the rest.
-        _ = try await store.deleteUser(
-            bob.id, audit: AuditEvent(.userDeleted, by: .command, user: bob.id), at: time(noon))
+        try await store.delete(bob.id)
         let left = try await store.audit(after: 0, limit: 9)
         #expect(left.map(\.event.kind).last == .userDeleted)
         #expect(left.dropLast().allSatisfy { $0.personal == nil })

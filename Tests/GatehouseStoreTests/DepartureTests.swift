@@ -10,12 +10,18 @@ import Testing
 @testable import GatehouseStore
 
 extension SQLStore {
+    @discardableResult func delete(
+        _ user: UserID, onlyIfDue: Bool = false, at now: Int64 = noon
+    ) async throws -> RevocationOutcome {
+        try await deletePerson(
+            user, onlyIfDue: onlyIfDue, lookUpKey: try lookUpKey(),
+            audit: AuditEvent(.userDeleted, by: .command, user: user), at: time(now))
+    }
+
     func delete(_ user: User, onlyIfDue: Bool = false, at now: Int64 = noon) async throws
         -> RevocationOutcome
     {
-        try await deletePerson(
-            user.id, onlyIfDue: onlyIfDue, lookUpKey: try lookUpKey(),
-            audit: AuditEvent(.userDeleted, by: .command, user: user.id), at: time(now))
+        try await delete(user.id, onlyIfDue: onlyIfDue, at: now)
     }
 
     /// A user with a password hash that says so.

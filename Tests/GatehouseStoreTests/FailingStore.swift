@@ -150,12 +150,6 @@ final class FailingStore: Store {
             id, to: username, takingReserved: takingReserved, audit: audit, at: now)
     }
 
-    func deleteUser(
-        _ id: UserID, audit: AuditEvent, at now: UnixTime
-    ) async throws(StoreError) -> RevocationOutcome {
-        try await store.deleteUser(id, audit: audit, at: now)
-    }
-
     func reserveNames(
         _ names: [Username], at now: UnixTime
     ) async throws(StoreError) -> Bool {

@@ -23,11 +23,6 @@ extension Store {
             audit: AuditEvent(.userRenamed, by: .command, user: user.id), at: time(now))
     }
 
-    fileprivate func delete(_ user: User, at now: Int64 = noon) async throws -> RevocationOutcome {
-        try await deleteUser(
-            user.id, audit: AuditEvent(.userDeleted, by: .command, user: user.id), at: time(now))
-    }
-
     fileprivate func reserve(_ names: String...) async throws -> Bool {
         try await reserveNames(names.map { username($0) }, at: time(noon))
     }

@@ -99,8 +99,7 @@ struct ProfileStoreTests {
             ada, state: .disabled, audit: AuditEvent(.userDisabled, by: .command, user: ada),
             at: time(noon))
         #expect(try await write(["name": "x"], of: ada, revision: 1) == .noUser)
-        _ = try await store.deleteUser(
-            ada, audit: AuditEvent(.userDeleted, by: .command, user: ada), at: time(noon))
+        try await store.delete(ada)
         #expect(try await write(["name": "x"], of: ada, revision: 1) == .noUser)
         #expect(try await store.profileRows(after: nil, limit: 9).isEmpty)
     }
@@ -139,8 +138,7 @@ struct ProfileStoreTests {
         _ = try await write(["email": "eve@x.example"], of: bob, revision: 2)
         #expect(
             try await found("eve@x.example") == [ada, bob].sorted { $0.text < $1.text })
-        _ = try await store.deleteUser(
-            ada, audit: AuditEvent(.userDeleted, by: .command, user: ada), at: time(noon))
+        try await store.delete(ada)
         #expect(try await found("eve@x.example") == [bob], "nobody who has gone")
     }
 

@@ -334,7 +334,7 @@ import Testing
                 _ = try await store.renameUser(
                     user.id, to: username("renamed"), takingReserved: false, audit: audit,
                     at: time(noon))
-            case "delete": _ = try await store.deleteUser(user.id, audit: audit, at: time(noon))
+            case "delete": try await store.delete(user.id)
             case "recover":
                 let link = try #require(LinkHash(bytes: [UInt8](repeating: 5, count: 32)))
                 try await store.addLink(

@@ -335,8 +335,7 @@ import Testing
         _ = try await store.addUser(
             username("ada"), id: id, passwordHash: "$argon2id$marker",
             audit: AuditEvent(.userCreated, by: .command, user: id), at: time(noon))
-        _ = try await store.deleteUser(
-            id, audit: AuditEvent(.userDeleted, by: .command, user: id), at: time(noon))
+        try await store.delete(id)
         let queue = try DatabaseQueue(path: path)
         let row = try queue.read { try Row.fetchOne($0, sql: "SELECT * FROM users") }
         #expect(row?["password_hash"] as String? == nil)

@@ -36,8 +36,9 @@ import Testing
                 renamed.id, to: username("live"), takingReserved: false,
                 audit: audit(.userRenamed, renamed), at: time(noon))
             let deleted = try await fixture.makeUser("deleted")
-            _ = try await store.deleteUser(
-                deleted.id, audit: audit(.userDeleted, deleted), at: time(noon))
+            _ = try await store.deletePerson(
+                deleted.id, onlyIfDue: false, lookUpKey: try lookUpKey(),
+                audit: audit(.userDeleted, deleted), at: time(noon))
             #expect(try await store.reserveNames([username("root")], at: time(noon)))
             // Whoever needs a hash from here on gets 503.
             await fixture.hasher.shutdown()

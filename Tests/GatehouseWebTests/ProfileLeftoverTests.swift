@@ -118,9 +118,9 @@ func leftovers(of texts: [String], in directory: String) throws -> [String] {
                 store: fixture.store, vault: try ProfileVault(next), entropy: .system)
             #expect(try await upkeep.rotate(schema) { time(noon) }.rewritten == Self.users)
             let gone = try #require(try await fixture.store.user(named: username("user3")))
-            _ = try await fixture.store.deleteUser(
-                gone.id, audit: AuditEvent(.userDeleted, by: .command, user: gone.id),
-                at: time(noon))
+            _ = try await fixture.store.deletePerson(
+                gone.id, onlyIfDue: false, lookUpKey: try lookUpKey(),
+                audit: AuditEvent(.userDeleted, by: .command, user: gone.id), at: time(noon))
             let before = try leftovers(of: entered, in: fixture.directory.path)
             #expect(before == [], "the write-ahead log has what was written")
             let path = fixture.directory.path + "/" + SQLStore.fileName

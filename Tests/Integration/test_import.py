@@ -191,6 +191,12 @@ class Import(ImportTest):
         # The bar makes room for a refused line, and is gone at the end.
         self.assertRegex(shown, rb"\r\x1b\[Kline 3001: ")
         self.assertRegex(shown, rb"\n(\r\x1b\[K[^\n]*)?$")
+        # More than a page of users is listed, for programs and for people.
+        names = sorted(f"user{number}" for number in range(3000))
+        self.assertEqual(self.names(), names)
+        code, table, _ = self.gatehouse.command("users", "list")
+        self.assertEqual(code, 0)
+        self.assertEqual([row.split()[0] for row in table.splitlines()], ["username"] + names)
 
     def test_long_lines_take_no_memory(self):
         self.gatehouse.make_store()

@@ -144,12 +144,17 @@ class StoreCopy(unittest.TestCase):
         self.assertEqual(code, 0, errors)
         self.assertGreater(whole["rows_before"], USERS)
         self.assertLess(whole["rows_before"], whole["rows"])
+        # As after a kill between the last commit and the report.
+        code, again, errors = self.copy(self.first, destination)
+        self.assertEqual(code, 0, errors)
+        self.assertEqual(again["tables"], whole["tables"])
         rows = {table["table"]: table["rows"] for table in whole["tables"]}
         self.assertEqual(rows["users"], USERS)
         names = [user["username"] for user in destination.json("users", "list")["users"]]
         self.assertEqual(sorted(names), sorted(f"user{number}" for number in range(USERS)))
         self.assertEqual(destination.json("audit", "verify"), self.first.json("audit", "verify"))
-        # Nobody copies over it.
+        # Nobody copies over it once it is used.
+        destination.ok("users", "disable", "user1")
         code, _, errors = self.copy(self.first, destination)
         self.assertEqual(code, 1)
         self.assertIn("is in use", errors)

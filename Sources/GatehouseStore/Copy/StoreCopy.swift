@@ -76,7 +76,8 @@ package struct StoreCopy {
         self.batchRows = batchRows
     }
 
-    /// Copies what is missing, compares everything, and makes the destination a store.
+    /// Copies what is missing, compares everything, and makes the destination a store. What is a whole copy
+    /// already, because an earlier run ended before it could say so, is compared.
     ///
     /// - Parameter progress: is told after each batch.
     package func run(
@@ -84,8 +85,8 @@ package struct StoreCopy {
     ) async throws(StoreCopyFailure) -> Report {
         try await checkUnserved(at: now)
         let layouts = try await layouts()
-        let state = try await state(layouts)
-        try await begin(state.fingerprint, layouts)
+        guard let state = try await state(layouts, .source) else { throw .sourceIsNew }
+        let isWhole = try await begin(state, layouts) == .whole
         var report = Report()
         let tables = layouts.filter { $0.table.fate == .rows }
         var total = 0
@@ -94,7 +95,7 @@ package struct StoreCopy {
             report.resumed += try await count(layout, .destination)
         }
         var done = report.resumed
-        for layout in tables {
+        for layout in tables where !isWhole {
             try await copy(layout, state.fingerprint) { rows in
                 done += rows
                 progress(
@@ -115,8 +116,8 @@ package struct StoreCopy {
             report.tables.append(hashes)
         }
         try await checkUnserved(at: now)
-        guard try await self.state(layouts) == state else { throw .sourceChanged }
-        report.unreadableLedgerLines = try await finish(state, layouts)
+        guard try await self.state(layouts, .source) == state else { throw .sourceChanged }
+        if !isWhole { report.unreadableLedgerLines = try await finish(state, layouts) }
         for single in state.singles {
             report.tables.append(
                 TableReport(table: single.layout.table.name, rows: 1, hash: try single.hash()))
@@ -172,7 +173,7 @@ package struct StoreCopy {
         throw .tables(known.contains(other) ? "\(other) is missing" : "\(other) is not known")
     }
 
-    /// What the source is at a time: any write of a server or a command changes it.
+    /// What a store is at a time: any write of a server or a command changes it.
     private struct State: Sendable, Equatable {
         let singles: [Single]
         /// The last number of each counter, and of the audit trail.
@@ -194,8 +195,11 @@ package struct StoreCopy {
         }
     }
 
-    private func state(_ layouts: [CopyLayout]) async throws(StoreCopyFailure) -> State {
-        let found = try await read(.source) { db in
+    /// Nil when no server has ever run on it.
+    private func state(
+        _ layouts: [CopyLayout], _ side: Side
+    ) async throws(StoreCopyFailure) -> State? {
+        let found = try await read(side) { db in
             let singles = try layouts.filter { $0.table.fate == .single }.map { layout in
                 Single(layout: layout, row: try Self.single(layout, db))
             }
@@ -210,7 +214,7 @@ package struct StoreCopy {
             }
             return (singles, counters, rings)
         }
-        guard !found.2.isEmpty else { throw .sourceIsNew }
+        guard !found.2.isEmpty else { return nil }
         do throws(LibCryptoError) {
             let hash = try RunningHash(.sha256)
             for values in found.0.map(\.row) + found.2 {
@@ -239,15 +243,17 @@ package struct StoreCopy {
 
     // MARK: Copying
 
-    private enum Beginning: Sendable { case begun, used(table: String), otherSource }
+    private enum Beginning: Sendable, Equatable {
+        case begun, whole, used(table: String), otherSource
+    }
 
-    /// Marks the destination, or finds it marked by a copy of the same source.
+    /// Marks the destination, or finds it marked by a copy of the same source, or a whole copy.
     private func begin(
-        _ fingerprint: [UInt8], _ layouts: [CopyLayout]
-    ) async throws(StoreCopyFailure) {
+        _ state: State, _ layouts: [CopyLayout]
+    ) async throws(StoreCopyFailure) -> Beginning {
         let beginning = try await write { db in
             if let source = try Self.markedSource(db) {
-                return Data(fingerprint) == source ? Beginning.begun : .otherSource
+                return Data(state.fingerprint) == source ? Beginning.begun : .otherSource
             }
             for layout in layouts {
                 guard layout.table.fate == .rows,
@@ -261,12 +267,17 @@ package struct StoreCopy {
             try db.makeCopyMarker()
             try db.execute(
                 sql: "INSERT INTO \(SQLStore.copyMarker) (id, source) VALUES (1, ?)",
-                arguments: [Data(fingerprint)])
+                arguments: [Data(state.fingerprint)])
             return .begun
         }
         switch beginning {
-        case .begun: return
-        case .used(let table): throw .destinationIsUsed(table: table)
+        case .begun, .whole: return beginning
+        case .used(let table):
+            // Only a copy has the other's counters and time to the second.
+            guard try await self.state(layouts, .destination) == state else {
+                throw .destinationIsUsed(table: table)
+            }
+            return .whole
         case .otherSource: throw .otherSource
         }
     }

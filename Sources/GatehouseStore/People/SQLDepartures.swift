@@ -81,11 +81,11 @@ extension SQLStore {
     /// Leaves of a user the reserved names and the facts of the audit trail. The ledger has it before the
     /// transaction is done: what can't be noted there isn't done.
     static func delete(
-        _ user: User, lookUpKey: LookUpKey?, audit: AuditEvent, ledger: DeletionLedger,
+        _ user: User, lookUpKey: LookUpKey, audit: AuditEvent, ledger: DeletionLedger,
         _ db: Database, at now: UnixTime
     ) throws -> RevocationOutcome {
         let ended = try countLive(of: user, db, at: now)
-        if let lookUpKey { try clearAttempts(of: user, key: lookUpKey, db) }
+        try clearAttempts(of: user, key: lookUpKey, db)
         _ = try eraseAuditPersonal(of: user.id, db)
         try append(audit, to: db, at: now)
         // The feed's entry refuses every token until the last one would have expired, rows or not.
