@@ -32,7 +32,9 @@ extension RefreshFailure: CustomStringConvertible {
         case .store(let error): "\(error)"
         case .keyring(let failure): "\(failure)"
         case .noKeyring: "the store has no keyring"
-        case .storeWentBack: "the store is another one, or an older copy of what it was"
+        case .storeWentBack:
+            "the store is another one, an older copy of what it was, or lost what it had "
+                + "acknowledged; nothing is answered until this server is started again"
         case .notPublished: "the keyring could not be made ready"
         }
     }

@@ -35,7 +35,16 @@ package actor Node {
 
     private var index = RevocationIndex()
     private var position: UInt64 = 0
+    /// The last row of the feed that was read. The same row must be there as long as somebody needs it: it
+    /// isn't, or it is another, where the store lost what it had acknowledged and went on without it.
+    private var anchor: FeedEntry?
+    /// Of the store, when the feed was read last.
+    private var connection: UInt64?
+    /// Whether the feed is read from its beginning, because nothing is left to compare.
+    private var isRereading = false
     private var keyring: Keyring?
+    /// The stored ring's (``StoreHead/keyringMark``).
+    private var keyringMark: [UInt8]?
     private var hasPublished = false
     private var hasGoneBack = false
     /// Whether something was read that the event loops don't have yet.
@@ -128,8 +137,10 @@ package actor Node {
     package func catchUp(to position: UInt64, at now: UnixTime) async throws(RefreshFailure) {
         await beginLoading()
         defer { endLoading() }
-        guard self.position < position || hasUnpublished else { return }
+        // Also where this node has that position: of a store that lost what this node read before, it may be
+        // another row's.
         _ = try await load(at: now)
+        guard self.position >= position else { throw endForGood() }
     }
 
     /// Takes up a ring that another process has just changed.
@@ -155,7 +166,7 @@ package actor Node {
     private func load(
         at now: UnixTime
     ) async throws(RefreshFailure) -> (RefreshReport, StoreHead) {
-        let head = try await readHead()
+        let head = try await readHead(at: now)
         do throws(RefreshFailure) {
             let report = try await take(head, at: now)
             lease.allowSealing()
@@ -167,19 +178,42 @@ package actor Node {
         }
     }
 
-    /// Where the store stands. Once it was behind what this node has, it stays another store, however far it
-    /// gets: only a new process reads all of it.
-    private func readHead() async throws(RefreshFailure) -> StoreHead {
+    /// Where the store stands. Once it was behind what this node has, or has another row or ring in the place
+    /// of one that this node read, it stays another store, however far it gets: only a new process reads all
+    /// of it.
+    private func readHead(at now: UnixTime) async throws(RefreshFailure) -> StoreHead {
         var head: StoreHead?
-        do { head = try await store.head() } catch {
+        do { head = try await store.head(anchor: anchor?.sequence) } catch {
             guard error == .replaced else { throw .store(error) }
         }
-        if let head, !hasGoneBack, head.sequence >= position,
-            head.keyringVersion >= keyring?.version ?? 0
-        {
-            return head
+        guard let head, !hasGoneBack, head.sequence >= position,
+            head.keyringVersion >= keyring?.version ?? 0,
+            head.keyringVersion != keyring?.version
+                || keyringMark ?? head.keyringMark == head.keyringMark,
+            holdsAnchor(head, at: now)
+        else { throw endForGood() }
+        if head.keyringVersion == keyring?.version { keyringMark = head.keyringMark }
+        return head
+    }
+
+    /// Whether the row that was read last is there. One that nobody needs any more may be gone; behind another
+    /// connection there may then be anything, and all of it is read.
+    private func holdsAnchor(_ head: StoreHead, at now: UnixTime) -> Bool {
+        if let anchor {
+            if let row = head.anchor {
+                guard row == anchor else { return false }
+            } else {
+                guard anchor.deadline <= now.advanced(bySeconds: clockSkewSeconds) else {
+                    return false
+                }
+                self.anchor = nil
+            }
         }
-        throw endForGood()
+        if let connection, connection != head.connection, anchor?.sequence ?? 0 < position {
+            isRereading = true
+        }
+        connection = head.connection
+        return true
     }
 
     private func endForGood() -> RefreshFailure {
@@ -199,6 +233,7 @@ package actor Node {
             let ring = try await loadKeyring()
             if let keyring, !keyring.mayPrecede(ring) { throw endForGood() }
             keyring = ring
+            keyringMark = ring.version == head.keyringVersion ? head.keyringMark : nil
             hasUnpublished = true
             report.keyringChanged = true
         }
@@ -256,37 +291,38 @@ package actor Node {
     private func readFeed(to end: UInt64, at now: UnixTime) async throws(RefreshFailure) -> Int {
         var rows = 0
         var unapplied: [FeedEntry] = []
-        var reached = position
+        var reached = isRereading ? 0 : position
         // Numbers have gaps where rows expired: what there is is counted, so that the table fits.
         var expected =
-            hasPublished || position >= end
+            hasPublished || reached >= end
             ? 0
             : try await attempt { [store, position] () throws(StoreError) in
-                try await store.feedCount(after: position)
+                try await store.feedCount(after: position, at: now)
             }
-        while position < end {
+        while reached < end {
             let page = try await attempt { [store, reached] () throws(StoreError) in
-                try await store.feed(after: reached, limit: Self.feedPageRows)
+                try await store.feed(after: reached, limit: Self.feedPageRows, at: now)
             }
             unapplied += page
             rows += page.count
+            anchor = page.last ?? anchor
             // Rows between the last one and the head may have expired and been removed.
             let isLast = page.count < Self.feedPageRows
             reached = isLast ? max(end, page.last?.sequence ?? 0) : page.last?.sequence ?? end
-            guard hasPublished else {
+            if !hasPublished {
                 index.load(unapplied, expected: expected, at: now)
                 expected = max(0, expected - unapplied.count)
                 hasUnpublished = true
-                unapplied = []
-                position = reached
+            } else if isLast || reached >= end || unapplied.count >= Self.applyRows {
+                index.apply(unapplied, at: now)
+                hasUnpublished = hasUnpublished || !unapplied.isEmpty
+            } else {
                 continue
             }
-            guard isLast || reached >= end || unapplied.count >= Self.applyRows else { continue }
-            index.apply(unapplied, at: now)
-            hasUnpublished = hasUnpublished || !unapplied.isEmpty
             unapplied = []
-            position = reached
+            position = max(position, reached)
         }
+        isRereading = false
         return rows
     }
 

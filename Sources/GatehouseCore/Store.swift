@@ -154,17 +154,34 @@ package struct NodeRecord: Sendable, Equatable {
     }
 }
 
+extension Store {
+    package func head() async throws(StoreError) -> StoreHead { try await head(anchor: nil) }
+}
+
 /// Where the store stands.
 package struct StoreHead: Sendable, Equatable {
     /// The feed's last sequence number.
     package let sequence: UInt64
     package let keyringVersion: UInt64
+    /// Bytes of the sealed ring that no other ring has; empty when there is none.
+    package let keyringMark: [UInt8]
     /// The latest wall-clock time of any write.
     package let latestTime: UnixTime
-    package init(sequence: UInt64, keyringVersion: UInt64, latestTime: UnixTime) {
+    /// The feed's row that was asked for; nil when it isn't there.
+    package let anchor: FeedEntry?
+    /// Tells connections apart: behind another one there may be another database.
+    package let connection: UInt64
+
+    package init(
+        sequence: UInt64, keyringVersion: UInt64, keyringMark: [UInt8], latestTime: UnixTime,
+        anchor: FeedEntry?, connection: UInt64
+    ) {
         self.sequence = sequence
         self.keyringVersion = keyringVersion
+        self.keyringMark = keyringMark
         self.latestTime = latestTime
+        self.anchor = anchor
+        self.connection = connection
     }
 }
 
@@ -475,7 +492,8 @@ package enum KeyringReplacement: Sendable, Equatable {
 package protocol Store: Sendable {
     // MARK: The feed
 
-    func head() async throws(StoreError) -> StoreHead
+    /// - Parameter anchor: the number of a feed row to tell as well.
+    func head(anchor: UInt64?) async throws(StoreError) -> StoreHead
     /// Returns when another process may have written what nodes follow, at once where the database tells and
     /// else after a moment; after `milliseconds` in any case.
     func waitForChange(milliseconds: Int) async
@@ -485,10 +503,12 @@ package protocol Store: Sendable {
     /// clock wrote. What a wrong clock removed too early may have held revocations, so the caller
     /// has revoked every key before.
     func acceptClock(at now: UnixTime) async throws(StoreError)
-    /// How many rows the feed has after `position`.
-    func feedCount(after position: UInt64) async throws(StoreError) -> Int
-    /// Feed rows after `position`, in order, at most `limit`.
-    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry]
+    /// How many rows the feed has after `position` that some token alive at `now` may need.
+    func feedCount(after position: UInt64, at now: UnixTime) async throws(StoreError) -> Int
+    /// Those rows, in order, at most `limit`.
+    func feed(
+        after position: UInt64, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> [FeedEntry]
 
     // MARK: The keyring
 

@@ -5,6 +5,8 @@ import GatehouseCore
 /// What runs statements: a connection of one of the drivers, inside a transaction.
 protocol DatabaseEngine: AnyObject {
     var dialect: Database.Dialect { get }
+    /// A number that no other connection of this process has, or had.
+    var connection: UInt64 { get }
     /// How many rows the last statement changed.
     var changesCount: Int { get throws }
     /// Runs one statement.
@@ -55,6 +57,8 @@ struct Database {
     init(_ engine: any DatabaseEngine) { self.engine = engine }
 
     var dialect: Dialect { engine.dialect }
+    /// A number that no other connection of this process has, or had.
+    var connection: UInt64 { engine.connection }
 
     /// How many rows the last statement changed.
     var changesCount: Int { get throws { try engine.changesCount } }

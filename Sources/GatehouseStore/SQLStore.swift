@@ -77,9 +77,9 @@ package final class SQLStore: Store {
     }
 
     func read<Value: Sendable>(
-        _ body: @escaping @Sendable (Database) throws -> Value
+        on lane: StoreLane = .work, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
-        do { return try await driver.read(body) } catch { throw driver.storeError(error) }
+        do { return try await driver.read(on: lane, body) } catch { throw driver.storeError(error) }
     }
 
     /// For a body of one statement, or of several that need not be one view.
@@ -97,13 +97,13 @@ package final class SQLStore: Store {
 
     /// One transaction that also notes the time.
     func write<Value: Sendable>(
-        at now: UnixTime, _ scope: WriteScope = .store,
+        at now: UnixTime, _ scope: WriteScope = .store, on lane: StoreLane = .work,
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         let writing = signer.writing(AuditContext.current)
         FaultPoint.pass()
         do {
-            let value = try await driver.write(scope, at: now) { db in
+            let value = try await driver.write(scope, at: now, on: lane) { db in
                 try AuditWriting.$current.withValue(writing) { try body(db) }
             }
             FaultPoint.pass()
@@ -130,24 +130,36 @@ package final class SQLStore: Store {
 
     // MARK: The feed
 
-    package func head() async throws(StoreError) -> StoreHead {
+    package func head(anchor: UInt64?) async throws(StoreError) -> StoreHead {
         try await follow { [driver] db in
-            try db.prefetch(driver.identityQueries + [Self.newsQuery])
+            let anchors = anchor.map { [Self.anchorQuery($0)] } ?? []
+            try db.prefetch(driver.identityQueries + [Self.newsQuery] + anchors)
             try driver.checkIdentity(db)
             guard let row = try db.row(Self.newsQuery) else { throw StoreError.damaged("head") }
             return StoreHead(
                 sequence: try row.number("sequence"),
                 keyringVersion: try row.number("keyring_version"),
-                latestTime: try row.time("latest_time"))
+                keyringMark: try row.optionalBytes("keyring_mark") ?? [],
+                latestTime: try row.time("latest_time"),
+                anchor: try anchors.first.flatMap { try db.row($0)?.feedEntry() },
+                connection: db.connection)
         }
     }
 
+    /// A sealed ring begins with a random nonce (``KeyringEnvelope``).
     private static let newsQuery = Query(
         """
         SELECT sequence, latest_time,
-            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version
+            coalesce((SELECT max(version) FROM keyring), 0) AS keyring_version,
+            (SELECT substr(sealed, 1, 64) FROM keyring) AS keyring_mark
         FROM head
         """)
+
+    private static func anchorQuery(_ sequence: UInt64) -> Query {
+        Query(
+            "SELECT sequence, kind, subject, value, deadline FROM feed WHERE sequence = ?",
+            [Int64(clamping: sequence)])
+    }
 
     package func waitForChange(milliseconds: Int) async {
         await driver.waitForChange(milliseconds: milliseconds)
@@ -171,25 +183,29 @@ package final class SQLStore: Store {
         } catch { throw driver.storeError(error) }
     }
 
-    package func feedCount(after position: UInt64) async throws(StoreError) -> Int {
+    package func feedCount(
+        after position: UInt64, at now: UnixTime
+    ) async throws(StoreError) -> Int {
         try await follow { db in
             Int(
                 try db.integer(
-                    sql: "SELECT count(*) FROM feed WHERE sequence > ?",
-                    arguments: [Int64(clamping: position)]) ?? 0)
+                    sql: "SELECT count(*) FROM feed WHERE sequence > ? AND deadline >= ?",
+                    arguments: [Int64(clamping: position), now.seconds - clockSkewSeconds]) ?? 0)
         }
     }
 
     package func feed(
-        after position: UInt64, limit: Int
+        after position: UInt64, limit: Int, at now: UnixTime
     ) async throws(StoreError) -> [FeedEntry] {
         try await follow { db in
             try db.rows(
                 sql: """
                     SELECT sequence, kind, subject, value, deadline FROM feed
-                    WHERE sequence > ? ORDER BY sequence LIMIT ?
+                    WHERE sequence > ? AND deadline >= ? ORDER BY sequence LIMIT ?
                     """,
-                arguments: [Int64(clamping: position), limit]
+                arguments: [
+                    Int64(clamping: position), now.seconds - clockSkewSeconds, limit,
+                ]
             ).map { try $0.feedEntry() }
         }
     }
@@ -225,7 +241,7 @@ package final class SQLStore: Store {
     // MARK: The keyring
 
     package func keyring() async throws(StoreError) -> WrappedKeyring? {
-        try await read { try Self.keyring($0) }
+        try await read(on: .following) { try Self.keyring($0) }
     }
 
     private static func keyring(_ db: Database) throws -> WrappedKeyring? {
@@ -305,7 +321,7 @@ package final class SQLStore: Store {
         at now: UnixTime
     ) async throws(StoreError) {
         try presence.hold(id)
-        try await write(at: now) { [schemaVersion = driver.schemaVersion] db in
+        try await write(at: now, on: .following) { [schemaVersion = driver.schemaVersion] db in
             try db.execute(
                 sql: """
                     INSERT INTO nodes
@@ -326,7 +342,7 @@ package final class SQLStore: Store {
     package func beat(
         _ id: NodeID, position: UInt64, keyringVersion: UInt64, at now: UnixTime
     ) async throws(StoreError) -> Bool {
-        try await write(at: now, .rows) { db in
+        try await write(at: now, .rows, on: .following) { db in
             try db.execute(
                 sql: """
                     UPDATE nodes SET heartbeat = ?, position = ?, keyring_version = ? WHERE id = ?
@@ -340,7 +356,7 @@ package final class SQLStore: Store {
     }
 
     package func leaveNode(_ id: NodeID, at now: UnixTime) async throws(StoreError) {
-        try await write(at: now, .rows) { db in
+        try await write(at: now, .rows, on: .following) { db in
             try db.execute(sql: "DELETE FROM nodes WHERE id = ?", arguments: [id.value.data])
         }
         presence.release(id)
@@ -722,11 +738,21 @@ package final class SQLStore: Store {
 
     package func prune(limit: Int, at now: UnixTime) async throws(StoreError) -> Int {
         let oldest = now.advanced(bySeconds: -clockSkewSeconds)
-        let dropped: Int
+        var dropped = 0
+        var failure: StoreError?
         do { dropped = try await driver.dropExpired(before: oldest, limit: limit, at: now) } catch {
-            throw driver.storeError(error)
+            failure = driver.storeError(error)
         }
-        return try await write(at: now, .rows) { [presence] db in
+        // Whatever keeps tables from being dropped, a backup for one, keeps nothing else.
+        let removed = try await pruneRows(before: oldest, limit: limit, at: now)
+        if let failure { throw failure }
+        return dropped + removed
+    }
+
+    private func pruneRows(
+        before oldest: UnixTime, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try await write(at: now, .rows) { [presence] db in
             let live = Set(try Self.liveNodes(db, presence, at: now).map(\.id))
             for row in try db.rows(sql: "SELECT id, heartbeat FROM nodes ORDER BY id") {
                 let id = NodeID(try row.identifier("id"))
@@ -738,7 +764,7 @@ package final class SQLStore: Store {
                 guard try db.changesCount == 1 else { continue }
                 presence.forget(id)
             }
-            var removed = dropped
+            var removed = 0
             for (table, key, deadline, lifetime) in [
                 ("links", "hash", "expires", 0), ("attempts", "key", "expires", 0),
                 ("devices", "id", "last_used", DeviceClaims.lifetimeSeconds),

@@ -6,7 +6,7 @@ import GatehouseCore
 protocol StoreDriver: Sendable {
     /// One view of the database, in which nothing changes.
     func read<Value: Sendable>(
-        _ body: @escaping @Sendable (Database) throws -> Value
+        on lane: StoreLane, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value
 
     /// The same for one statement, or several, each of which is a view by itself.
@@ -23,7 +23,7 @@ protocol StoreDriver: Sendable {
     ///
     /// - Throws: ``StoreError/clockAhead(seconds:)`` besides what the body throws.
     func write<Value: Sendable>(
-        _ scope: WriteScope, at now: UnixTime,
+        _ scope: WriteScope, at now: UnixTime, on lane: StoreLane,
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value
 
@@ -63,6 +63,13 @@ protocol StoreDriver: Sendable {
     /// What is damaged, in words.
     func integrityFindings() async throws -> [String]
     func close() throws
+}
+
+/// Which line a transaction waits in, where there are several.
+enum StoreLane {
+    case work
+    /// What the lease rests on: no work of others delays it, however much there is.
+    case following
 }
 
 /// What is known of the processes behind nodes, besides their rows.
@@ -112,6 +119,9 @@ struct WriteScope: Sendable {
     static func deletion(of id: UserID) -> WriteScope {
         WriteScope(isExclusive: false, owners: [2, owner(id.value.bytes)], find: nil)
     }
+
+    /// Nobody is removed meanwhile.
+    static let noDeletion = WriteScope(isExclusive: false, owners: [2], find: nil)
 
     /// Counters of tries.
     static func attempts(_ keys: [AttemptKey]) -> WriteScope { rows.and(keys) }

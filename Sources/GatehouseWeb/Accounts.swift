@@ -394,8 +394,8 @@ package struct Accounts: Sendable {
     }
 
     /// Whether a recovery link still works.
-    package func isRecovery(_ secret: [UInt8]) async -> Bool {
-        (try? await recoverableUser(secret)) != nil
+    package func isRecovery(_ secret: [UInt8]) async throws(StoreError) -> Bool {
+        try await recoverableUser(secret) != nil
     }
 
     /// Whose password the link sets; nil when it does not work.

@@ -230,9 +230,10 @@ extension FrontDoor {
         403, "link", "refusal.link")
 
     private func showRecover(_ request: FrontRequest) async throws(FrontRefusal) -> FrontResponse {
-        guard let link = try request.query(["token"]).value("token"),
-            await accounts.isRecovery(link)
-        else { throw Self.noLink }
+        guard let link = try request.query(["token"]).value("token") else { throw Self.noLink }
+        let isRecovery: Bool
+        do { isRecovery = try await accounts.isRecovery(link) } catch { throw .unavailable }
+        guard isRecovery else { throw Self.noLink }
         return await page(recoverPage(link), for: request)
     }
 

@@ -91,6 +91,13 @@ struct DatabaseReport {
     private var role: Finding {
         var powers = (values["role_powers"] ?? "").split(separator: ",").map(String.init)
         if isOn("role_is_superuser") { powers.insert("superuser", at: 0) }
+        if isOn("schema_is_open") {
+            return Finding(
+                check: "database role", level: .warning,
+                message: "every role may add functions and tables beside Gatehouse's",
+                hint:
+                    "REVOKE CREATE ON SCHEMA public FROM PUBLIC, as PostgreSQL 15 has it by itself")
+        }
         return Finding(
             check: "database role", level: powers.isEmpty ? .ok : .warning,
             message: powers.isEmpty

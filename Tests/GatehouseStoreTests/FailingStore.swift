@@ -15,6 +15,8 @@ final class FailingStore: Store {
     let earlierNodes = Mutex<[NodeRecord]?>(nil)
 
     private let state: Mutex<(store: any Store, failing: Call?)>
+    /// How often the connection was lost and made again.
+    let connections = Atomic<UInt64>(0)
 
     init(_ store: any Store) { state = Mutex((store, nil)) }
 
@@ -27,19 +29,25 @@ final class FailingStore: Store {
         if state.withLock({ $0.failing == call }) { throw .busy }
     }
 
-    func head() async throws(StoreError) -> StoreHead {
+    func head(anchor: UInt64?) async throws(StoreError) -> StoreHead {
         try check(.head)
-        return try await store.head()
+        let head = try await store.head(anchor: anchor)
+        return StoreHead(
+            sequence: head.sequence, keyringVersion: head.keyringVersion,
+            keyringMark: head.keyringMark, latestTime: head.latestTime, anchor: head.anchor,
+            connection: head.connection + connections.load(ordering: .relaxed))
     }
 
-    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry] {
+    func feed(
+        after position: UInt64, limit: Int, at now: UnixTime
+    ) async throws(StoreError) -> [FeedEntry] {
         try check(.feed)
-        return try await store.feed(after: position, limit: limit)
+        return try await store.feed(after: position, limit: limit, at: now)
     }
 
-    func feedCount(after position: UInt64) async throws(StoreError) -> Int {
+    func feedCount(after position: UInt64, at now: UnixTime) async throws(StoreError) -> Int {
         try check(.feed)
-        return try await store.feedCount(after: position)
+        return try await store.feedCount(after: position, at: now)
     }
 
     func beat(

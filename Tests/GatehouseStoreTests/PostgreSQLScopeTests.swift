@@ -104,6 +104,9 @@ struct PostgreSQLScopeTests {
         #expect(try await waits(.imports, for: .imports))
         #expect(try await waits(.deletion(of: ada), for: .deletion(of: eve)))
         #expect(try await !waits(.user(eve), for: .deletion(of: ada)))
+        #expect(try await waits(.deletion(of: ada), for: .noDeletion))
+        #expect(try await waits(.noDeletion, for: .deletion(of: ada)))
+        #expect(try await !waits(.user(eve), for: .noDeletion))
     }
 
     @Test func `who waits to exclude all goes before those who come later`() async throws {
@@ -445,6 +448,23 @@ struct PostgreSQLScopeTests {
         return try await store.record(
             [AgreementEntry(.purpose(name), version: 1, isGiven: true)], of: user.id,
             session: nil, purposes: [news], at: time(noon))
+    }
+
+    @Test func `nobody who goes while the trail is read has a look afterwards`() async throws {
+        let user = try await makeUser("seen", password: "x")
+        let blocker = try database.connect()
+        // The reader stops where it writes the number of its entry.
+        try blocker.run("BEGIN; SELECT 1 FROM head FOR UPDATE")
+        async let reading = stores[0].noteAuditLook(
+            by: try #require(OperatorName("op")), reason: try #require(LookReason("why")),
+            at: time(noon))
+        #expect(try await eventually { try watch.lockWaiters() == 1 })
+        async let going: Void = delete(user, in: stores[1])
+        #expect(try await eventually { try watch.lockWaiters() == 2 })
+        try blocker.run("COMMIT")
+        _ = try await reading
+        try await going
+        #expect(try leftovers(user.id).isEmpty)
     }
 
     @Test func `two who go at once are both in the ledger`() async throws {

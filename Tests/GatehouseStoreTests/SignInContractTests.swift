@@ -161,6 +161,7 @@ import Testing
         init(_ engine: any DatabaseEngine) { self.engine = engine }
 
         var dialect: GatehouseStore.Database.Dialect { engine.dialect }
+        var connection: UInt64 { engine.connection }
         var changesCount: Int { get throws { try engine.changesCount } }
         var tail: LockedTail {
             get { engine.tail }
@@ -286,6 +287,8 @@ import Testing
         #expect(
             try await other.chargeAttempt(key, user: nil, at: time(now + lead - 120)) == .admitted)
         #expect(try await server.attempts(key)?.failures == 1)
-        #expect(try await server.head().latestTime == time(now + lead - 120))
+        // PostgreSQL has a clock of its own, which the writer's must not be ahead of.
+        let latest = backend == .sqlite ? now + lead - 120 : now
+        #expect(try await server.head().latestTime == time(latest))
     }
 }

@@ -12,7 +12,7 @@ import Testing
         "server_version": "15.14", "transaction_read_only": "off", "fsync": "on",
         "full_page_writes": "on", "synchronous_commit": "on", "connection_is_local": "false",
         "connection_uses_tls": "true", "sslmode": "verify-full", "role_is_superuser": "false",
-        "role_powers": "", "max_connections": "100", "superuser_reserved_connections": "3",
+        "role_powers": "", "schema_is_open": "false", "max_connections": "100", "superuser_reserved_connections": "3",
         "clock": "\(now)",
     ]
 
@@ -58,6 +58,10 @@ import Testing
             (
                 "role_powers", "createdb,createrole",
                 "warning: database role: it has more than it needs: createdb, createrole"
+            ),
+            (
+                "schema_is_open", "true",
+                "warning: database role: every role may add functions and tables"
             ),
             ("max_connections", nil, "warning: database connections: max_connections is not known"),
             ("clock", nil, "warning: database clock: it is not known"),

@@ -435,6 +435,16 @@ import Testing
         }
     }
 
+    @Test func `a good link is not called bad because the store can't be asked`() async throws {
+        try await with { (fixture: FrontFixture) async throws in
+            let user = try await fixture.makeUser("ada")
+            let link = try await fixture.makeLink(.recovery(user.id))
+            try fixture.store.close()
+            var browser = Browser(fixture)
+            #expect(await browser.get("/recover?token=\(link)").status == 503)
+        }
+    }
+
     @Test func `a newer link, a new password and a disabling end every older link`() async throws {
         try await with { (fixture: FrontFixture) async throws in
             let user = try await fixture.makeUser("ada")

@@ -85,6 +85,8 @@ extension SQLStore {
         _ db: Database, at now: UnixTime
     ) throws -> RevocationOutcome {
         let ended = try countLive(of: user, db, at: now)
+        // Before the audit trail's end is locked, which every sign-in waits for: this waits for a disk.
+        try ledger.append(DeletionLedger.Entry(user: user.id, time: now))
         try clearAttempts(of: user, key: lookUpKey, db)
         _ = try eraseAuditPersonal(of: user.id, db)
         try append(audit, to: db, at: now)
@@ -104,7 +106,6 @@ extension SQLStore {
             sql: "UPDATE names SET state = 'deleted', since = ? WHERE user_id = ?",
             arguments: [now.seconds, user.id.value.data])
         try noteErasure(db, at: now)
-        try ledger.append(DeletionLedger.Entry(user: user.id, time: now))
         return .revoked(position: position, sessions: ended)
     }
 

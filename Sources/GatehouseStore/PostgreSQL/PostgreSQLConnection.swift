@@ -22,13 +22,24 @@ import Synchronization
     package static let lockTimeout: Duration = .seconds(5)
     /// How long a transaction may stand idle with its locks, before the server ends the connection.
     package static let idleTransactionTimeout: Duration = .seconds(5)
+    /// How long the socket of an encrypted connection is waited for before libpq is asked again: of a record
+    /// that is larger than libpq's buffer, which only other servers and proxies send, the rest is in the TLS
+    /// library already, and the socket doesn't tell.
+    package static let recordWait: Duration = .milliseconds(50)
     /// How long a request to cancel may take, before the connection is cut instead.
     package static let cancelTimeout: Duration = .seconds(1)
+
+    /// A number that no other connection of this process has, or had.
+    package let number = PostgreSQLConnection.numbers.add(1, ordering: .relaxed).newValue
+    private static let numbers = Atomic<UInt64>(0)
 
     private let options: PostgreSQLOptions
     /// Owned; nil once the connection is closed or given up.
     private var connection: OpaquePointer?
+    private var isEncrypted = false
     private var prepared = PreparedStatements()
+    /// The pool's, when statements were prepared.
+    private var schemaAge: UInt64 = 0
     private let canceller: Mutex<Canceller>
 
     /// Whether the connection can't be used any more.
@@ -51,6 +62,7 @@ import Synchronization
         let deadline = ContinuousClock.now + options.connectTimeout
         let connection = unsafe try ConnectionAttempt.connect(options, until: deadline)
         unsafe self.connection = connection
+        isEncrypted = unsafe PQsslInUse(connection) == 1
         canceller = unsafe Mutex(Canceller(connection))
         do throws(PostgreSQLError) {
             guard unsafe PQserverVersion(connection) >= 150_000 else {
@@ -99,6 +111,12 @@ import Synchronization
     }
 
     // MARK: Statements
+
+    /// Has every statement prepared anew where another connection found the tables changed since `age`.
+    func follow(schemaAge age: UInt64) {
+        if age != schemaAge { prepared.forgetAll() }
+        schemaAge = age
+    }
 
     /// Runs a script of several statements, whose rows aren't wanted. Outside of a transaction it is
     /// one transaction of its own.
@@ -333,9 +351,7 @@ extension PostgreSQLConnection {
             if failure == nil, let error { failure = error }
         }
         guard let failure else { return .success(results) }
-        if case .server(let state, _, _) = failure, state.isStalePreparation {
-            prepared.forgetAll()
-        }
+        if failure.isStalePreparation { prepared.forgetAll() }
         return .failure(failure)
     }
 
@@ -375,9 +391,9 @@ extension PostgreSQLConnection {
     private func wait(for events: Int32, until deadline: ContinuousClock.Instant)
         throws(PostgreSQLError)
     {
-        guard unsafe Self.poll(PQsocket(connection), for: events, until: deadline) else {
-            throw giveUp(.timedOut)
-        }
+        let limit = isEncrypted ? min(deadline, .now + Self.recordWait) : deadline
+        guard unsafe Self.poll(PQsocket(connection), for: events, until: limit) || limit < deadline
+        else { throw giveUp(.timedOut) }
     }
 
     /// Whether one of `events` came before `deadline`, or an error, which the next call then finds.

@@ -106,10 +106,12 @@ final class PostgreSQLDriver: StoreDriver {
 
     // MARK: Transactions
 
+    private func pool(_ lane: StoreLane) -> PostgreSQLPool { lane == .work ? pool : follower }
+
     func read<Value: Sendable>(
-        _ body: @escaping @Sendable (Database) throws -> Value
+        on lane: StoreLane, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
-        try await Self.retrying(on: pool) { engine in
+        try await Self.retrying(on: pool(lane)) { engine in
             try engine.queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             let value = try body(Database(engine))
             try engine.commit()
@@ -130,10 +132,10 @@ final class PostgreSQLDriver: StoreDriver {
     }
 
     func write<Value: Sendable>(
-        _ scope: WriteScope, at now: UnixTime,
+        _ scope: WriteScope, at now: UnixTime, on lane: StoreLane,
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
-        try await Self.retrying(on: pool) { [presence] engine in
+        try await Self.retrying(on: pool(lane)) { [presence] engine in
             let db = Database(engine)
             try Self.begin(scope, engine, db)
             var latest: Int64?
@@ -179,8 +181,8 @@ final class PostgreSQLDriver: StoreDriver {
         try await Self.retrying(on: pool) { engine in
             try Self.begin(scope, engine, Database(engine))
             try engine.prefetch([statement])
-            try Self.noteTime(
-                now, from: now.seconds - SQLStore.maximumClockLeadSeconds, engine)
+            // Further ahead it is for a transaction that asks the database's clock.
+            try Self.noteTime(now, from: now.seconds - clockSkewSeconds, engine)
             FaultPoint.pass()
             try engine.commit()
             return try engine.rows(statement.sql, statement.arguments)
@@ -197,23 +199,24 @@ final class PostgreSQLDriver: StoreDriver {
         for owner in owners { try engine.queue("SELECT pg_advisory_xact_lock(?)", [owner]) }
     }
 
-    /// Refuses to let one wrong clock move the store's time, unless the database's own clock agrees with it.
-    /// Where no node lives by that, the leap is noted: what can't be undone waits (``ClockLeap``).
+    /// Refuses to let one wrong clock move the store's time, unless the database's own clock agrees with it:
+    /// all other nodes would be behind, and answer 503. Where the time leaps and no node is there to tell,
+    /// that is noted, whatever the database's clock says, which may be the same one: what can't be undone
+    /// waits (``ClockLeap``).
     private static func checkClock(
         _ db: Database, _ presence: any NodePresence, now: Int64, latest: Int64, clock: Int64
     ) throws {
         let lead = now - latest
-        guard lead > SQLStore.maximumClockLeadSeconds,
-            now - clock > SQLStore.maximumClockLeadSeconds
-        else { return }
-        let living = try db.rows(
-            sql: "SELECT id FROM nodes WHERE heartbeat + lease_seconds + ? >= ?",
-            arguments: [NodeRecord.graceSeconds + clockSkewSeconds, clock])
-        for row in living where !presence.isOurs(NodeID(try row.identifier("id"))) {
-            throw StoreError.clockAhead(seconds: lead)
+        if lead > clockSkewSeconds, now - clock > clockSkewSeconds {
+            let living = try db.rows(
+                sql: "SELECT id FROM nodes WHERE heartbeat + lease_seconds + ? >= ?",
+                arguments: [NodeRecord.graceSeconds + clockSkewSeconds, clock])
+            for row in living where !presence.isOurs(NodeID(try row.identifier("id"))) {
+                throw StoreError.clockAhead(seconds: lead)
+            }
         }
         // A new store's time says nothing.
-        guard latest > 0 else { return }
+        guard lead > SQLStore.maximumClockLeadSeconds, latest > 0 else { return }
         try db.execute(sql: "UPDATE clock_leaps SET time = ?", arguments: [now])
     }
 
@@ -253,6 +256,7 @@ final class PostgreSQLDriver: StoreDriver {
                 }
             } catch let failure as Failure {
                 guard attempt < maximumAttempts, failure.isWorthAnother else { throw failure.error }
+                if failure.error.isStalePreparation { pool.noteNewSchema() }
             }
             let pause = Duration.milliseconds(1 << attempt) * Double.random(in: 0.5...1)
             try await Task.sleep(for: pause)
@@ -331,11 +335,38 @@ final class PostgreSQLDriver: StoreDriver {
         }
     }
 
-    /// How long upkeep waits for a table that somebody reads, in milliseconds: others wait behind it.
-    static let partitionLockMilliseconds = 500
+    /// How long upkeep waits for a table that somebody reads, in milliseconds: others wait behind it. Longer
+    /// than `deadlock_timeout`, 1 s unless set, after which an autovacuum gives way.
+    static let partitionLockMilliseconds = 1200
+
+    /// Whether there is a bucket to make, or one to drop, or a row that belongs to none.
+    private static func isUpkeepDue(
+        _ db: Database, before time: UnixTime, at now: UnixTime
+    ) throws -> Bool {
+        let queries = PostgreSQLPartitions.deadlines.map { parent, deadline in
+            Query("SELECT 1 FROM \(parent)_default WHERE \(deadline) < ? LIMIT 1", [time.seconds])
+        }
+        let buckets = Query(
+            """
+            SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+            WHERE inhparent IN (CAST('sessions' AS regclass), CAST('feed' AS regclass))
+            """)
+        try db.prefetch(queries + [buckets])
+        for query in queries where try db.row(query) != nil { return true }
+        let there = Set(try db.rows(buckets).map { try $0.text("relname") })
+        return PostgreSQLPartitions.deadlines.contains { parent, _ in
+            !there.isSuperset(of: PostgreSQLPartitions.names(of: parent, at: now))
+                || there.contains {
+                    PostgreSQLPartitions.end(of: $0, in: parent) ?? .max <= time.seconds
+                }
+        }
+    }
 
     func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int {
-        try await write(.store, at: now) { db in
+        // Most of the time nothing is: the lock would make everybody wait for nothing.
+        let isDue = try await readOne { try Self.isUpkeepDue($0, before: time, at: now) }
+        guard isDue else { return 0 }
+        return try await write(.store, at: now, on: .work) { db in
             try db.execute(sql: "SET LOCAL lock_timeout = \(Self.partitionLockMilliseconds)")
             try Self.addPartitions(db, at: now)
             _ = try db.row(
@@ -377,6 +408,10 @@ final class PostgreSQLDriver: StoreDriver {
                                 AND other.rolname != 'pg_database_owner' AND NOT pg_roles.rolsuper
                                 AND pg_has_role(pg_roles.oid, other.oid, 'member')))
                         FROM pg_roles WHERE rolname = current_user
+                    UNION ALL SELECT 'schema_is_open',
+                        CAST(EXISTS (SELECT 1 FROM pg_namespace, aclexplode(nspacl)
+                            WHERE nspname = current_schema() AND grantee = 0
+                                AND privilege_type = 'CREATE') AS text)
                     UNION ALL SELECT 'connection_uses_tls',
                         CAST(coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
                             false) AS text)

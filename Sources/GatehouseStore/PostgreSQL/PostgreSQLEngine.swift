@@ -17,7 +17,7 @@ final class PostgreSQLEngine: DatabaseEngine {
         var take: ((PostgreSQLResult) throws -> Void)?
     }
 
-    private let connection: PostgreSQLConnection
+    private let link: PostgreSQLConnection
     private var pending: [Step] = []
     private var lastChanges = 0
     private var counters: [(text: String, step: Step)] = []
@@ -31,10 +31,11 @@ final class PostgreSQLEngine: DatabaseEngine {
     private var fetched: [Query: [Row]] = [:]
     private var awaitsFetched = false
 
-    init(_ connection: PostgreSQLConnection) { self.connection = connection }
+    init(_ connection: PostgreSQLConnection) { link = connection }
 
     var dialect: Database.Dialect { .postgresql }
-    var sslMode: String? { connection.sslMode }
+    var connection: UInt64 { link.number }
+    var sslMode: String? { link.sslMode }
 
     var changesCount: Int {
         get throws {
@@ -81,7 +82,7 @@ final class PostgreSQLEngine: DatabaseEngine {
         guard !pending.isEmpty else { return }
         let steps = pending
         pending = []
-        let results = try connection.pipeline(steps.map { ($0.statement, $0.values) })
+        let results = try link.pipeline(steps.map { ($0.statement, $0.values) })
         for (step, result) in zip(steps, results) { try step.take?(result) }
     }
 
@@ -149,7 +150,7 @@ final class PostgreSQLEngine: DatabaseEngine {
     /// Gives the transaction up, if there is one and the connection is good for another.
     func rollBack() {
         pending = []
-        guard !connection.isBroken, connection.isInTransaction else { return }
-        do { try connection.run("ROLLBACK") } catch { connection.close() }
+        guard !link.isBroken, link.isInTransaction else { return }
+        do { try link.run("ROLLBACK") } catch { link.close() }
     }
 }

@@ -20,6 +20,12 @@ package enum PostgreSQLError: Error, Equatable {
     /// A column of the result is of a type, or holds a value, that ``DatabaseValue`` doesn't have.
     case unexpectedType(column: String)
 
+    /// The tables are other than when the statement was prepared.
+    var isStalePreparation: Bool {
+        guard case .server(let state, _, _) = self else { return false }
+        return state.isStalePreparation
+    }
+
     /// The server, or the session, only reads.
     var isReadOnly: Bool {
         guard case .server(let state, _, _) = self else { return false }

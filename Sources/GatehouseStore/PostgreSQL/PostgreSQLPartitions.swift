@@ -19,6 +19,24 @@ enum PostgreSQLPartitions {
         return first.seconds...last.seconds
     }
 
+    /// The partitioned tables, and the columns of their rows' deadlines.
+    static let deadlines = [("sessions", "absolute_deadline"), ("feed", "deadline")]
+
+    /// The buckets that `table` is to have.
+    static func names(of table: String, at now: UnixTime) -> Set<String> {
+        let span = span(at: now)
+        return Set(
+            (span.lowerBound / bucketSeconds...span.upperBound / bucketSeconds).map {
+                "\(table)_\($0)"
+            })
+    }
+
+    /// The end of the deadlines of a bucket of `table`; nil when it is none.
+    static func end(of name: String, in table: String) -> Int64? {
+        guard name.hasPrefix(table + "_") else { return nil }
+        return Int64(name.dropFirst(table.count + 1)).map { ($0 + 1) * bucketSeconds }
+    }
+
     /// `gatehouse_add_partitions(first, last)` makes the buckets that are missing for deadlines from
     /// `first` to `last`, and says how many it made. `gatehouse_drop_partitions(before, most)` drops the
     /// buckets whose deadlines are all before `before`, removes at most `most` older rows from each default

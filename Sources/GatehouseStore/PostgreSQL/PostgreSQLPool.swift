@@ -38,6 +38,8 @@ final class PostgreSQLPool: Sendable {
     private nonisolated(unsafe) var state = State()
     private let options: PostgreSQLOptions
     private let size: Int
+    /// How often the tables were found changed.
+    private let schemaAge = Atomic<UInt64>(0)
 
     /// - Parameter size: connections at most, from one.
     init(_ options: PostgreSQLOptions, size: Int) {
@@ -63,6 +65,9 @@ final class PostgreSQLPool: Sendable {
             if let refusal = add(job) { continuation.resume(throwing: refusal) }
         }
     }
+
+    /// Has all connections prepare their statements anew: another release has changed the tables.
+    func noteNewSchema() { schemaAge.add(1, ordering: .relaxed) }
 
     private func add(_ job: Job) -> (any Error)? {
         let (refusal, needsThread) = withState { state -> ((any Error)?, Bool) in
@@ -123,7 +128,10 @@ final class PostgreSQLPool: Sendable {
                     continue
                 }
             }
-            if let connection { job.run(.success(connection)) }
+            if let connection {
+                connection.follow(schemaAge: schemaAge.load(ordering: .relaxed))
+                job.run(.success(connection))
+            }
         }
         connection?.close()
     }

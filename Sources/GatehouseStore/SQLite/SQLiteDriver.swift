@@ -83,7 +83,7 @@ final class SQLiteDriver: StoreDriver {
     // MARK: Transactions
 
     func read<Value: Sendable>(
-        _ body: @escaping @Sendable (Database) throws -> Value
+        on lane: StoreLane, _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
         try await pool.read { try body(Database(SQLiteEngine($0))) }
     }
@@ -91,7 +91,7 @@ final class SQLiteDriver: StoreDriver {
     func readOne<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
-        try await read(body)
+        try await read(on: .work, body)
     }
 
     func follow<Value: Sendable>(
@@ -102,7 +102,7 @@ final class SQLiteDriver: StoreDriver {
 
     /// One immediate transaction, whose scope is the store whatever it needs.
     func write<Value: Sendable>(
-        _ scope: WriteScope, at now: UnixTime,
+        _ scope: WriteScope, at now: UnixTime, on lane: StoreLane,
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws -> Value {
         try await pool.write { [locks] connection in
@@ -120,7 +120,7 @@ final class SQLiteDriver: StoreDriver {
     func writeOne(
         _ scope: WriteScope, at now: UnixTime, _ statement: Query
     ) async throws -> [Row] {
-        try await write(scope, at: now) { try $0.rows(statement) }
+        try await write(scope, at: now, on: .work) { try $0.rows(statement) }
     }
 
     /// Refuses to let one wrong clock move the store's time, after which every node would answer 503. Where
@@ -211,7 +211,7 @@ final class SQLiteDriver: StoreDriver {
     }
 
     func dropExpired(before time: UnixTime, limit: Int, at now: UnixTime) async throws -> Int {
-        try await write(.store, at: now) { db in
+        try await write(.store, at: now, on: .work) { db in
             var removed = 0
             for (table, key, deadline) in [
                 ("sessions", "id", "absolute_deadline"), ("feed", "sequence", "deadline"),
@@ -256,6 +256,8 @@ final class SQLiteEngine: DatabaseEngine {
     init(_ db: GRDB.Database) { self.db = db }
 
     var dialect: Database.Dialect { .sqlite }
+    /// There is one file, and whoever opened it has it.
+    var connection: UInt64 { 0 }
     var changesCount: Int { db.changesCount }
 
     func execute(_ sql: String, _ arguments: StatementArguments) throws {
