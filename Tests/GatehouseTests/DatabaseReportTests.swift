@@ -12,7 +12,8 @@ import Testing
         "server_version": "15.14", "transaction_read_only": "off", "fsync": "on",
         "full_page_writes": "on", "synchronous_commit": "on", "connection_is_local": "false",
         "connection_uses_tls": "true", "sslmode": "verify-full", "role_is_superuser": "false",
-        "role_powers": "", "schema_is_open": "false", "max_connections": "100", "superuser_reserved_connections": "3",
+        "role_powers": "", "schema_is_open": "false", "max_connections": "100",
+        "superuser_reserved_connections": "3",
         "clock": "\(now)",
     ]
 
