@@ -70,6 +70,13 @@ extension Store {
 @Suite struct StoreContractTests {
     private let directory = TemporaryDirectory()
 
+    @Test func `the contract runs on the database that the environment names`() throws {
+        let isNamed = ProcessInfo.processInfo.environment["GATEHOUSE_TEST_POSTGRESQL"] != nil
+        for backend in Backend.allCases {
+            #expect(try backend.open(directory).driver is PostgreSQLDriver == isNamed)
+        }
+    }
+
     // MARK: Users
 
     @Test(arguments: Backend.allCases)
