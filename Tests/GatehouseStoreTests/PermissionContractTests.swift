@@ -321,6 +321,29 @@ import Testing
         #expect(try await count("SELECT count(*) FROM looks WHERE time = 0") == 1)
     }
 
+    @Test
+    func `the table takes no look but by a grant or with a reason, in a session if it says so`()
+        async throws
+    {
+        let ada = try await store.makeUser("ada")
+        let id = Data(repeating: 7, count: 16)
+        func refuses(
+            _ seen: Look.Seen, grant: Data?, reason: String?, session: Data?
+        ) async throws -> Bool {
+            try await store.refuses(
+                """
+                INSERT INTO looks (user_id, time, operator, grant_id, reason, seen, session_id)
+                VALUES (?, 1, 'eve', ?, ?, ?, ?)
+                """, [ada.id.value.data, grant, reason, seen.rawValue, session])
+        }
+        #expect(try await !refuses(.account, grant: nil, reason: "x", session: nil))
+        #expect(try await !refuses(.session, grant: id, reason: nil, session: id))
+        #expect(try await refuses(.account, grant: nil, reason: nil, session: nil))
+        #expect(try await refuses(.account, grant: id, reason: "x", session: nil))
+        #expect(try await refuses(.session, grant: id, reason: nil, session: nil))
+        #expect(try await refuses(.account, grant: id, reason: nil, session: id))
+    }
+
     @Test func `whom a search found can see it, and is not warned`() async throws {
         let ada = try await store.makeUser("ada")
         try await store.noteFound([ada.id], by: eve, reason: why, field: "email", at: time(noon))
