@@ -20,7 +20,7 @@ import Testing
     init() async throws {
         let key = try RootKey.random(from: .system)
         let text = key.withText { span in span.indices.map { span[$0] } }
-        let stored = try Backend.allCases[0].open(directory).signed()
+        let stored = try Backend.inForce.open(directory)
         let store = FailingStore(stored)
         let latest = Latest()
         (self.stored, self.store, self.latest, root) = (stored, store, latest, text)

@@ -196,7 +196,7 @@ import Testing
     }
 }
 
-@Suite struct DataKeyUpkeepTests {
+@Suite struct DataKeyContractTests {
     private let directory = TemporaryDirectory()
     private let store: SQLStore
     private let root: RootKeyBytes
@@ -208,7 +208,7 @@ import Testing
     }
 
     init() throws {
-        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        store = try Backend.inForce.open(directory)
         let key = try RootKey.random(from: .system)
         root = RootKeyBytes(text: key.withText { span in span.indices.map { span[$0] } })
     }

@@ -1,6 +1,6 @@
 // What the store does with grants, looks, acting sessions and admin tokens.
 
-import GRDB
+import Foundation
 import GatehouseCore
 import GatehousePeople
 import GatehouseTestSupport
@@ -15,7 +15,7 @@ import Testing
     private let why: LookReason
 
     init() throws {
-        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        store = try Backend.inForce.open(directory)
         eve = try #require(OperatorName("eve"))
         why = try #require(LookReason("an invoice is wrong"))
     }
@@ -191,20 +191,19 @@ import Testing
             try await act(ada, .grant(grant.id), until: noon + 3600).0 == .olderNodes([node]))
         #expect(try await store.sessions(of: ada.id, limit: 10).isEmpty)
         // Given up for dead, it opens nothing any more.
-        let later = noon + 66
+        let later = noon + 66 + Backend.inForce.clockMargin
         let (outcome, _) = try await act(ada, .grant(grant.id), until: noon + 3600, at: later)
         guard case .created = outcome else { throw Unexpected("\(outcome)") }
     }
 
     @Test func `a column that nodes of earlier releases don't know says version 1`() async throws {
-        try await store.write(at: time(noon)) { db in
-            try db.execute(
-                sql: """
-                    INSERT INTO nodes
-                        (id, started, heartbeat, lease_seconds, position, keyring_version)
-                    VALUES (x'00112233445566778899aabbccddeeff', 0, \(noon), 60, 0, 0)
-                    """)
-        }
+        let schema = Int64(store.driver.schemaVersion)
+        try await store.change(
+            """
+            INSERT INTO nodes
+                (id, started, heartbeat, lease_seconds, position, keyring_version, schema_version)
+            VALUES (?, 0, \(noon), 60, 0, 0, ?)
+            """, arguments: [Data(repeating: 7, count: 16), schema])
         let versions = try await store.read { db in
             try db.rows(sql: "SELECT * FROM nodes").map { try $0.node().claimsVersion }
         }
@@ -258,12 +257,17 @@ import Testing
     /// Rows as they come of many grants, all of which have ended at noon.
     private func fill(_ user: User, grants count: Int) async throws {
         try await store.write(at: time(noon)) { db in
-            try db.execute(
-                sql: """
-                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-                    INSERT INTO grants (id, user_id, reason, scope, given, ends)
-                    SELECT CAST(printf('%016d', i) AS BLOB), ?, 'x', 'see', i, i + 60 FROM n
-                    """, arguments: [count, user.id.value.data])
+            for number in 1...count {
+                try db.execute(
+                    sql: """
+                        INSERT INTO grants (id, user_id, reason, scope, given, ends)
+                        VALUES (?, ?, 'x', 'see', ?, ?)
+                        """,
+                    arguments: [
+                        Identifier(high: 1, low: UInt64(number)).data, user.id.value.data, number,
+                        number + 60,
+                    ])
+            }
         }
     }
 
@@ -315,6 +319,29 @@ import Testing
                     == PermissionRule.maximumKeptLooks + more)
         }
         #expect(try await count("SELECT count(*) FROM looks WHERE time = 0") == 1)
+    }
+
+    @Test
+    func `the table takes no look but by a grant or with a reason, in a session if it says so`()
+        async throws
+    {
+        let ada = try await store.makeUser("ada")
+        let id = Data(repeating: 7, count: 16)
+        func refuses(
+            _ seen: Look.Seen, grant: Data?, reason: String?, session: Data?
+        ) async throws -> Bool {
+            try await store.refuses(
+                """
+                INSERT INTO looks (user_id, time, operator, grant_id, reason, seen, session_id)
+                VALUES (?, 1, 'eve', ?, ?, ?, ?)
+                """, [ada.id.value.data, grant, reason, seen.rawValue, session])
+        }
+        #expect(try await !refuses(.account, grant: nil, reason: "x", session: nil))
+        #expect(try await !refuses(.session, grant: id, reason: nil, session: id))
+        #expect(try await refuses(.account, grant: nil, reason: nil, session: nil))
+        #expect(try await refuses(.account, grant: id, reason: "x", session: nil))
+        #expect(try await refuses(.session, grant: id, reason: nil, session: nil))
+        #expect(try await refuses(.account, grant: id, reason: nil, session: id))
     }
 
     @Test func `whom a search found can see it, and is not warned`() async throws {

@@ -1,7 +1,6 @@
 // One row of every table for a person, by the tables' own definitions, so that no later table is forgotten.
 
 import Foundation
-import GRDB
 import GatehouseCore
 import GatehouseTestSupport
 import Testing
@@ -19,23 +18,21 @@ struct PersonalRows {
     let tag: String
 
     /// Values that constraints ask for, by "table.column".
-    private static let values: [String: GRDB.DatabaseValue] = [
-        "links.kind": "recovery".databaseValue, "sessions.methods": 1.databaseValue,
-        "sessions.absolute_deadline": (noon + 9999).databaseValue,
-        "sessions.idle_deadline": (noon + 9000).databaseValue,
-        "agreements.sequence": .null, "agreements.kind": "purpose".databaseValue,
-        "referrals.code": "spring".databaseValue,
-        "grants.scope": "see".databaseValue, "grants.ends": 2.databaseValue,
-        "looks.seen": "account".databaseValue, "looks.grant_id": .null,
-        "looks.session_id": .null,
+    private static let values: [String: GatehouseStore.DatabaseValue] = [
+        "links.kind": .text("recovery"), "sessions.methods": .integer(1),
+        "sessions.absolute_deadline": .integer(noon + 9999),
+        "sessions.idle_deadline": .integer(noon + 9000),
+        "agreements.kind": .text("purpose"), "referrals.code": .text("spring"),
+        "grants.scope": .text("see"), "grants.ends": .integer(2),
+        "looks.seen": .text("account"), "looks.grant_id": .null, "looks.session_id": .null,
         // A nonce, a padded text, a tag.
-        "profiles.sealed": Data(count: 296).databaseValue,
-        "profile_history.sealed": Data(count: 296).databaseValue,
+        "profiles.sealed": .blob(Data(count: 296)),
+        "profile_history.sealed": .blob(Data(count: 296)),
     ]
     /// What rows of other tables belong to.
     private static let first = ["devices", "profiles"]
 
-    func fill(_ db: GRDB.Database) throws {
+    func fill(_ db: Database) throws {
         try db.execute(
             sql: """
                 INSERT INTO referral_codes (code, label, created) VALUES ('spring', 'Spring', 1)
@@ -48,67 +45,115 @@ struct PersonalRows {
         for table in tables { try insert(into: table, db) }
     }
 
-    private func insert(into table: PersonalTable, _ db: GRDB.Database) throws {
-        let sql = try #require(
-            try String.fetchOne(
-                db, sql: "SELECT sql FROM sqlite_schema WHERE name = ?", arguments: [table.name]))
-        let columns = try db.columns(in: table.name)
-        let row = try columns.map { try value(of: $0, table, sql) }
+    private func insert(into table: PersonalTable, _ db: Database) throws {
+        let columns = try TableColumn.all(of: table.name, db).filter { column in
+            switch (column.name, column.kind) {
+            // Numbered by the database.
+            case ("id", .number): false
+            case ("sequence", _): table.name != "agreements"
+            default: true
+            }
+        }
+        #expect(columns.count > 1, "\(table.name)")
         try db.execute(
             sql: """
-                INSERT INTO \(table.name) VALUES (\(row.map { _ in "?" }.joined(separator: ", ")))
-                """, arguments: GRDB.StatementArguments(row))
+                INSERT INTO \(table.name) (\(columns.map(\.name).joined(separator: ", ")))
+                VALUES (\(columns.map { _ in "?" }.joined(separator: ", ")))
+                """, arguments: StatementArguments(try columns.map { try value(of: $0, table) }))
     }
 
     private func value(
-        of column: ColumnInfo, _ table: PersonalTable, _ sql: String
-    ) throws -> (any DatabaseValueConvertible)? {
+        of column: TableColumn, _ table: PersonalTable
+    ) throws -> GatehouseStore.DatabaseValue {
         if let value = Self.values["\(table.name).\(column.name)"] { return value }
         switch column.name {
-        case "user_id": return user.value.data
-        case "device_id": return device.value.data
-        case "id" where table.name == "devices": return device.value.data
-        // Numbered by the table.
-        case "sequence" where table.name == "agreements": return nil
-        case "id" where column.type == "INTEGER": return nil
-        case "revoked", "used": return nil
+        case "user_id": return .blob(user.value.data)
+        case "device_id": return .blob(device.value.data)
+        case "id" where table.name == "devices": return .blob(device.value.data)
+        case "revoked", "used": return .null
         default: break
         }
-        switch column.type {
-        case "INTEGER": return 1
-        case "BLOB":
-            let bytes = try Regex(
-                "length\\(\(column.name)\\) = (\\d+)", as: (Substring, Substring).self)
-            let count = sql.firstMatch(of: bytes).flatMap { Int($0.output.1) } ?? 24
-            return Data(try Entropy.system.bytes(count))
-        default: return "\(Self.marker)\(tag)"
+        switch column.kind {
+        case .number: return .integer(1)
+        case .bytes(let count): return .blob(Data(try Entropy.system.bytes(count ?? 24)))
+        case .text: return .text("\(Self.marker)\(tag)")
         }
     }
 
     /// Rows of a table that are about the person.
-    func count(_ table: PersonalTable, _ db: GRDB.Database) throws -> Int {
+    func count(_ table: PersonalTable, _ db: Database) throws -> Int64 {
         let id = table.column == "device_id" ? device.value.data : user.value.data
-        return try Int.fetchOne(
-            db, sql: "SELECT count(*) FROM \(table.name) WHERE \(table.column) = ?",
-            arguments: [id]) ?? 0
+        return try #require(
+            try db.integer(
+                sql: "SELECT count(*) FROM \(table.name) WHERE \(table.column) = ?",
+                arguments: [id]))
     }
 
     /// Every value of every table that has `tag` in it, as "table.column".
-    static func finding(_ tag: String, _ db: GRDB.Database) throws -> [String] {
-        try String.fetchAll(db, sql: "SELECT name FROM sqlite_schema WHERE type = 'table'")
-            .flatMap { table in
-                try GRDB.Row.fetchAll(db, sql: "SELECT * FROM \(table)").flatMap { row in
-                    row.compactMap { column, value in
-                        let bytes: Data? =
-                            switch value.storage {
-                            case .string(let text): Data(text.utf8)
-                            case .blob(let data): data
-                            default: nil
-                            }
-                        return bytes?.range(of: Data(tag.utf8)) == nil ? nil : "\(table).\(column)"
-                    }
+    static func finding(_ tag: String, _ db: Database) throws -> [String] {
+        try db.tableNames().flatMap { table in
+            try db.rows(sql: "SELECT * FROM \(table)").flatMap { row in
+                zip(row.columns.names, row.values).compactMap { column, value in
+                    let bytes: Data? =
+                        switch value {
+                        case .text(let text): Data(text.utf8)
+                        case .blob(let data): data
+                        case .null, .integer: nil
+                        }
+                    return bytes?.range(of: Data(tag.utf8)) == nil ? nil : "\(table).\(column)"
                 }
             }
+        }
+    }
+}
+
+/// A column, as its database tells of it.
+private struct TableColumn {
+    enum Kind {
+        case number, text
+        /// So many bytes, if a constraint says how many.
+        case bytes(Int?)
+    }
+
+    let name: String
+    let kind: Kind
+
+    static func all(of table: String, _ db: Database) throws -> [TableColumn] {
+        let (columns, rules) =
+            switch db.dialect {
+            case .sqlite:
+                (
+                    "SELECT name, type FROM pragma_table_info(?) ORDER BY cid",
+                    "SELECT sql FROM sqlite_schema WHERE name = ?"
+                )
+            case .postgresql:
+                (
+                    """
+                    SELECT attname::text AS name, format_type(atttypid, NULL) AS type
+                    FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(?)) AND attnum > 0
+                        AND NOT attisdropped ORDER BY attnum
+                    """,
+                    """
+                    SELECT coalesce(string_agg(pg_get_constraintdef(oid), ' '), '') AS sql
+                    FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(?))
+                    """
+                )
+            }
+        let sql = try #require(try db.row(sql: rules, arguments: [table])).text("sql")
+        return try db.rows(sql: columns, arguments: [table]).map { row in
+            let name = try row.text("name")
+            switch try row.text("type") {
+            case "INTEGER", "bigint": return TableColumn(name: name, kind: .number)
+            case "BLOB", "bytea":
+                let count = try Regex(
+                    "length\\(\(name)\\) = (\\d+)", as: (Substring, Substring).self)
+                return TableColumn(
+                    name: name,
+                    kind: .bytes(sql.firstMatch(of: count).flatMap { Int($0.output.1) }))
+            case "TEXT", "text": return TableColumn(name: name, kind: .text)
+            case let type: throw Unexpected("\(table).\(name) is \(type)")
+            }
+        }
     }
 }
 
@@ -159,15 +204,5 @@ struct LeftoverSearch {
                 in: try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped),
                 of: name)
         }
-    }
-}
-
-extension SQLStore {
-    /// What SQLite alone has, behind the store's back.
-    func sqlite<Value: Sendable>(
-        _ body: @escaping @Sendable (GRDB.Database) throws -> Value
-    ) async throws -> Value {
-        let driver = try #require(driver as? SQLiteDriver)
-        return try await driver.pool.write(body)
     }
 }

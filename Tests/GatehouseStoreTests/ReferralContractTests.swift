@@ -1,6 +1,5 @@
 // The store of codes, ties and counts.
 
-import GRDB
 import GatehouseCore
 import GatehousePeople
 import GatehouseTestSupport
@@ -12,9 +11,7 @@ import Testing
     private let directory = TemporaryDirectory()
     private static let december: Int64 = 1_796_083_200  // 2026-12-01T00:00:00Z
 
-    private func open() throws -> SQLStore {
-        try SQLStore(directory: directory.path, createIfMissing: true).signed()
-    }
+    private func open() throws -> SQLStore { try Backend.inForce.open(directory) }
 
     private static func code(_ text: String) throws -> ReferralCode {
         try #require(ReferralCode(Array(text.utf8)))
@@ -110,13 +107,9 @@ import Testing
     @Test(arguments: ["", "a b", "a/b", "..", ".", String(repeating: "x", count: 65)])
     func `the tables take no other code`(_ code: String) async throws {
         let store = try open()
-        await #expect(throws: (any Error).self) {
-            try await store.write(at: time(noon)) { db in
-                try db.execute(
-                    sql: "INSERT INTO referral_codes VALUES (?, 'x', 1, NULL, NULL)",
-                    arguments: [code])
-            }
-        }
+        let sql = "INSERT INTO referral_codes VALUES (?, 'x', 1, NULL, NULL)"
+        #expect(try await store.refuses(sql, [code]))
+        #expect(try await !store.refuses(sql, ["x"]))
     }
 
     // MARK: People
@@ -204,9 +197,7 @@ import Testing
 
     @Test func `nobody is named in the counts`() async throws {
         let store = try open()
-        let columns = try await store.sqlite { db in
-            try db.columns(in: "referral_counts").map(\.name)
-        }
+        let columns = try await store.read { try $0.columnNames(of: "referral_counts") }
         #expect(columns == ["code", "month", "arrivals", "registrations"])
     }
 

@@ -1,7 +1,6 @@
 // What the store tells before a sign-in and does at its end, on every backend.
 
 import Foundation
-import GRDB
 import GatehouseCore
 import GatehousePeople
 import GatehouseTestSupport
@@ -156,52 +155,52 @@ import Testing
 
     /// Counts what it is asked.
     private final class CountingEngine: DatabaseEngine {
-        private let engine: any DatabaseEngine
+        private let database: Database
         var texts: [String] = []
-        init(_ engine: any DatabaseEngine) { self.engine = engine }
+        init(_ database: Database) { self.database = database }
 
-        var dialect: GatehouseStore.Database.Dialect { engine.dialect }
-        var connection: UInt64 { engine.connection }
-        var changesCount: Int { get throws { try engine.changesCount } }
+        var dialect: Database.Dialect { database.dialect }
+        var connection: UInt64 { database.connection }
+        var changesCount: Int { get throws { try database.changesCount } }
         var tail: LockedTail {
-            get { engine.tail }
-            set { engine.tail = newValue }
+            get { database.tail }
+            set { database.tail = newValue }
         }
         func tellNodes() {}
         func prefetch(_ queries: [Query]) {}
         func flush() {}
         func execute(
-            _ sql: String, _ arguments: GatehouseStore.StatementArguments
+            _ sql: String, _ arguments: StatementArguments
         ) throws { texts.append(sql) }
-        func count(_ sql: String, _ arguments: GatehouseStore.StatementArguments) throws {
+        func count(_ sql: String, _ arguments: StatementArguments) throws {
             texts.append(sql)
         }
         func forEach(
-            _ sql: String, _ arguments: GatehouseStore.StatementArguments,
-            _ body: (GatehouseStore.Row) throws -> Void
+            _ sql: String, _ arguments: StatementArguments,
+            _ body: (Row) throws -> Void
         ) throws { texts.append(sql) }
         func rows(
-            _ sql: String, _ arguments: GatehouseStore.StatementArguments
-        ) throws -> [GatehouseStore.Row] {
+            _ sql: String, _ arguments: StatementArguments
+        ) throws -> [Row] {
             texts.append(sql)
-            return try engine.rows(sql, arguments)
+            return try database.rows(sql: sql, arguments: arguments)
         }
     }
 
     /// Counted, not timed (REQUIREMENTS PW-9).
-    @Test func `the same is asked for a name that nobody has`() async throws {
-        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+    @Test(arguments: Backend.allCases)
+    func `the same is asked for a name that nobody has`(_ backend: Backend) async throws {
+        let store = try backend.open(directory)
         let (ada, bob) = (try await store.makeUser("ada"), try await store.makeUser("bob"))
         _ = try await makeDevice(of: ada, preferences: ["theme": "dark"], in: store)
         let device = try #require(try await store.devices(of: ada.id).first)
         let browser = try browser([(ada, device)])
-        let database = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
         func asked(_ name: String) async throws -> [String] {
             let name = username(name)
-            return try await database.read { db in
-                let engine = CountingEngine(SQLiteEngine(db))
+            return try await store.read { db in
+                let engine = CountingEngine(db)
                 _ = try SQLStore.signInFacts(
-                    of: name, browser: browser, GatehouseStore.Database(engine), at: time(noon))
+                    of: name, browser: browser, Database(engine), at: time(noon))
                 return engine.texts
             }
         }

@@ -7,47 +7,6 @@ import Testing
 
 @testable import GatehouseStore
 
-/// A kind of store, and how to open it: twice on one directory gives two processes' views of it.
-enum Backend: CaseIterable {
-    case sqlite, postgresql
-
-    /// PostgreSQL where the environment names a database in which tests may make schemas, and else SQLite.
-    static let allCases: [Backend] = [PostgreSQLFixture.url == nil ? .sqlite : .postgresql]
-
-    /// How much longer a silent node is taken for alive, in seconds: nodes may have clocks of their own.
-    var clockMargin: Int64 { self == .postgresql ? clockSkewSeconds : 0 }
-
-    func open(_ directory: TemporaryDirectory) throws -> SQLStore {
-        try openUnsigned(directory).signed()
-    }
-
-    func openUnsigned(_ directory: TemporaryDirectory) throws -> SQLStore {
-        switch self {
-        case .sqlite: try SQLStore(directory: directory.path, createIfMissing: true)
-        case .postgresql:
-            try SQLStore(
-                PostgreSQLFixture.options(for: directory), connections: 4,
-                directory: directory.path, createIfMissing: true)
-        }
-    }
-}
-
-/// A schema for each directory of a test.
-enum PostgreSQLFixture {
-    static let url = ProcessInfo.processInfo.environment["GATEHOUSE_TEST_POSTGRESQL"]
-
-    static func options(for directory: TemporaryDirectory) throws -> PostgreSQLOptions {
-        let schema = "t_" + directory.path.utf8.map { String($0, radix: 16) }.joined().suffix(48)
-        let made = try PostgreSQLConnection(
-            connecting: PostgreSQLOptions(connectionString: try #require(url)))
-        defer { made.close() }
-        try made.run("CREATE SCHEMA IF NOT EXISTS \(schema)")
-        let separator = try #require(url).contains("?") ? "&" : "?"
-        return PostgreSQLOptions(
-            connectionString: try #require(url) + separator + "options=-csearch_path%3D\(schema)")
-    }
-}
-
 struct Unexpected: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
@@ -115,6 +74,13 @@ extension Store {
 
 @Suite struct StoreContractTests {
     private let directory = TemporaryDirectory()
+
+    @Test func `the contract runs on the database that the environment names`() throws {
+        let isNamed = ProcessInfo.processInfo.environment["GATEHOUSE_TEST_POSTGRESQL"] != nil
+        for backend in Backend.allCases {
+            #expect(try backend.open(directory).driver is PostgreSQLDriver == isNamed)
+        }
+    }
 
     // MARK: Users
 

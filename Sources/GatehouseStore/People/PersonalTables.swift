@@ -1,6 +1,6 @@
 // Every table that has rows about people, and what becomes of them when a person goes.
 
-/// A table with a column that names a user. `PersonalTableTests` finds those that are not listed.
+/// A table with a column that names a user. `PersonalTableContractTests` finds those that are not listed.
 struct PersonalTable: Sendable {
     enum Fate: Sendable, Equatable {
         /// Removed with the person.

@@ -5,7 +5,7 @@ import GatehouseStore
 import GatehouseTestSupport
 import Testing
 
-@Suite struct PasswordStoreTests {
+@Suite struct PasswordContractTests {
     private let directory = TemporaryDirectory()
     private let lookUp: LookUpKey
 

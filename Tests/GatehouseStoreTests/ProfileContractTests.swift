@@ -1,7 +1,6 @@
 // Profiles in the store: the revision decides, history has an end, and keys go when no row needs them.
 
 import Foundation
-import GRDB
 import GatehouseCore
 import GatehousePeople
 import GatehouseTestSupport
@@ -9,14 +8,14 @@ import Testing
 
 @testable import GatehouseStore
 
-struct ProfileStoreTests {
+struct ProfileContractTests {
     private let directory = TemporaryDirectory()
     private let store: SQLStore
     private let ring: Keyring
     private let vault: ProfileVault
 
     init() throws {
-        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        store = try Backend.inForce.open(directory)
         ring = try Keyring.first(at: time(noon), entropy: .system)
         vault = try ProfileVault(ring)
     }

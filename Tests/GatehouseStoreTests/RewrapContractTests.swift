@@ -1,13 +1,12 @@
 // From one root key to another on a real store: both steps, what undoes them, and an earlier ring.
 
 import Foundation
-import GRDB
 import GatehouseCore
 import GatehouseStore
 import GatehouseTestSupport
 import Testing
 
-@Suite struct RewrapTests {
+@Suite struct RewrapContractTests {
     private let directory = TemporaryDirectory()
     private let store: SQLStore
     private let old: RootKeyText
@@ -28,7 +27,7 @@ import Testing
     }
 
     init() async throws {
-        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        store = try Backend.inForce.open(directory)
         old = try RootKeyText()
         new = try RootKeyText()
         let outcome = try await KeyringChange.replace(
@@ -155,38 +154,5 @@ import Testing
             rootKey: try old.key(), at: time(noon), entropy: .system)
         #expect(outcome == .versionConflict(current: 2))
         #expect(try await openers() == [old.id, new.id])
-    }
-
-    // MARK: A database of an earlier release
-
-    @Test func `an earlier release's ring is migrated as it is, and gets its ring key later`()
-        async throws
-    {
-        let directory = TemporaryDirectory()
-        let vector = Vector.read("keyring-7.txt")[0]
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
-        try await queue.writeWithoutTransaction { db in
-            try db.execute(sql: readText(Vector.path(of: "store-6.sql")))
-            try db.execute(
-                sql: "INSERT INTO keyring (root_key_id, version, sealed) VALUES (?, ?, ?)",
-                arguments: [
-                    Data(vector.bytes("root_id")), 3, Data(vector.bytes("sealed")),
-                ])
-        }
-        try queue.close()
-        let store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
-        let root = try RootKey(text: Array(vector.text("root").utf8).span)
-        let stored = try #require(try await store.keyring())
-        #expect(stored.version == 3 && stored.ringKey == nil)
-        #expect(stored.sealed == vector.bytes("sealed"))
-        let opened = try root.unwrap(stored)
-        let outcome = try await KeyringChange.replace(
-            with: try opened.addingPendingKey(at: time(noon), entropy: .system),
-            onlyWhenLoaded: false, audit: [], store: store, rootKey: root, at: time(noon),
-            entropy: .system)
-        #expect(outcome == .replaced)
-        let changed = try #require(try await store.keyring())
-        #expect(changed.ringKey != nil && changed.rootKeys == [root.id])
-        #expect(try root.unwrap(changed).keys.map(\.id).prefix(2) == opened.keys.map(\.id)[...])
     }
 }

@@ -1,12 +1,12 @@
 // A node on a real store with clocks of its own: loading, publishing, the lease, activation.
 
 import Foundation
-import GRDB
 import GatehouseCore
-import GatehouseStore
 import GatehouseTestSupport
 import Synchronization
 import Testing
+
+@testable import GatehouseStore
 
 /// The snapshots that a node published.
 private final class Published: Sendable {
@@ -22,13 +22,13 @@ private final class Published: Sendable {
     let isBroken = Atomic<Bool>(false)
 }
 
-@Suite struct NodeTests {
+@Suite struct NodeContractTests {
     private let directory = TemporaryDirectory()
     private let store: SQLStore
     private let rootText: [UInt8]
 
     init() async throws {
-        store = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        store = try Backend.inForce.open(directory)
         let root = try RootKey.random(from: .system)
         rootText = root.withText { span in span.indices.map { span[$0] } }
         let outcome = try await KeyringChange.replace(
@@ -59,10 +59,9 @@ private final class Published: Sendable {
         try rootKey().unwrap(try #require(try await store.keyring()))
     }
 
-    /// Writes a ring to the file as it is: the store itself would not let a live node lose its root key.
-    private func put(_ wrapped: WrappedKeyring) throws {
-        let queue = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
-        try queue.write { db in
+    /// Writes a ring to the database as it is: the store itself would not let a live node lose its root key.
+    private func put(_ wrapped: WrappedKeyring) async throws {
+        try await store.write(at: time(noon)) { db in
             try db.execute(
                 sql: "UPDATE keyring SET version = ?, ring_key_id = ?, sealed = ?",
                 arguments: [
@@ -79,7 +78,6 @@ private final class Published: Sendable {
                     ])
             }
         }
-        try queue.close()
     }
 
     private func addPendingKey() async throws -> KeyID {
@@ -129,7 +127,7 @@ private final class Published: Sendable {
         let claims = record.claims(username: user.username, at: time(noon))
         #expect(published.last?.revocations.revoke(claims) == false)
 
-        let other = try SQLStore(directory: directory.path, createIfMissing: false).signed()
+        let other = try Backend.inForce.open(directory)
         _ = try await other.revoke(record)
         let report = try await node.refresh(at: instant(noon + 1))
         #expect(report.feedRows == 1)
@@ -222,8 +220,8 @@ private final class Published: Sendable {
         await #expect(throws: RefreshFailure.self) { try await node.refresh(at: instant(noon + 1)) }
         #expect(published.count == 1)
         store.fail(nil)
-        // Meanwhile the row has expired and is removed: only the ring is new, and was read before.
-        #expect(try await self.store.prune(limit: 10, at: time(noon + 100)) == 1)
+        // Meanwhile the row is removed, as if it had expired: only the ring is new, and was read before.
+        try await self.store.change("DELETE FROM feed")
         let report = try await node.refresh(at: instant(noon + 100))
         #expect(!report.keyringChanged && report.feedRows == 0)
         #expect(published.last?.keyring.version == 2)
@@ -266,7 +264,7 @@ private final class Published: Sendable {
 
     @Test func `an older copy put in the store's place is refused`() async throws {
         let backup = TemporaryDirectory()
-        let older = try SQLStore(directory: backup.path, createIfMissing: true).signed()
+        let older = try Backend.inForce.open(backup)
         let swapping = FailingStore(store)
         let node = Node(
             id: NodeID(try Identifier.random(from: .system)), store: swapping,
@@ -295,7 +293,7 @@ private final class Published: Sendable {
         let (revoked, _) = try #require(
             try first.revoking(at: time(noon), entropy: .system, where: { $0.id == old }))
         for ring in [first, try Keyring.first(at: time(noon), entropy: .system)] {
-            try put(try rootKey().wrap(revoked, entropy: .system))
+            try await put(try rootKey().wrap(revoked, entropy: .system))
             let node = try node(lease: lease(), published: Published())
             _ = try await node.refresh(at: instant(noon + 1))
             // As whoever has a copy of the database could write it back, at a later version.
@@ -306,7 +304,7 @@ private final class Published: Sendable {
                         id: old, state: $0.state, created: $0.created, activated: $0.activated,
                         ended: $0.ended, secret: $0.secret)
                 }, dataKeys: first.dataKeys)
-            try put(try rootKey().wrap(forged, entropy: .system))
+            try await put(try rootKey().wrap(forged, entropy: .system))
             await #expect(throws: RefreshFailure.storeWentBack) {
                 try await node.refresh(at: instant(noon + 2))
             }
@@ -347,7 +345,7 @@ private final class Published: Sendable {
         // Someone has wrapped it under a root key that this node was not given.
         let stranger = try RootKey.random(from: .system)
         let ring = try await ring().addingPendingKey(at: time(noon), entropy: .system)
-        try put(try stranger.wrap(ring, entropy: .system))
+        try await put(try stranger.wrap(ring, entropy: .system))
         let own = try rootKey().id
         await #expect(throws: RefreshFailure.keyring(.otherRootKey([stranger.id], given: own))) {
             try await node.refresh(at: instant(noon + 1))
@@ -367,7 +365,7 @@ private final class Published: Sendable {
         #expect(lease.unavailability(at: instant(noon + 120)) == .leaseExpired)
         // It recovers by itself.
         let mended = try ring.activatingPendingKeys(at: time(noon + 2))
-        try put(try rootKey().wrap(mended, entropy: .system))
+        try await put(try rootKey().wrap(mended, entropy: .system))
         _ = try await node.refresh(at: instant(noon + 2))
         _ = try await seal(at: noon + 2)
     }

@@ -1,7 +1,6 @@
 // Leaving: what is asked, when it is done, and that nothing stays.
 
 import Foundation
-import GRDB
 import GatehouseCore
 import GatehousePeople
 import GatehouseTestSupport
@@ -40,7 +39,7 @@ extension SQLStore {
         guard case .added(let user) = outcome else { throw Unexpected("\(outcome)") }
         let rows = PersonalRows(
             user: id, device: DeviceID(try Identifier.random(from: .system)), tag: tag)
-        try await sqlite { db in
+        try await write(at: time(noon)) { db in
             // What registering counted is filled in like the rest.
             try db.execute(
                 sql: "DELETE FROM activity WHERE user_id = ?", arguments: [id.value.data])
@@ -50,12 +49,10 @@ extension SQLStore {
     }
 }
 
-@Suite struct DepartureTests {
+@Suite struct DepartureContractTests {
     private let directory = TemporaryDirectory()
 
-    private func open() throws -> SQLStore {
-        try SQLStore(directory: directory.path, createIfMissing: true).signed()
-    }
+    private func open() throws -> SQLStore { try Backend.inForce.open(directory) }
 
     private var ledgerPath: String { directory.path + "/deletions.ledger" }
 
@@ -153,18 +150,17 @@ extension SQLStore {
         let store = try open()
         let (ada, adaRows) = try await store.makeMarked("ada", tag: "xada")
         let (bob, bobRows) = try await store.makeMarked("bob", tag: "xbob")
-        let others = try await store.sqlite { db in try PersonalRows.finding("xbob", db).sorted() }
+        let others = try await store.read { db in try PersonalRows.finding("xbob", db).sorted() }
         #expect(others.contains("users.password_hash") && others.contains("audit_personal.address"))
         #expect(
-            try await store.sqlite { db in try PersonalRows.finding("xada", db).count }
-                == others.count
-        )
+            try await store.read { db in try PersonalRows.finding("xada", db).count }
+                == others.count)
         guard case .revoked(_, let sessions) = try await store.delete(ada) else {
             Issue.record("she was there")
             return
         }
         #expect(sessions == 0, "the marked one's epoch is not hers")
-        try await store.sqlite { db in
+        try await store.read { db in
             for table in PersonalTable.all {
                 let counts = (try adaRows.count(table, db), try bobRows.count(table, db))
                 switch table.fate {
@@ -174,13 +170,13 @@ extension SQLStore {
             }
             #expect(try PersonalRows.finding("xada", db) == [])
             #expect(try PersonalRows.finding("xbob", db).sorted() == others)
-            #expect(
-                try GRDB.Row.fetchAll(db, sql: "PRAGMA foreign_key_check").isEmpty)
-            let row = try GRDB.Row.fetchOne(
-                db, sql: "SELECT * FROM users WHERE id = ?", arguments: [ada.id.value.data])
-            #expect(row?["state"] == "disabled")
-            #expect(row?["password_hash"] as String? == nil)
+            let row = try #require(
+                try db.row(
+                    sql: "SELECT * FROM users WHERE id = ?", arguments: [ada.id.value.data]))
+            #expect(try row.text("state") == "disabled")
+            #expect(try row.optionalText("password_hash") == nil)
         }
+        #expect(try await store.integrityFindings().isEmpty)
         #expect(try await store.availability(of: username("ada")) == .taken)
         #expect(try await store.user(bob.id) != nil)
     }
@@ -229,161 +225,7 @@ extension SQLStore {
         #expect(try await store.session(session.id) == nil)
     }
 
-    /// Among `crowd` others, with everything of hers written several times; what is found of her then.
-    private func leftovers(
-        crowd: Int, isErasing: Bool = true, erasesLog: Bool = true
-    ) async throws -> [String] {
-        let store = try open()
-        if !isErasing {
-            try await store.sqlite {
-                try $0.execute(sql: "PRAGMA secure_delete = OFF")
-            }
-        }
-        func addCrowd(_ part: Int) async throws {
-            try await store.sqlite { db in
-                for statement in [
-                    """
-                    INSERT INTO users (id, state, epoch, created, password_hash)
-                        SELECT CAST(printf('u%015d', n) AS BLOB), 'enabled', 0, 1, 'x' || n
-                        FROM numbers
-                    """,
-                    """
-                    INSERT INTO names SELECT 'crowd' || n, NULL, CAST(printf('u%015d', n) AS BLOB), 'live', 1
-                        FROM numbers
-                    """,
-                    """
-                    INSERT INTO sessions (id, user_id, epoch, created, authenticated, idle_deadline,
-                            absolute_deadline, methods, level, remembered, browser, place)
-                        SELECT CAST(printf('s%015d', n) AS BLOB), CAST(printf('u%015d', n) AS BLOB), 0, 1, 1,
-                            2, 3, 1, 2, 0, 'Firefox', '192.0.2.0/24' FROM numbers
-                    """,
-                    "INSERT INTO activity SELECT CAST(printf('u%015d', n) AS BLOB), 1 FROM numbers",
-                ] {
-                    try db.execute(
-                        sql: """
-                            WITH RECURSIVE numbers (n) AS (
-                                SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last)
-                            \(statement)
-                            """,
-                        arguments: ["first": part * crowd + 1, "last": part * crowd + crowd / 2])
-                }
-            }
-        }
-        try await addCrowd(0)
-        let (ada, rows) = try await store.makeMarked("ada", tag: "xada")
-        // Older versions of her rows lie where newer ones were written.
-        for round in 0..<5 {
-            try await store.sqlite { db in
-                for table in ["sessions", "series", "warnings"] {
-                    try db.execute(
-                        sql: "UPDATE \(table) SET browser = ? WHERE user_id = ?",
-                        arguments: [
-                            PersonalRows.marker
-                                + String(repeating: "\(round)", count: 1 + 9 * round),
-                            ada.id.value.data,
-                        ])
-                }
-            }
-        }
-        try await addCrowd(1)
-        let searches = [
-            LeftoverSearch(PersonalRows.marker), LeftoverSearch(rows.device.value.bytes),
-        ]
-        func found(below path: String) throws -> [String] {
-            try searches.flatMap { try $0.found(below: path) }
-        }
-        #expect(try !found(below: directory.path).isEmpty, "the search finds what is there")
-        _ = try await store.delete(ada)
-        if erasesLog {
-            #expect(try await store.unerasedSince() == time(noon))
-            #expect(try await store.eraseLog(at: time(noon)))
-            #expect(try await store.unerasedSince() == nil)
-        }
-        // Copies that are made later, in both ways.
-        let copies = TemporaryDirectory()
-        let source = try DatabaseQueue(path: directory.path + "/" + SQLStore.fileName)
-        try await source.vacuum(into: copies.path + "/vacuumed.sqlite")
-        let backup = try DatabaseQueue(path: copies.path + "/backup.sqlite")
-        try source.backup(to: backup)
-        try backup.close()
-        try source.close()
-        let left = try found(below: directory.path) + found(below: copies.path)
-        withExtendedLifetime(copies) {}
-        withExtendedLifetime(store) {}
-        return left
-    }
-
-    // Promise: nothing-left
-    @Test func `nothing of a person among 100000 is left in any file, nor in later copies`()
-        async throws
-    {
-        #expect(try await leftovers(crowd: 100_000) == [])
-    }
-
-    @Test func `without secure_delete something is left, and the search finds it`() async throws {
-        #expect(try await !leftovers(crowd: 2000, isErasing: false).isEmpty)
-    }
-
-    @Test func `in a log that is not erased something is left, and the search finds it`()
-        async throws
-    {
-        let left = try await leftovers(crowd: 2000, erasesLog: false)
-        #expect(!left.isEmpty)
-        #expect(left.allSatisfy { $0.hasPrefix(SQLStore.fileName + "-wal") }, "\(left)")
-    }
-
-    @Test func `a reader holds up the log's erasing, and it is tried again`() async throws {
-        let store = try open()
-        let ada = try await makeUser(store)
-        var configuration = Configuration()
-        configuration.allowsUnsafeTransactions = true
-        let reader = try DatabaseQueue(
-            path: directory.path + "/" + SQLStore.fileName, configuration: configuration)
-        try await reader.writeWithoutTransaction { db in
-            try db.execute(sql: "BEGIN")
-            _ = try GRDB.Row.fetchOne(db, sql: "SELECT * FROM users")
-        }
-        _ = try await store.delete(ada)
-        #expect(try await !store.eraseLog(at: time(noon + 50)))
-        #expect(try await store.unerasedSince() == time(noon))
-        try await reader.writeWithoutTransaction { try $0.execute(sql: "COMMIT") }
-        try reader.close()
-        #expect(try await store.eraseLog(at: time(noon + 60)))
-        #expect(try await store.unerasedSince() == nil)
-    }
-
     // MARK: The ledger
-
-    // Promise: restore-forgets
-    @Test func `who was deleted goes again when an older copy takes the database's place`()
-        async throws
-    {
-        var store = try open()
-        let ada = try await makeUser(store)
-        let bob = try await makeUser(store, "bob")
-        try store.close()
-        let path = directory.path + "/" + SQLStore.fileName
-        let copy = try Data(contentsOf: URL(fileURLWithPath: path))
-
-        store = try open()
-        _ = try await store.delete(ada)
-        #expect(try await store.returnedPeople() == [])
-        try store.close()
-        #expect(ledger() == "\(ada.id.value.hex) \(noon)\n")
-        for suffix in ["-wal", "-shm"] {
-            try? FileManager.default.removeItem(atPath: path + suffix)
-        }
-        try copy.write(to: URL(fileURLWithPath: path))
-
-        store = try open()
-        #expect(try await store.user(ada.id) != nil)
-        #expect(try await store.returnedPeople() == [ada.id])
-        _ = try await store.delete(ada, at: noon + 10)
-        #expect(try await store.returnedPeople() == [])
-        #expect(try await store.user(bob.id) != nil)
-        let mode = try FileManager.default.attributesOfItem(atPath: ledgerPath)[.posixPermissions]
-        #expect(mode as? Int == 0o600)
-    }
 
     @Test func `what can't be noted in the ledger isn't done`() async throws {
         let store = try open()
@@ -564,25 +406,28 @@ extension SQLStore {
         #expect(cut.address?.hash.count == 32)
         #expect(try await faults() == [])
         // One that is put back, or another in its place, is noticed.
-        for (sql, arguments) in [
-            ("UPDATE audit_personal SET address = 'x', address_salt = randomblob(32)", []),
-            ("UPDATE audit_personal SET address_hash = randomblob(32)", []),
-        ] as [(String, GRDB.StatementArguments)] {
-            try await store.sqlite { db in
-                try db.execute(
-                    sql: "CREATE TEMP TABLE kept AS SELECT * FROM audit_personal; " + sql
-                        + " WHERE sequence = 1", arguments: arguments)
-            }
-            #expect(try await faults().map(\.kind) == [.personalAltered])
-            try await store.sqlite { db in
-                try db.execute(
-                    sql: """
-                        DELETE FROM audit_personal;
-                        INSERT INTO audit_personal SELECT * FROM kept; DROP TABLE kept
-                        """)
-            }
-            #expect(try await faults() == [])
+        let hash = try await store.read { db in
+            try #require(
+                try db.row(sql: "SELECT address_hash FROM audit_personal WHERE sequence = 1")
+            ).bytes("address_hash")
         }
+        let other = Data(repeating: 7, count: 32)
+        for (address, salt, hash) in [("x", other, Data(hash)), (nil, nil, other)]
+            as [(String?, Data?, Data)]
+        {
+            try await store.change(
+                """
+                UPDATE audit_personal SET address = ?, address_salt = ?, address_hash = ?
+                WHERE sequence = 1
+                """, arguments: [address, salt, hash])
+            #expect(try await faults().map(\.kind) == [.personalAltered])
+        }
+        try await store.change(
+            """
+            UPDATE audit_personal SET address = NULL, address_salt = NULL, address_hash = ?
+            WHERE sequence = 1
+            """, arguments: [Data(hash)])
+        #expect(try await faults() == [])
         #expect(
             try await store.cutAddresses(before: time(noon + 99), limit: 9, at: time(noon + 99))
                 == 1)

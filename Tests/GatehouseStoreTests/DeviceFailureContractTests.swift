@@ -9,7 +9,7 @@ import Testing
 
 @testable import GatehouseWeb
 
-@Suite struct DeviceFailureTests {
+@Suite struct DeviceFailureContractTests {
     private let directory = TemporaryDirectory()
     private let sound: SQLStore
     private let store: FailingStore
@@ -19,7 +19,7 @@ import Testing
     private let devices: Devices
 
     init() async throws {
-        sound = try SQLStore(directory: directory.path, createIfMissing: true).signed()
+        sound = try Backend.inForce.open(directory)
         store = FailingStore(sound)
         let root = try RootKey.random(from: .system)
         let text = root.withText { span in span.indices.map { span[$0] } }
