@@ -166,6 +166,7 @@ import Testing
             get { engine.tail }
             set { engine.tail = newValue }
         }
+        func allow(_ duration: Duration) {}
         func tellNodes() {}
         func prefetch(_ queries: [Query]) {}
         func flush() {}

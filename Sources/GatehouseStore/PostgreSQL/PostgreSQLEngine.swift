@@ -31,7 +31,10 @@ final class PostgreSQLEngine: DatabaseEngine {
     private var fetched: [Query: [Row]] = [:]
     private var awaitsFetched = false
 
-    init(_ connection: PostgreSQLConnection) { self.connection = connection }
+    init(_ connection: PostgreSQLConnection) {
+        self.connection = connection
+        connection.patience = .zero
+    }
 
     var dialect: Database.Dialect { .postgresql }
     var sslMode: String? { connection.sslMode }
@@ -72,6 +75,12 @@ final class PostgreSQLEngine: DatabaseEngine {
         // In one order in all transactions, so that none of them waits for another in a circle. They have
         // numbers and texts for arguments, and no blobs.
         counters.append(("\(step.statement.text) \(step.values)", step))
+    }
+
+    func allow(_ duration: Duration) throws {
+        connection.patience = duration
+        try queue(
+            "SET LOCAL statement_timeout = \(connection.statementTimeout.wholeMilliseconds)")
     }
 
     func tellNodes() { tellsNodes = true }
