@@ -82,7 +82,7 @@ final class RotationTrial {
         options.settings = [
             "session.idle": "\(sessionSeconds)s", "session.absolute": "\(sessionSeconds)s",
             "session.max_per_user": "1000",
-            "revocation.max_staleness": "\(Self.leaseSeconds)s",
+            "revocation.max_staleness": "\(Self.leaseSeconds)s", "store.connect_timeout": "2s",
             // The least that is taken: it is keys that are measured here, and a sign-in needs one.
             "password.argon2_memory": "19MiB", "password.argon2_iterations": "2",
             "public.tls": "false", "log.level": "error",

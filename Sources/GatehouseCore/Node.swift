@@ -292,16 +292,20 @@ package actor Node {
         var rows = 0
         var unapplied: [FeedEntry] = []
         var reached = isRereading ? 0 : position
+        let isWhole = !hasPublished || isRereading
         // Numbers have gaps where rows expired: what there is is counted, so that the table fits.
         var expected =
             hasPublished || reached >= end
             ? 0
             : try await attempt { [store, position] () throws(StoreError) in
-                try await store.feedCount(after: position, at: now)
+                try await store.feedCount(after: position, neededAt: now)
             }
         while reached < end {
             let page = try await attempt { [store, reached] () throws(StoreError) in
-                try await store.feed(after: reached, limit: Self.feedPageRows, at: now)
+                isWhole
+                    ? try await store.feed(
+                        after: reached, limit: Self.feedPageRows, neededAt: now)
+                    : try await store.feed(after: reached, limit: Self.feedPageRows)
             }
             unapplied += page
             rows += page.count

@@ -503,12 +503,14 @@ package protocol Store: Sendable {
     /// clock wrote. What a wrong clock removed too early may have held revocations, so the caller
     /// has revoked every key before.
     func acceptClock(at now: UnixTime) async throws(StoreError)
-    /// How many rows the feed has after `position` that some token alive at `now` may need.
-    func feedCount(after position: UInt64, at now: UnixTime) async throws(StoreError) -> Int
-    /// Those rows, in order, at most `limit`.
+    /// How many rows the feed has after `position` that a token alive at `now` may need.
+    func feedCount(after position: UInt64, neededAt now: UnixTime) async throws(StoreError) -> Int
+    /// Those rows, in order, at most `limit`: for whoever reads all of it.
     func feed(
-        after position: UInt64, limit: Int, at now: UnixTime
+        after position: UInt64, limit: Int, neededAt now: UnixTime
     ) async throws(StoreError) -> [FeedEntry]
+    /// Feed rows after `position`, in order, at most `limit`.
+    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry]
 
     // MARK: The keyring
 

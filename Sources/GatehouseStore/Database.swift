@@ -11,6 +11,8 @@ protocol DatabaseEngine: AnyObject {
     var changesCount: Int { get throws }
     /// Runs one statement.
     func execute(_ sql: String, _ arguments: StatementArguments) throws
+    /// Lets each statement of the transaction take so long, where that is longer than usual.
+    func allow(_ duration: Duration) throws
     /// Has nodes look at the store once the transaction is done.
     func tellNodes()
     /// What is known of the head and of the audit trail, once this transaction is the only one that writes
@@ -67,6 +69,12 @@ struct Database {
     func execute(sql: String, arguments: StatementArguments = []) throws {
         try engine.execute(sql, arguments)
     }
+
+    /// What a statement may take that reads a whole table, or moves one.
+    static let wholeTable = Duration.seconds(600)
+
+    /// Lets each statement of the transaction take so long, where the database would end it sooner.
+    func allow(_ duration: Duration) throws { try engine.allow(duration) }
 
     /// Has nodes look at the store once the transaction is done, where the database can tell them.
     func tellNodes() { engine.tellNodes() }

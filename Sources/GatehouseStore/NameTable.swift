@@ -156,6 +156,7 @@ enum NameTable {
         _ db: Database
     ) throws -> (report: SkeletonReport, changes: [Change]) {
         // By skeleton, the first live name that has it: every user has one live name.
+        try db.allow(Database.wholeTable)
         var held: [[UInt8]: Username?] = [:]
         var changes: [Change] = []
         var collisions: [SkeletonReport.Collision] = []

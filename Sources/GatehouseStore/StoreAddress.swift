@@ -27,10 +27,12 @@ package enum StoreAddress: Sendable, Equatable, CustomStringConvertible {
         self = .sqlite(directory: String(path))
     }
 
-    /// For a process that does one thing after the other.
+    /// For a process that does one thing after the other, and that nothing waits for.
     package var forCommands: StoreAddress {
         guard case .postgresql(var database) = self else { return self }
         database.connections = PostgreSQLAddress.commandConnections
+        database.statementTimeout = max(
+            database.statementTimeout, PostgreSQLAddress.commandStatementTimeout)
         return .postgresql(database)
     }
 
@@ -52,7 +54,7 @@ package struct PostgreSQLAddress: Sendable, Equatable {
     /// For a process's work at most. A server has two more, with which it follows what others do.
     package var connections = Self.serverConnections
     package var connectTimeout = Duration.seconds(5)
-    package var statementTimeout = Duration.seconds(30)
+    package var statementTimeout = Duration.seconds(5)
     /// Not behind a pooler that gives every transaction another connection.
     package var preparesStatements = true
 
@@ -60,6 +62,8 @@ package struct PostgreSQLAddress: Sendable, Equatable {
     /// A command does one thing after the other. It follows what others do with a second one.
     package static let commandConnections = 1
     package static let followingConnections = 2
+    /// At least.
+    package static let commandStatementTimeout = Duration.seconds(30)
     private static let schemes = ["postgresql://", "postgres://"]
 
     package init(uri text: String) throws(StoreAddressRefusal) {

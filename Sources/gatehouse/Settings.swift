@@ -19,7 +19,7 @@ struct Settings: Sendable {
     var storePasswordFile: String?
     var storeConnections = PostgreSQLAddress.serverConnections
     var storeConnectSeconds: Int64 = 5
-    var storeStatementSeconds: Int64 = 30
+    var storeStatementSeconds: Int64 = 5
     var storePrepares = true
     var rootKeyFile: String?
     var rootKeyCredential: String?
@@ -277,8 +277,8 @@ struct Setting: Sendable {
             read(text, seconds: 1...60) { settings.storeConnectSeconds = $0 }
         },
         Setting(
-            "store.statement_timeout", default: "30s",
-            "How long PostgreSQL may take for a statement, 1s to 10m."
+            "store.statement_timeout", default: "5s",
+            "How long PostgreSQL may take for a statement, 1s to 10m; in a command at least 30s. With `store.connect_timeout` and 2 s it must be shorter than `revocation.max_staleness`."
         ) { text, settings in
             read(text, seconds: 1...600) { settings.storeStatementSeconds = $0 }
         },

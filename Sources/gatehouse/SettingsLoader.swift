@@ -94,6 +94,16 @@ struct SettingsLoader {
         if settings.storePasswordFile != nil, case .sqlite = settings.storeAddress {
             findings.append("store.password_file needs a postgresql:// URI in store.url")
         }
+        // A node that meets a silent server waits for it, and then for another connection.
+        if case .postgresql(let database) = settings.storeAddress,
+            database.connectTimeout + database.statementTimeout
+                + PostgreSQLConnection.deadlineMargin >= .seconds(settings.maximumStalenessSeconds)
+        {
+            findings.append(
+                "store.connect_timeout, store.statement_timeout and 2 s together must be shorter "
+                    + "than revocation.max_staleness: a database that hangs once would end all checks"
+            )
+        }
         let addresses = settings.checkAddresses + [settings.adminAddress]
         let plain = (settings.checkTLS ? [] : settings.checkAddresses) + [settings.adminAddress]
         for address in plain where !address.isLocal && !settings.allowsPlaintextNetwork {

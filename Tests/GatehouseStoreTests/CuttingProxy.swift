@@ -122,7 +122,8 @@ final class CuttingProxy: Sendable {
         return true
     }
 
-    private static func listen() throws -> (Int32, UInt16) {
+    /// A socket that takes connections, though nobody may ever accept them.
+    static func listen() throws -> (Int32, UInt16) {
         let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var port: UInt16 = 0
         let code = unsafe withLoopback(port: &port) { address, size in

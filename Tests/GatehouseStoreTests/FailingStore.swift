@@ -38,16 +38,23 @@ final class FailingStore: Store {
             connection: head.connection + connections.load(ordering: .relaxed))
     }
 
-    func feed(
-        after position: UInt64, limit: Int, at now: UnixTime
-    ) async throws(StoreError) -> [FeedEntry] {
+    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry] {
         try check(.feed)
-        return try await store.feed(after: position, limit: limit, at: now)
+        return try await store.feed(after: position, limit: limit)
     }
 
-    func feedCount(after position: UInt64, at now: UnixTime) async throws(StoreError) -> Int {
+    func feed(
+        after position: UInt64, limit: Int, neededAt now: UnixTime
+    ) async throws(StoreError) -> [FeedEntry] {
         try check(.feed)
-        return try await store.feedCount(after: position, at: now)
+        return try await store.feed(after: position, limit: limit, neededAt: now)
+    }
+
+    func feedCount(
+        after position: UInt64, neededAt now: UnixTime
+    ) async throws(StoreError) -> Int {
+        try check(.feed)
+        return try await store.feedCount(after: position, neededAt: now)
     }
 
     func beat(

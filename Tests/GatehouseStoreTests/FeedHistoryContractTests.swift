@@ -198,10 +198,16 @@ import Testing
         try await put(1, at: 1, deadline: noon)
         try await put(2, at: 2, deadline: noon + 1000)
         let now = noon + clockSkewSeconds
-        #expect(try await stored.feed(after: 0, limit: 9, at: time(now)).map(\.sequence) == [1, 2])
-        #expect(try await stored.feedCount(after: 0, at: time(now)) == 2)
-        #expect(try await stored.feed(after: 0, limit: 9, at: time(now + 1)).map(\.sequence) == [2])
-        #expect(try await stored.feedCount(after: 0, at: time(now + 1)) == 1)
+        #expect(
+            try await stored.feed(after: 0, limit: 9, neededAt: time(now)).map(\.sequence) == [
+                1, 2,
+            ])
+        #expect(try await stored.feedCount(after: 0, neededAt: time(now)) == 2)
+        #expect(
+            try await stored.feed(after: 0, limit: 9, neededAt: time(now + 1)).map(\.sequence) == [
+                2
+            ])
+        #expect(try await stored.feedCount(after: 0, neededAt: time(now + 1)) == 1)
         #expect(await refusal(at: now + 1) == nil)
         #expect(await node.applied.position == 2)
     }

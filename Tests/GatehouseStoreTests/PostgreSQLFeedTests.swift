@@ -66,7 +66,7 @@ struct PostgreSQLFeedTests {
             return try await group.reduce(into: []) { $0 += $1.map { [$0] } ?? [] }
         }
         #expect(positions.sorted() == (1...80).map { UInt64($0) })
-        #expect(try await writers[0].feedCount(after: 0, at: .zero) == 80)
+        #expect(try await writers[0].feedCount(after: 0, neededAt: .zero) == 80)
     }
 
     /// Follows as a node does, by pages, until it has all that is expected.

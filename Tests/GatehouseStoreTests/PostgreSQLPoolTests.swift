@@ -3,6 +3,7 @@
 import Foundation
 import GatehouseCore
 import GatehouseTestSupport
+import Glibc
 import Synchronization
 import Testing
 
@@ -38,6 +39,24 @@ import Testing
         // Six pauses are shorter than the second that half of the longest takes.
         let seconds = Int((ContinuousClock.now - start).components.seconds)
         #expect(proxy.accepted <= 8 + seconds)
+    }
+
+    @Test func `work waits no longer for a server that takes a connection and says nothing`()
+        async throws
+    {
+        let (socket, port) = try CuttingProxy.listen()
+        defer { Glibc.close(socket) }
+        let pool = PostgreSQLPool(
+            PostgreSQLOptions(
+                connectionString: "host=127.0.0.1 port=\(port) user=x sslmode=disable",
+                connectTimeout: .seconds(20)), size: 2, maximumWait: .milliseconds(500))
+        defer { pool.close() }
+        let waits = try await race(10) { _ in
+            let start = ContinuousClock.now
+            await #expect(throws: StoreError.busy) { try await pool.run { _ in } }
+            return ContinuousClock.now - start
+        }
+        #expect(waits.allSatisfy { $0 >= .milliseconds(500) && $0 < .seconds(5) }, "\(waits)")
     }
 }
 
@@ -107,20 +126,42 @@ struct PostgreSQLPoolTests {
         #expect(try await pool.run { _ in true }, "there is room again")
     }
 
-    @Test func `work that has waited too long is not done`() async throws {
-        let pool = PostgreSQLPool(database.options, size: 1)
+    @Test func `work waits for a connection that hangs, but not too long`() async throws {
+        let wait = Duration.seconds(2)
+        let pool = PostgreSQLPool(database.options, size: 1, maximumWait: wait)
         defer { pool.close() }
-        let isRunning = Flag()
-        async let first: Void = pool.run { _ in
+        let (isRunning, goOn) = (Flag(), Flag())
+        async let first: Bool = pool.run { _ in
             isRunning.raise()
-            Thread.sleep(forTimeInterval: 6)
+            return goOn.isRaised(within: 60)
         }
         #expect(try await eventually { isRunning.isRaised })
         let done = Counter()
-        await #expect(throws: StoreError.busy) { try await pool.run { _ in done.next() } }
-        try await first
-        #expect(done.value == 0)
-        #expect(try await pool.run { _ in done.next() } == 1)
+        let waits = try await race(20) { _ in
+            let start = ContinuousClock.now
+            await #expect(throws: StoreError.busy) { try await pool.run { _ in done.next() } }
+            return ContinuousClock.now - start
+        }
+        #expect(waits.allSatisfy { $0 >= wait && $0 < wait + .seconds(2) }, "\(waits)")
+        #expect(done.value == 0 && !goOn.isRaised)
+        async let short = pool.run { _ in done.next() }
+        try await Task.sleep(for: wait / 10)
+        goOn.raise()
+        #expect(try await first)
+        #expect(try await short == 1)
+        #expect(try await pool.run { _ in done.next() } == 2)
+    }
+
+    @Test func `what is older than the server's last silence is made anew, once`() async throws {
+        let pool = PostgreSQLPool(database.options("anew"), size: 1)
+        defer { pool.close() }
+        let first = try await pool.run { try Self.number($0) }
+        #expect(try await pool.run { try Self.number($0) } == first)
+        pool.silence.note()
+        let second = try await pool.run { try Self.number($0) }
+        #expect(second != first)
+        #expect(try await pool.run { try Self.number($0) } == second)
+        #expect(try await eventually { try connections("anew") == 1 })
     }
 
     @Test func `a connection that work leaves broken is made anew`() async throws {

@@ -291,6 +291,23 @@ struct PostgreSQLTransactionTests {
         #expect(try done() == [0, 0, 0])
     }
 
+    @Test func `one that may take longer does, and no other`() async throws {
+        var options = database.options
+        options.statementTimeout = .milliseconds(200)
+        let store = try database.open(connections: 1, options)
+        func sleep(_ seconds: Double, allowed: Duration?) async throws -> Int {
+            try await store.read { db in
+                if let allowed { try db.allow(allowed) }
+                return try db.rows(sql: "SELECT 1::bigint FROM pg_sleep(\(seconds))").count
+            }
+        }
+        // Longer than the client itself waits for others.
+        #expect(try await sleep(2.5, allowed: .seconds(20)) == 1)
+        await #expect(throws: StoreError.busy) { try await sleep(1, allowed: nil) }
+        #expect(try await sleep(0.1, allowed: .milliseconds(1)) == 1, "never less than usual")
+        await #expect(throws: StoreError.busy) { try await sleep(1, allowed: .milliseconds(1)) }
+    }
+
     @Test func `a server that only reads is unavailable, and back when it writes`() async throws {
         let store = try database.open(connections: 1)
         _ = try await store.makeUser("ada")

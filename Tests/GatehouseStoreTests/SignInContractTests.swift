@@ -166,6 +166,7 @@ import Testing
             get { database.tail }
             set { database.tail = newValue }
         }
+        func allow(_ duration: Duration) {}
         func tellNodes() {}
         func prefetch(_ queries: [Query]) {}
         func flush() {}

@@ -13,11 +13,6 @@ struct Unexpected: Error, CustomStringConvertible {
 }
 
 extension Store {
-    /// With what has expired.
-    func feed(after position: UInt64, limit: Int) async throws -> [FeedEntry] {
-        try await feed(after: position, limit: limit, at: .zero)
-    }
-
     func makeUser(_ name: String, at now: Int64 = noon) async throws -> User {
         let id = try UserID.random(from: .system)
         let outcome = try await addUser(

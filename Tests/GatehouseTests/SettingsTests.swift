@@ -443,8 +443,33 @@ import Testing
         #expect(address.uri == uri && address.passwordFile == "/p" && address.connections == 20)
         #expect(address.connectTimeout == .seconds(2) && address.statementTimeout == .seconds(60))
         #expect(!address.preparesStatements)
+        // Commands have time, where nobody waits for them.
+        for (server, command) in [(plain, 30), (address, 60)] {
+            guard case .postgresql(let hasty) = StoreAddress.postgresql(server).forCommands else {
+                Issue.record("no PostgreSQL")
+                continue
+            }
+            #expect(hasty.statementTimeout == .seconds(command) && hasty.connections == 1)
+        }
         #expect(findings("store.password_file: /p").count == 1, "of SQLite")
         #expect(findings("store: {password_file: /p, url: sqlite:/e}").count == 1)
+    }
+
+    @Test func `a database that hangs once doesn't end the lease`() {
+        func findings(_ connect: Int, _ statement: Int, _ lease: Int, url: String) -> [String] {
+            self.findings(
+                """
+                store: {url: "\(url)", connect_timeout: \(connect)s, statement_timeout: \(statement)s}
+                revocation.max_staleness: \(lease)s
+                """)
+        }
+        let url = "postgresql://db.example.org/gatehouse"
+        #expect(findings(5, 5, 13, url: url).isEmpty)
+        #expect(findings(5, 5, 12, url: url).count == 1)
+        #expect(findings(5, 6, 13, url: url).count == 1)
+        #expect(findings(6, 5, 13, url: url).count == 1)
+        #expect(findings(5, 6, 13, url: url).first?.contains("revocation.max_staleness") == true)
+        #expect(findings(60, 600, 10, url: "sqlite:").isEmpty)
     }
 
     @Test func `a password in the store's URL is refused, and not repeated`() {

@@ -29,7 +29,8 @@ class Dead:
 
     def __init__(self, owner, database):
         self.nodes = start(make_nodes(
-            owner, database, 2, **{"revocation.max_staleness": f"{self.LEASE_SECONDS}s"}))
+            owner, database, 2, **{"revocation.max_staleness": f"{self.LEASE_SECONDS}s",
+                                   "store.connect_timeout": "2s"}))
         self.nodes[0].add_user("ada")
         self.session = self.nodes[0].issue("ada")
         self.nodes[1].kill()

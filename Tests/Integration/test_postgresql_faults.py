@@ -3,6 +3,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import json
 import threading
 import time
@@ -10,12 +11,12 @@ import unittest
 
 import test_front_door
 from cutting_proxy import CuttingProxy
-from harness import SOAK, seeded
-from nodes import make_nodes, start
+from harness import SOAK, Nginx, seeded, tls
+from nodes import at_once, make_nodes, start
 from postgresql import Database, PostgreSQL
 from test_front_door import PASSWORD, cookie_of, register
 from visitor import call
-from wire import COOKIE, eventually
+from wire import COOKIE, Wire, eventually, head
 
 LEASE_SECONDS = 10  # the least that can be set
 # A sign-in that meets a database which doesn't answer: two timeouts, each with the two seconds after
@@ -92,6 +93,8 @@ class Outage:
         [self.node] = start(make_nodes(test, database, 1, **SETTINGS))
         self.watch = Watch(self.node)
         test.addCleanup(self.watch.stop)
+        # The processor is for those who wait.
+        self.books = Books(test, [self.node], workers=1)
 
     def start(self):
         self.began = time.monotonic()
@@ -101,6 +104,11 @@ class Outage:
     def stop(self):
         self.ended = time.monotonic()
         self.end()
+
+    def assert_kept(self):
+        """What was acknowledged before, while the database went and after it had come back."""
+        self.books.verify(self.node.database)
+        self.test.assertGreater(self.books.unknown.total(), 0)
 
     def assert_back(self):
         back = time.monotonic()
@@ -140,7 +148,8 @@ class Outages(unittest.TestCase):
         def made(cluster):
             return cluster.create_database("gatehouse")
         stopped, paused, behind = (PostgreSQL(self) for _ in range(3))
-        yield Outage(self, "stopped", made(stopped), stopped.stop, stopped.start)
+        yield Outage(self, "stopped", made(stopped), lambda: stopped.stop("immediate"),
+                     stopped.start)
         yield Outage(self, "paused", made(paused), paused.pause, paused.resume)
         held, refusing = (CuttingProxy(self, behind, tcp=tcp) for tcp in [True, False])
         yield Outage(self, "held up on the way", made(behind).through(held), held.hold,
@@ -154,7 +163,22 @@ class Outages(unittest.TestCase):
 
     def test_checks_go_on_for_the_lease_and_nothing_is_said_that_nobody_knows(self):
         outages = list(self.outages())
-        time.sleep(1)
+        whole = functools.partial(self.be_away, outages)
+        for outage in outages[:2]:
+            whole = functools.partial(outage.books.during, whole)
+        whole()
+        for outage in outages:
+            outage.watch.stop()
+            with self.subTest(outage.name):
+                outage.assert_held()
+        for outage in outages[:2]:
+            with self.subTest(outage.name):
+                outage.assert_kept()
+
+    def be_away(self, outages):
+        for outage in outages[:2]:
+            books = outage.books
+            eventually(lambda: len(books.registered) > 2 and books.live and books.ended, within=30)
         for outage in outages:
             outage.start()
         for outage in outages:
@@ -170,19 +194,43 @@ class Outages(unittest.TestCase):
         for outage in outages:
             with self.subTest(outage.name):
                 outage.assert_back()
-        for outage in outages:
-            outage.watch.stop()
-            with self.subTest(outage.name):
-                outage.assert_held()
+
+
+class ThroughNginx(unittest.TestCase):
+    """With the timeouts that Gatehouse and its nginx configuration have if nobody sets any."""
+
+    # Below nginx's proxy_read_timeout.
+    ANSWER_SECONDS = 25
+
+    def test_a_database_that_hangs_is_said_by_gatehouse_before_nginx_gives_up(self):
+        cluster = PostgreSQL(self)
+        [node] = start(make_nodes(self, cluster.create_database("gatehouse"), 1))
+        nginx = Nginx(self, node.tcp, front="http://%s:%d" % node.front)
+
+        def sign_in(_):
+            began = time.monotonic()
+            body = json.dumps({"username": "ada", "password": PASSWORD, "transport": "bearer"})
+            with Wire(nginx.address, tls(), timeout=60) as wire:
+                response = wire.request(head(
+                    "POST /auth/v1/login HTTP/1.1", "Host: localhost",
+                    "Content-Type: application/json", f"Content-Length: {len(body)}")
+                    + body.encode())
+            return response, time.monotonic() - began
+        self.assertEqual(register(node, "ada").status, 201)
+        self.assertIn(200, [response.status for response, _ in at_once(4, sign_in)])
+        cluster.pause()
+        # More than there are connections: some hang, some are made, and some wait for others.
+        for response, seconds in at_once(24, sign_in):
+            self.assertEqual(response.status, 503, response)
+            self.assertGreaterEqual(int(response.header("retry-after")), 1)
+            self.assertLess(seconds, self.ANSWER_SECONDS)
 
 
 class Books:
     """Workers that register people, sign them in and out, at all nodes; and what came of it."""
 
-    WORKERS = 4
-
-    def __init__(self, test, nodes):
-        self.test, self.nodes = test, nodes
+    def __init__(self, test, nodes, workers=4):
+        self.test, self.nodes, self.workers = test, nodes, workers
         self.lock = threading.Lock()
         self.registered, self.tries = set(), collections.Counter()
         self.live, self.ended, self.unsure = {}, {}, {}  # session: token
@@ -239,8 +287,8 @@ class Books:
         """Keeps them at work while something happens; everybody gets an answer all the same."""
         stop = threading.Event()
         self.rounds += 1
-        with concurrent.futures.ThreadPoolExecutor(self.WORKERS) as workers:
-            for worker in range(self.WORKERS):
+        with concurrent.futures.ThreadPoolExecutor(self.workers) as workers:
+            for worker in range(self.workers):
                 workers.submit(self.work, worker, stop)
             try:
                 happening()
@@ -415,7 +463,17 @@ class Failover(unittest.TestCase):
     # Longer than it takes, on a busy machine too.
     LEASE_SECONDS = 30
 
+    # Until a sign-in is answered 200 again: a statement that hangs is given up after the two seconds that
+    # it may take and two more, and who connects then asks the silent one first.
+    SILENT_SECONDS = 10
+
     def test_a_promoted_standby_takes_over_within_the_lease(self):
+        self.fail_over(PostgreSQL.kill, BACK_SECONDS)
+
+    def test_a_primary_that_goes_silent_is_left_within_the_lease(self):
+        self.fail_over(PostgreSQL.pause, self.SILENT_SECONDS)
+
+    def fail_over(self, end, within):
         primary = PostgreSQL(self)
         database = primary.create_database("gatehouse")
         standby = primary.standby()
@@ -428,12 +486,18 @@ class Failover(unittest.TestCase):
         def fail_over():
             watches.append(Watch(nodes[0]))
             self.addCleanup(watches[0].stop)
+            ending = watches[0].token("watched")
             time.sleep(seeded(self).uniform(1, 3))  # the random point
-            primary.kill()
+            end(primary)
             time.sleep(1)
             standby.promote()
+            back = time.monotonic() + within
             for node in nodes:
-                eventually(lambda: sign_in(node, "visitor").status == 200, BACK_SECONDS)
+                eventually(lambda: sign_in(node, "visitor").status == 200,
+                           max(0, back - time.monotonic()))
+            # Servers follow the new one as well.
+            eventually(lambda: sign_out(nodes[0], ending).status == 204, BACK_SECONDS)
+            eventually(lambda: nodes[1].check(ending).status == 401, BACK_SECONDS)
             time.sleep(2)
         books.during(fail_over)
         [watch] = watches
@@ -446,6 +510,26 @@ class Failover(unittest.TestCase):
             self.assertGreater(len(seen - {503}), 0, kind)
         books.verify(Database(standby, database.name))
         books.assert_much_happened()
+
+    def test_many_connections_that_stood_idle_cost_one_silence(self):
+        primary = PostgreSQL(self)
+        database = primary.create_database("gatehouse")
+        standby = primary.standby()
+        [node] = start(make_nodes(
+            self, database.through(primary, standby, target_session_attrs="read-write"), 1,
+            **SETTINGS))
+        self.assertEqual(register(node, "ada").status, 201)
+        at_once(16, lambda _: sign_in(node, "ada"))
+        self.assertGreater(len(database.psql(
+            "SELECT 1 FROM pg_stat_activity WHERE usename = 'gatehouse'")), 5)
+        primary.pause()
+        ended = time.monotonic()
+        standby.promote()
+        # Nobody but the server itself asks.
+        eventually(lambda: node.metric("gatehouse_refresh_age_seconds") < time.monotonic() - ended - 1,
+                   LEASE_SECONDS)
+        self.assertTrue(node.is_ready())
+        self.assertEqual(sign_in(node, "ada").status, 200)
 
     def test_a_standby_alone_is_no_store(self):
         primary = PostgreSQL(self)

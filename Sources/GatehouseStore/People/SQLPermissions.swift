@@ -348,8 +348,9 @@ extension SQLStore {
     package func unpermittedActing(
         at now: UnixTime
     ) async throws(StoreError) -> [SessionID] {
-        try await readOne { db in
-            try db.rows(
+        try await read { db in
+            try db.allow(Database.wholeTable)
+            return try db.rows(
                 sql: """
                     SELECT sessions.id FROM looks
                     JOIN sessions ON sessions.id = looks.session_id

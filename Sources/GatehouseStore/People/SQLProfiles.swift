@@ -199,6 +199,7 @@ extension SQLStore {
 
     package func profileKeyUse() async throws(StoreError) -> [KeyID: Int] {
         try await read { db in
+            try db.allow(Database.wholeTable)
             var use: [KeyID: Int] = [:]
             for table in ["profiles", "profile_history", "profile_digests"] {
                 for row in try db.rows(

@@ -34,6 +34,10 @@ import Synchronization
     private static let numbers = Atomic<UInt64>(0)
 
     private let options: PostgreSQLOptions
+    /// How long statements may take where that is longer than usual.
+    var patience = Duration.zero
+    /// When the server last said that it is there for a new connection.
+    let made: ContinuousClock.Instant
     /// Owned; nil once the connection is closed or given up.
     private var connection: OpaquePointer?
     private var isEncrypted = false
@@ -61,6 +65,7 @@ import Synchronization
         self.options = options
         let deadline = ContinuousClock.now + options.connectTimeout
         let connection = unsafe try ConnectionAttempt.connect(options, until: deadline)
+        made = .now
         unsafe self.connection = connection
         isEncrypted = unsafe PQsslInUse(connection) == 1
         canceller = unsafe Mutex(Canceller(connection))
@@ -240,8 +245,10 @@ extension PostgreSQLConnection {
     private static let endedError = PostgreSQLError.unreachable(
         "the server has closed the connection")
 
+    var statementTimeout: Duration { max(options.statementTimeout, patience) }
+
     private var statementDeadline: ContinuousClock.Instant {
-        .now + options.statementTimeout + Self.deadlineMargin
+        .now + statementTimeout + Self.deadlineMargin
     }
 
     /// The connection, unless the server has closed it meanwhile: found out before anything is sent,
@@ -417,7 +424,7 @@ private let pollPeerClosed: Int16 = 0x2000
 extension Duration {
     /// In milliseconds, rounded up: never less than asked for, and 0, which means "without limit" to
     /// the server, only for nothing.
-    fileprivate var wholeMilliseconds: Int64 {
+    var wholeMilliseconds: Int64 {
         let (seconds, attoseconds) = components
         return seconds * 1_000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
     }

@@ -16,6 +16,9 @@ final class PostgreSQLDriver: StoreDriver {
     static let maximumAttempts = 5
     /// "gate" and a number that tells locks of ours apart: the lock of all writes.
     static let storeLock = "1734440037, 3"
+    /// How long a statement may take with which this node follows the others, at most. Each reads a few rows;
+    /// a server that doesn't answer is to be noticed while the lease lasts.
+    static let followTimeout = Duration.seconds(3)
 
     let schemaVersion = PostgreSQLSchema.version
     let presence: any NodePresence = SharedPresence()
@@ -39,9 +42,12 @@ final class PostgreSQLDriver: StoreDriver {
             identity = try Self.prepare(
                 options, createIfMissing: createIfMissing, continuingCopy: continuingCopy)
         } catch { throw Self.storeError(error) }
-        pool = PostgreSQLPool(options, size: connections)
-        follower = PostgreSQLPool(options, size: 1)
-        listener = PostgreSQLListener(options)
+        let silence = PostgreSQLSilence()
+        pool = PostgreSQLPool(options, size: connections, silence: silence)
+        var following = options
+        following.statementTimeout = min(options.statementTimeout, Self.followTimeout)
+        follower = PostgreSQLPool(following, size: 1, silence: silence)
+        listener = PostgreSQLListener(following, silence: silence)
     }
 
     deinit { stop() }
@@ -249,6 +255,7 @@ final class PostgreSQLDriver: StoreDriver {
                         if let error = error as? PostgreSQLError {
                             // Another of the hosts may be the one that writes by now.
                             if error.isReadOnly { connection.close() }
+                            if error == .timedOut { pool.silence.note() }
                             throw Failure(error: error, mayBeDone: isEnding)
                         }
                         throw error
@@ -367,6 +374,7 @@ final class PostgreSQLDriver: StoreDriver {
         let isDue = try await readOne { try Self.isUpkeepDue($0, before: time, at: now) }
         guard isDue else { return 0 }
         return try await write(.store, at: now, on: .work) { db in
+            try db.allow(SQLStore.upkeepTimeout)
             try db.execute(sql: "SET LOCAL lock_timeout = \(Self.partitionLockMilliseconds)")
             try Self.addPartitions(db, at: now)
             _ = try db.row(

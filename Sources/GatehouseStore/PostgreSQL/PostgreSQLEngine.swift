@@ -31,7 +31,10 @@ final class PostgreSQLEngine: DatabaseEngine {
     private var fetched: [Query: [Row]] = [:]
     private var awaitsFetched = false
 
-    init(_ connection: PostgreSQLConnection) { link = connection }
+    init(_ connection: PostgreSQLConnection) {
+        link = connection
+        connection.patience = .zero
+    }
 
     var dialect: Database.Dialect { .postgresql }
     var connection: UInt64 { link.number }
@@ -73,6 +76,11 @@ final class PostgreSQLEngine: DatabaseEngine {
         // In one order in all transactions, so that none of them waits for another in a circle. They have
         // numbers and texts for arguments, and no blobs.
         counters.append(("\(step.statement.text) \(step.values)", step))
+    }
+
+    func allow(_ duration: Duration) throws {
+        link.patience = duration
+        try queue("SET LOCAL statement_timeout = \(link.statementTimeout.wholeMilliseconds)")
     }
 
     func tellNodes() { tellsNodes = true }

@@ -20,9 +20,13 @@ final class PostgreSQLListener: Sendable {
     }
 
     private let options: PostgreSQLOptions
+    private let silence: PostgreSQLSilence
     private let state = Mutex(State())
 
-    init(_ options: PostgreSQLOptions) { self.options = options }
+    init(_ options: PostgreSQLOptions, silence: PostgreSQLSilence) {
+        self.options = options
+        self.silence = silence
+    }
 
     /// Returns when something was heard, at once if that was since the last time, and else after
     /// `milliseconds`. One caller at a time waits.
@@ -88,7 +92,7 @@ final class PostgreSQLListener: Sendable {
                 failures = 0
                 // What was written while nobody listened.
                 wake()
-                while !state.withLock({ $0.isClosed }) {
+                while !state.withLock({ $0.isClosed }), !silence.isSuspect(connection) {
                     let until = ContinuousClock.now + .milliseconds(Self.listenMilliseconds)
                     if try connection.waitForNotification(until: until) { wake() }
                 }

@@ -1,15 +1,17 @@
 // Connections to PostgreSQL, each on a thread of its own: libpq blocks, and tasks must not.
 
+import Dispatch
 import Foundation
 import GatehouseCore
 import Synchronization
 
 /// Threads that each have a connection and take work from one line. Connections are made when they are
 /// needed and again when they broke; while the server is away, work fails at once instead of waiting.
+/// Work stays in the line until there is a connection for it, and leaves it in time in any case.
 final class PostgreSQLPool: Sendable {
     /// Work that waits for a connection; more is refused, since it would only be late.
     static let maximumWaiting = 1000
-    /// How long work may wait for a connection.
+    /// How long work waits for a connection; then it is refused, though every connection hangs.
     static let maximumWait: Duration = .seconds(5)
     /// Between attempts to connect: doubled after each failure, less up to a half by chance, so that many
     /// nodes don't come back at the same moment.
@@ -25,7 +27,11 @@ final class PostgreSQLPool: Sendable {
     private struct State {
         var jobs: [Job] = []
         var isClosed = false
+        /// Whether a clock looks at the line when the first of it has waited long enough.
+        var isWatched = false
         var threads = 0
+        /// Threads that have a connection.
+        var connected = 0
         /// Threads that wait for work.
         var idle = 0
         var failures = 0
@@ -40,12 +46,21 @@ final class PostgreSQLPool: Sendable {
     private let size: Int
     /// How often the tables were found changed.
     private let schemaAge = Atomic<UInt64>(0)
+    private let maximumWait: Duration
+    let silence: PostgreSQLSilence
 
-    /// - Parameter size: connections at most, from one.
-    init(_ options: PostgreSQLOptions, size: Int) {
+    /// - Parameters:
+    ///   - size: connections at most, from one.
+    ///   - silence: of the same server, shared with whatever else connects to it.
+    init(
+        _ options: PostgreSQLOptions, size: Int, maximumWait: Duration = maximumWait,
+        silence: PostgreSQLSilence = PostgreSQLSilence()
+    ) {
         precondition(size > 0)
         self.options = options
         self.size = size
+        self.maximumWait = maximumWait
+        self.silence = silence
     }
 
     private func withState<Value>(_ body: (inout State) throws -> Value) rethrows -> Value {
@@ -59,7 +74,7 @@ final class PostgreSQLPool: Sendable {
         _ body: @escaping @Sendable (PostgreSQLConnection) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            let job = Job(until: .now + Self.maximumWait) { connection in
+            let job = Job(until: .now + maximumWait) { connection in
                 continuation.resume(with: Result { try body(try connection.get()) })
             }
             if let refusal = add(job) { continuation.resume(throwing: refusal) }
@@ -74,6 +89,7 @@ final class PostgreSQLPool: Sendable {
             if state.isClosed { return (StoreError.unavailable("the store is closed"), false) }
             if state.jobs.count >= Self.maximumWaiting { return (StoreError.busy, false) }
             state.jobs.append(job)
+            watch(&state)
             condition.signal()
             guard state.idle < state.jobs.count, state.threads < size else { return (nil, false) }
             state.threads += 1
@@ -95,45 +111,90 @@ final class PostgreSQLPool: Sendable {
         }
     }
 
-    /// The next job, as soon as there is one; nil at the end. No access to the state lasts over the wait, in
-    /// which others change it.
-    private func next() -> Job? {
+    /// Has the clock look at the line once the first of it has waited long enough: one look at a time,
+    /// however many wait.
+    private func watch(_ state: inout State) {
+        guard !state.isWatched, let first = state.jobs.first else { return }
+        state.isWatched = true
+        let (seconds, attoseconds) = max(first.until - .now, .zero).components
+        let wait = Double(seconds) + Double(attoseconds) / 1e18
+        DispatchQueue.global().asyncAfter(deadline: .now() + wait) { [self] in refuseLate() }
+    }
+
+    /// Whoever takes a job from the line ends it; nobody else can.
+    private func refuseLate() {
+        let late = withState { state in
+            state.isWatched = false
+            // All wait as long, so that the first in the line are the first whose time is over.
+            let late = state.jobs.prefix { $0.until <= .now }
+            state.jobs.removeFirst(late.count)
+            watch(&state)
+            return late
+        }
+        for job in late { job.run(.failure(StoreError.busy)) }
+    }
+
+    /// Returns once there is work in the line; false at the end. No access to the state lasts over the
+    /// wait, in which others change it.
+    private func waitForWork() -> Bool {
         condition.lock()
         defer { condition.unlock() }
         while unsafe state.jobs.isEmpty {
             if unsafe state.isClosed {
                 unsafe state.threads -= 1
-                return nil
+                return false
             }
             unsafe state.idle += 1
             condition.wait()
             unsafe state.idle -= 1
         }
-        return unsafe state.jobs.removeFirst()
+        return true
+    }
+
+    /// The first in the line, unless somebody else was faster.
+    private func take() -> Job? {
+        withState { $0.jobs.isEmpty ? nil : $0.jobs.removeFirst() }
     }
 
     private func work() {
         var connection: PostgreSQLConnection?
-        while let job = next() {
-            guard job.until > .now else {
-                job.run(.failure(StoreError.busy))
+        while waitForWork() {
+            if let made = connection, !made.isBroken, !silence.isSuspect(made) {
+                made.follow(schemaAge: schemaAge.load(ordering: .relaxed))
+                take()?.run(.success(made))
                 continue
             }
-            if connection?.isBroken ?? true {
+            if let old = connection {
+                old.close()
                 connection = nil
-                switch connect() {
-                case .success(let made): connection = made
-                case .failure(let error):
-                    job.run(.failure(error))
-                    continue
-                }
+                withState { $0.connected -= 1 }
             }
-            if let connection {
-                connection.follow(schemaAge: schemaAge.load(ordering: .relaxed))
-                job.run(.success(connection))
+            switch connect() {
+            case .success(let made):
+                connection = made
+                withState { $0.connected += 1 }
+            case .failure(let error): fail(error)
             }
         }
-        connection?.close()
+        if let connection {
+            connection.close()
+            withState { $0.connected -= 1 }
+        }
+    }
+
+    /// What waits is left to those threads that have a connection, a role's limit of which may be all that
+    /// this one met; where none has, it fails at once.
+    private func fail(_ error: any Error) {
+        let pause = withState { state -> Duration? in
+            guard state.connected > 0 else { return nil }
+            condition.signal()
+            return state.nextAttempt.map { max($0 - .now, .zero) }
+        }
+        guard let pause else {
+            take()?.run(.failure(error))
+            return
+        }
+        usleep(UInt32(clamping: pause.wholeMilliseconds * 1000))
     }
 
     /// One attempt, unless the last one failed a moment ago.
@@ -164,5 +225,18 @@ final class PostgreSQLPool: Sendable {
     static func pause(after failures: Int) -> Duration {
         let full = min(firstPause * (1 << min(failures - 1, 10)), longestPause)
         return full * Double.random(in: 0.5...1)
+    }
+}
+
+/// When the server was last found to say nothing. What stood idle meanwhile would only wait for as long
+/// again, each connection by itself; it is made anew, be it with another of the hosts.
+final class PostgreSQLSilence: Sendable {
+    private let last = Mutex<ContinuousClock.Instant?>(nil)
+
+    func note() { last.withLock { $0 = .now } }
+
+    /// Whether the connection is older than that.
+    func isSuspect(_ connection: PostgreSQLConnection) -> Bool {
+        last.withLock { $0.map { connection.made < $0 } ?? false }
     }
 }

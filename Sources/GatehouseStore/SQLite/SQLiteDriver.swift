@@ -272,6 +272,9 @@ final class SQLiteEngine: DatabaseEngine {
     /// There is no way to save.
     func prefetch(_ queries: [Query]) {}
 
+    /// Nothing ends a statement.
+    func allow(_ duration: Duration) {}
+
     /// Whoever follows looks often enough.
     func tellNodes() {}
 
