@@ -47,6 +47,9 @@ protocol StoreDriver: Sendable {
     /// - Throws: ``StoreError/replaced`` when another database is in the place of this one.
     func checkIdentity(_ db: Database) throws
 
+    /// Whether the other's database is this one.
+    func isSame(as other: any StoreDriver) -> Bool
+
     /// The newest migration that this release knows.
     var schemaVersion: Int { get }
     /// What is known of the processes behind nodes, besides their rows.

@@ -12,6 +12,8 @@ struct Follower: Service {
     /// How long nothing may be looked at where the database tells of changes.
     static let refreshMilliseconds = 500
     static let upkeepSeconds: Int64 = 60
+    /// Between two steps of upkeep, in which others write.
+    static let upkeepPauseMilliseconds = 100
     /// How far the wall clock may have moved against the clock that doesn't step, since the start, for old
     /// entries of the audit trail to be removed.
     static let maximumStepSeconds: Int64 = 3600
@@ -30,66 +32,81 @@ struct Follower: Service {
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            var failure: RefreshFailure?
-            var rotationFailure: KeyringDefect?
-            var certificateFailure: String?
-            var auditFailure: StoreError?
-            let start = SystemClock.now()
-            var nextUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.upkeepSeconds)
-            var nextCertificates = SystemClock.now().boot.advanced(
-                bySeconds: Self.certificateSeconds)
-            var nextLongUpkeep = SystemClock.now().boot.advanced(bySeconds: Self.longUpkeepSeconds)
-            while !Task.isCancelled {
-                await store.waitForChange(milliseconds: Self.refreshMilliseconds)
-                guard !Task.isCancelled else { return }
-                let now = SystemClock.now()
-                do throws(RefreshFailure) {
-                    let report = try await node.refresh(at: now)
-                    log(report, recoveredFrom: failure)
-                    failure = nil
-                    // Tried again every few seconds, and said once for each reason.
-                    if let defect = report.rotationFailure, defect != rotationFailure {
-                        logger.error(
-                            "no key could be added to the ring",
-                            metadata: [
-                                "failure": "\(CommandFailure(defect).message)",
-                                "hint": "see keys.rotate_every",
-                            ])
-                        rotationFailure = defect
-                    }
-                    if report.rotated != nil { rotationFailure = nil }
-                } catch {
-                    // Said once, not ten times a second; /readyz and metrics go on saying it.
-                    if failure != error {
-                        logger.error("refresh failed", metadata: ["failure": "\(error)"])
-                    }
-                    failure = error
+            await withTaskGroup { group in
+                group.addTask { await follow() }
+                // By itself: the lease waits for none of it, however long it takes.
+                group.addTask { await keepUp() }
+            }
+        }
+    }
+
+    private func follow() async {
+        var failure: RefreshFailure?
+        var rotationFailure: KeyringDefect?
+        var certificateFailure: String?
+        var nextCertificates = SystemClock.now().boot.advanced(bySeconds: Self.certificateSeconds)
+        while !Task.isCancelled {
+            await store.waitForChange(milliseconds: Self.refreshMilliseconds)
+            guard !Task.isCancelled else { return }
+            let now = SystemClock.now()
+            do throws(RefreshFailure) {
+                let report = try await node.refresh(at: now)
+                log(report, recoveredFrom: failure)
+                failure = nil
+                // Tried again every few seconds, and said once for each reason.
+                if let defect = report.rotationFailure, defect != rotationFailure {
+                    logger.error(
+                        "no key could be added to the ring",
+                        metadata: [
+                            "failure": "\(CommandFailure(defect).message)",
+                            "hint": "see keys.rotate_every",
+                        ])
+                    rotationFailure = defect
                 }
-                if now.boot >= nextCertificates {
-                    certificateFailure = reloadCertificates(after: certificateFailure)
-                    nextCertificates = now.boot.advanced(bySeconds: Self.certificateSeconds)
+                if report.rotated != nil { rotationFailure = nil }
+            } catch {
+                // Said once, not ten times a second; /readyz and metrics go on saying it.
+                if failure != error {
+                    logger.error("refresh failed", metadata: ["failure": "\(error)"])
                 }
-                if now.boot >= nextUpkeep {
-                    let isSteady =
-                        if Self.isSteady(at: now, since: start) {
-                            await departures.believesClock(at: now.wall)
-                        } else { false }
-                    // One step between two refreshes; while there is more, the next one follows.
-                    let audit = await pruneAudit(
-                        at: now.wall, isSteady: isSteady, after: auditFailure)
-                    auditFailure = audit.failure
-                    if await !cleanUp(at: now.wall), !audit.hasMore {
-                        await departures.run(at: now.wall, isSteady: isSteady)
-                        nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
-                    }
+                failure = error
+            }
+            if now.boot >= nextCertificates {
+                certificateFailure = reloadCertificates(after: certificateFailure)
+                nextCertificates = now.boot.advanced(bySeconds: Self.certificateSeconds)
+            }
+        }
+    }
+
+    private func keepUp() async {
+        var auditFailure: StoreError?
+        let start = SystemClock.now()
+        var nextUpkeep = start.boot.advanced(bySeconds: Self.upkeepSeconds)
+        var nextLongUpkeep = start.boot.advanced(bySeconds: Self.longUpkeepSeconds)
+        while true {
+            do { try await Task.sleep(for: .milliseconds(Self.upkeepPauseMilliseconds)) } catch {
+                return
+            }
+            let now = SystemClock.now()
+            if now.boot >= nextUpkeep {
+                let isSteady =
+                    if Self.isSteady(at: now, since: start) {
+                        await departures.believesClock(at: now.wall)
+                    } else { false }
+                // One step after each pause; while there is more, the next one follows.
+                let audit = await pruneAudit(at: now.wall, isSteady: isSteady, after: auditFailure)
+                auditFailure = audit.failure
+                if await !cleanUp(at: now.wall), !audit.hasMore {
+                    await departures.run(at: now.wall, isSteady: isSteady)
+                    nextUpkeep = now.boot.advanced(bySeconds: Self.upkeepSeconds)
                 }
-                if now.boot >= nextLongUpkeep {
-                    await node.dropExpired(at: now.wall)
-                    ProcessLimits.trimMemory()
-                    await destroyKeys(at: now.wall)
-                    await checkpointAudit(at: now.wall)
-                    nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
-                }
+            }
+            if now.boot >= nextLongUpkeep {
+                await node.dropExpired(at: now.wall)
+                ProcessLimits.trimMemory()
+                await destroyKeys(at: now.wall)
+                await checkpointAudit(at: now.wall)
+                nextLongUpkeep = now.boot.advanced(bySeconds: Self.longUpkeepSeconds)
             }
         }
     }

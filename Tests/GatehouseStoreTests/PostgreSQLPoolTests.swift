@@ -97,6 +97,30 @@ struct PostgreSQLPoolTests {
         #expect(try connections("counted") <= 3)
     }
 
+    @Test func `threads that get no connection leave the work to those that have one`()
+        async throws
+    {
+        let role = "limited_\(try Identifier.random(from: .system).hex.prefix(12))"
+        let password = try Identifier.random(from: .system).hex
+        try database.onServer(
+            "CREATE ROLE \(role) LOGIN PASSWORD '\(password)' CONNECTION LIMIT 2")
+        defer { try? database.onServer("DROP ROLE \(role)") }
+        var options = database.options("limited")
+        options.connectionString += "&user=\(role)"
+        options.password = PostgreSQLPassword(Array(password.utf8).span)
+        let pool = PostgreSQLPool(options, size: 6)
+        defer { pool.close() }
+        for _ in 0..<5 {
+            _ = try await race(40) { _ in
+                try await pool.run {
+                    usleep(5000)
+                    return try Self.number($0)
+                }
+            }
+        }
+        #expect(try connections("limited") == 2)
+    }
+
     @Test func `work is refused when the line is full, and the rest of it done`() async throws {
         let pool = PostgreSQLPool(database.options, size: 1)
         defer { pool.close() }

@@ -277,6 +277,14 @@ import Testing
         }
     }
 
+    @Test func `a store is no copy of itself`() async throws {
+        let source = try await source()
+        guard case .destinationIsUsed = await failure(source, try destination(.sqlite, from)) else {
+            Issue.record("copied onto itself")
+            return
+        }
+    }
+
     @Test func `a whole copy that has become another is found`() async throws {
         let source = try await source()
         _ = try await copy(source, try destination(.sqlite))

@@ -274,7 +274,9 @@ package struct StoreCopy {
         case .begun, .whole: return beginning
         case .used(let table):
             // Only a copy has the other's counters and time to the second.
-            guard try await self.state(layouts, .destination) == state else {
+            guard !source.driver.isSame(as: destination.driver),
+                try await self.state(layouts, .destination) == state
+            else {
                 throw .destinationIsUsed(table: table)
             }
             return .whole

@@ -456,7 +456,20 @@ final class PostgreSQLDriver: StoreDriver {
         }
     }
 
-    func close() throws { stop() }
+    /// How long the end of connections may take; a statement that hangs has longer, and is left to it.
+    static let closeSeconds = 2.0
+
+    func close() throws {
+        stop()
+        let deadline = Date(timeIntervalSinceNow: Self.closeSeconds)
+        pool.waitForThreads(until: deadline)
+        follower.waitForThreads(until: deadline)
+        listener.waitForThread(until: deadline)
+    }
+
+    func isSame(as other: any StoreDriver) -> Bool {
+        (other as? PostgreSQLDriver)?.identity == identity
+    }
 }
 
 /// Nodes of many machines: of others than this process only the rows are known.

@@ -13,6 +13,8 @@ final class PostgreSQLListener: Sendable {
 
     private struct State {
         var isStarted = false
+        /// Whether the thread has not ended.
+        var isListening = false
         var isClosed = false
         /// Whether something was heard since the last answer.
         var isDue = false
@@ -71,13 +73,22 @@ final class PostgreSQLListener: Sendable {
 
     func close() { state.withLock { $0.isClosed = true } }
 
+    /// Returns when the thread has ended, or at `deadline`.
+    func waitForThread(until deadline: Date) {
+        while state.withLock({ $0.isListening }), Date() < deadline { usleep(5000) }
+    }
+
     private func startOnce() {
         let isFirst = state.withLock { state in
             defer { state.isStarted = true }
+            if !state.isStarted { state.isListening = true }
             return !state.isStarted
         }
         guard isFirst else { return }
-        let thread = Thread { [self] in listen() }
+        let thread = Thread { [self] in
+            listen()
+            state.withLock { $0.isListening = false }
+        }
         thread.name = "postgresql-feed"
         thread.start()
     }

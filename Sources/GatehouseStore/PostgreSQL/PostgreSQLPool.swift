@@ -18,6 +18,9 @@ final class PostgreSQLPool: Sendable {
     static let firstPause: Duration = .milliseconds(50)
     static let longestPause: Duration = .seconds(2)
 
+    /// How often a thread without a connection looks whether others do what waits.
+    private static let lookMicroseconds: UInt32 = 50_000
+
     private struct Job {
         let until: ContinuousClock.Instant
         /// Gets an error when there is no connection for it.
@@ -30,8 +33,9 @@ final class PostgreSQLPool: Sendable {
         /// Whether a clock looks at the line when the first of it has waited long enough.
         var isWatched = false
         var threads = 0
-        /// Threads that have a connection.
+        /// Threads that have a connection, and those that try to get one.
         var connected = 0
+        var connecting = 0
         /// Threads that wait for work.
         var idle = 0
         var failures = 0
@@ -103,6 +107,15 @@ final class PostgreSQLPool: Sendable {
         return refusal
     }
 
+    /// Returns when every thread has ended, or at `deadline`: a process that ends under them can crash.
+    func waitForThreads(until deadline: Date) {
+        condition.lock()
+        defer { condition.unlock() }
+        while unsafe state.threads > 0 {
+            guard condition.wait(until: deadline) else { return }
+        }
+    }
+
     /// Ends the threads once the work that waits is done.
     func close() {
         withState { state in
@@ -140,10 +153,7 @@ final class PostgreSQLPool: Sendable {
         condition.lock()
         defer { condition.unlock() }
         while unsafe state.jobs.isEmpty {
-            if unsafe state.isClosed {
-                unsafe state.threads -= 1
-                return false
-            }
+            if unsafe state.isClosed { return false }
             unsafe state.idle += 1
             condition.wait()
             unsafe state.idle -= 1
@@ -176,25 +186,30 @@ final class PostgreSQLPool: Sendable {
             case .failure(let error): fail(error)
             }
         }
-        if let connection {
-            connection.close()
-            withState { $0.connected -= 1 }
+        connection?.close()
+        withState { state in
+            if connection != nil { state.connected -= 1 }
+            state.threads -= 1
+            condition.broadcast()
         }
     }
 
-    /// What waits is left to those threads that have a connection, a role's limit of which may be all that
-    /// this one met; where none has, it fails at once.
+    /// What waits is left to those threads that have a connection or may get one: a role's limit of them may
+    /// be all that this one met. Where there is none, all of it fails at once.
     private func fail(_ error: any Error) {
-        let pause = withState { state -> Duration? in
-            guard state.connected > 0 else { return nil }
-            condition.signal()
-            return state.nextAttempt.map { max($0 - .now, .zero) }
+        let failed = withState { state -> [Job]? in
+            guard state.connected + state.connecting == 0 else {
+                condition.signal()
+                return nil
+            }
+            defer { state.jobs = [] }
+            return state.jobs
         }
-        guard let pause else {
-            take()?.run(.failure(error))
+        guard let failed else {
+            usleep(Self.lookMicroseconds)
             return
         }
-        usleep(UInt32(clamping: pause.wholeMilliseconds * 1000))
+        for job in failed { job.run(.failure(error)) }
     }
 
     /// One attempt, unless the last one failed a moment ago.
@@ -204,6 +219,8 @@ final class PostgreSQLPool: Sendable {
         }) {
             return .failure(failure)
         }
+        withState { $0.connecting += 1 }
+        defer { withState { $0.connecting -= 1 } }
         do throws(PostgreSQLError) {
             let connection = try PostgreSQLConnection(connecting: options)
             withState { state in

@@ -179,6 +179,10 @@ final class SQLiteDriver: StoreDriver {
 
     var identityQueries: [Query] { [] }
 
+    func isSame(as other: any StoreDriver) -> Bool {
+        (other as? SQLiteDriver)?.file == file
+    }
+
     /// Whoever put another file in its place left this process with one that nobody sees.
     func checkIdentity(_ db: Database) throws {
         guard FileIdentity(path) == file else { throw StoreError.replaced }
