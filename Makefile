@@ -38,7 +38,7 @@ release: packages ## build the `gatehouse` program for use
 test: packages ## install what is missing, and run the unit tests
 	swift test --disable-xctest --experimental-maximum-parallelization-width 8
 
-# Alone: what runs beside it would be measured too. In CI with 300.
+# Alone: what runs beside it would be measured too. In CI with 200.
 timing: packages ## whether the time of a refused sign-in says anything (TIMING_SAMPLES of each kind)
 	TIMING_SAMPLES=$${TIMING_SAMPLES:-3000} swift test --disable-xctest --filter TimingTests
 

@@ -39,7 +39,7 @@ private enum Refusal: String, CaseIterable {
 
     private static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
-    /// Six standard errors of the chance at 300 samples of each kind (0.024), and more than that at more.
+    /// Five standard errors of the chance at 200 samples of each kind (0.029), and more than that at more.
     private static let maximumLead = 0.145
     /// Of the median, in milliseconds: what a timer of the system is late by.
     private static let maximumDifference = 1.0

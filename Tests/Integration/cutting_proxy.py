@@ -47,7 +47,7 @@ class CuttingProxy:
         self.lock = threading.Lock()
         self.connections = set()
         self.cuts = []
-        self.exchanges = None  # the statements of each round trip, once somebody wants them
+        self.exchanges = None  # the statements of each round trip of work, once somebody wants them
         self.flowing = threading.Event()  # clear while traffic is held
         self.flowing.set()
         self.delay_seconds = 0
@@ -147,6 +147,7 @@ class Connection:
         self.prepared, self.portals = {}, {}  # by their names: SQL
         self.transaction = []  # the statements of the one that is open
         self.exchange = []  # those that no answer has been asked for
+        self.follows = False  # looks for news, whatever else is done
         self.single_bytes = 0  # answers of one byte, to requests for encryption, that are due
         self.at_commit = None  # the cut that waits for the answer to a commit
         with proxy.lock:
@@ -249,11 +250,12 @@ class Connection:
 
     def _end_exchange(self):
         exchange, self.exchange = self.exchange, []
-        if self.proxy.exchanges is not None:
+        if self.proxy.exchanges is not None and not self.follows:
             self.proxy.exchanges.append([sql.decode() for sql in exchange])
 
     def _execute(self, sql):
         self.exchange.append(sql)
+        self.follows = self.follows or b"SELECT store_id" in sql
         self.transaction.append(sql)
         cut = self.proxy.take_cut(self) if COMMIT.search(sql) else None
         if END_OF_TRANSACTION.search(sql):

@@ -290,6 +290,20 @@ class RoundTrips(unittest.TestCase):
             browser.sign_in("ada")
         self.assertEqual(len(self.exchanges(present)), 5, "one more tells whose the session is")
 
+        def leave(browser):
+            self.assertEqual(browser.ask("POST", "/logout").status, 204)
+
+        def signed_in(**more):
+            browser = Browser(node)
+            browser.sign_in("ada", **more)
+            return browser
+        # What Scale.md says of the others.
+        browsers = [signed_in() for _ in range(5)]
+        self.assertLessEqual(len(self.exchanges(lambda: leave(browsers.pop()))), 5)
+        browser_listing = signed_in()
+        self.assertLessEqual(
+            len(self.exchanges(lambda: browser_listing.ask("GET", "/sessions"))), 4)
+
         def come_back(**more):
             browser.jar = dict(device)
             browser.sign_in("ada", **more)
