@@ -4,8 +4,6 @@
 package struct AuditContext: Sendable, Equatable {
     @TaskLocal package static var current = AuditContext()
 
-    /// Bytes of an operator's name: Linux allows 32 for an account's.
-    package static let maximumOperatorBytes = 64
     /// Bytes of a reason: a sentence or a ticket's address.
     package static let maximumReasonBytes = 256
 

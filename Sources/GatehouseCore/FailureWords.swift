@@ -33,8 +33,7 @@ extension RefreshFailure: CustomStringConvertible {
         case .keyring(let failure): "\(failure)"
         case .noKeyring: "the store has no keyring"
         case .storeWentBack:
-            "the store is another one, an older copy of what it was, or lost what it had "
-                + "acknowledged; nothing is answered until this server is started again"
+            "the store is another, older, or lost what it acknowledged; start this server again"
         case .notPublished: "the keyring could not be made ready"
         }
     }

@@ -199,19 +199,13 @@ package actor Node {
     /// Whether the row that was read last is there. One that nobody needs any more may be gone; behind another
     /// connection there may then be anything, and all of it is read.
     private func holdsAnchor(_ head: StoreHead, at now: UnixTime) -> Bool {
-        if let anchor {
-            if let row = head.anchor {
-                guard row == anchor else { return false }
-            } else {
-                guard anchor.deadline <= now.advanced(bySeconds: clockSkewSeconds) else {
-                    return false
-                }
-                self.anchor = nil
-            }
+        if let anchor, head.anchor != anchor {
+            let latest = now.advanced(bySeconds: clockSkewSeconds)
+            guard head.anchor == nil, anchor.deadline <= latest else { return false }
+            self.anchor = nil
         }
-        if let connection, connection != head.connection, anchor?.sequence ?? 0 < position {
-            isRereading = true
-        }
+        let isOther = connection.map { $0 != head.connection } ?? false
+        isRereading = isRereading || isOther && anchor?.sequence ?? 0 < position
         connection = head.connection
         return true
     }
@@ -302,10 +296,8 @@ package actor Node {
             }
         while reached < end {
             let page = try await attempt { [store, reached] () throws(StoreError) in
-                isWhole
-                    ? try await store.feed(
-                        after: reached, limit: Self.feedPageRows, neededAt: now)
-                    : try await store.feed(after: reached, limit: Self.feedPageRows)
+                try await store.feed(
+                    after: reached, limit: Self.feedPageRows, neededAt: isWhole ? now : nil)
             }
             unapplied += page
             rows += page.count

@@ -505,12 +505,11 @@ package protocol Store: Sendable {
     func acceptClock(at now: UnixTime) async throws(StoreError)
     /// How many rows the feed has after `position` that a token alive at `now` may need.
     func feedCount(after position: UInt64, neededAt now: UnixTime) async throws(StoreError) -> Int
-    /// Those rows, in order, at most `limit`: for whoever reads all of it.
+    /// Feed rows after `position`, in order, at most `limit`; those only that may be needed at `now`, for
+    /// whoever reads all of it.
     func feed(
-        after position: UInt64, limit: Int, neededAt now: UnixTime
+        after position: UInt64, limit: Int, neededAt now: UnixTime?
     ) async throws(StoreError) -> [FeedEntry]
-    /// Feed rows after `position`, in order, at most `limit`.
-    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry]
 
     // MARK: The keyring
 

@@ -198,35 +198,21 @@ package final class SQLStore: Store {
     }
 
     package func feed(
-        after position: UInt64, limit: Int
+        after position: UInt64, limit: Int, neededAt now: UnixTime?
     ) async throws(StoreError) -> [FeedEntry] {
-        try await follow { db in
-            try db.rows(
-                sql: """
-                    SELECT sequence, kind, subject, value, deadline FROM feed
-                    WHERE sequence > ? ORDER BY sequence LIMIT ?
-                    """,
-                arguments: [Int64(clamping: position), limit]
-            ).map { try $0.feedEntry() }
-        }
-    }
-
-    package func feed(
-        after position: UInt64, limit: Int, neededAt now: UnixTime
-    ) async throws(StoreError) -> [FeedEntry] {
-        try await read(on: .following) { db in
+        let oldest = now.map { $0.seconds - clockSkewSeconds } ?? 0
+        let body = { @Sendable (db: Database) throws -> [FeedEntry] in
             // Before the first that is needed there may be many that aren't.
-            try db.allow(Database.wholeTable)
+            if now != nil { try db.allow(Database.wholeTable) }
             return try db.rows(
                 sql: """
                     SELECT sequence, kind, subject, value, deadline FROM feed
                     WHERE sequence > ? AND deadline >= ? ORDER BY sequence LIMIT ?
                     """,
-                arguments: [
-                    Int64(clamping: position), now.seconds - clockSkewSeconds, limit,
-                ]
+                arguments: [Int64(clamping: position), oldest, limit]
             ).map { try $0.feedEntry() }
         }
+        return now == nil ? try await follow(body) : try await read(on: .following, body)
     }
 
     /// Appends a feed row; its number comes from the head row, so that order is commit order.

@@ -38,13 +38,8 @@ final class FailingStore: Store {
             connection: head.connection + connections.load(ordering: .relaxed))
     }
 
-    func feed(after position: UInt64, limit: Int) async throws(StoreError) -> [FeedEntry] {
-        try check(.feed)
-        return try await store.feed(after: position, limit: limit)
-    }
-
     func feed(
-        after position: UInt64, limit: Int, neededAt now: UnixTime
+        after position: UInt64, limit: Int, neededAt now: UnixTime?
     ) async throws(StoreError) -> [FeedEntry] {
         try check(.feed)
         return try await store.feed(after: position, limit: limit, neededAt: now)

@@ -138,3 +138,14 @@ func onThread<Value: Sendable>(
         }
     }
 }
+
+/// What tests tell apart, and the store doesn't.
+extension SQLState {
+    var isConstraintViolation: Bool { code.hasPrefix("23") }
+    var isNotNullViolation: Bool { code == "23502" }
+    var isForeignKeyViolation: Bool { code == "23503" }
+    var isUniqueViolation: Bool { code == "23505" }
+    var isCheckViolation: Bool { code == "23514" }
+    var isFailedTransaction: Bool { code == "25P02" }
+    var isUndefinedColumn: Bool { code == "42703" }
+}

@@ -13,6 +13,10 @@ struct Unexpected: Error, CustomStringConvertible {
 }
 
 extension Store {
+    func feed(after position: UInt64, limit: Int) async throws -> [FeedEntry] {
+        try await feed(after: position, limit: limit, neededAt: nil)
+    }
+
     func makeUser(_ name: String, at now: Int64 = noon) async throws -> User {
         let id = try UserID.random(from: .system)
         let outcome = try await addUser(

@@ -40,21 +40,12 @@ package struct SQLState: Sendable, Equatable {
     package init(_ code: String) { self.code = code }
 
     package var isConnection: Bool { code.hasPrefix("08") }
-    package var isConstraintViolation: Bool { code.hasPrefix("23") }
-    package var isNotNullViolation: Bool { code == "23502" }
-    package var isForeignKeyViolation: Bool { code == "23503" }
-    package var isUniqueViolation: Bool { code == "23505" }
-    package var isCheckViolation: Bool { code == "23514" }
     package var isReadOnly: Bool { code == "25006" }
-    /// The transaction has failed already and takes nothing but its end.
-    package var isFailedTransaction: Bool { code == "25P02" }
     package var isSerializationFailure: Bool { code == "40001" }
     package var isDeadlock: Bool { code == "40P01" }
     package var isInsufficientPrivilege: Bool { code == "42501" }
     package var isUndefinedTable: Bool { code == "42P01" }
-    package var isUndefinedColumn: Bool { code == "42703" }
     package var isDiskFull: Bool { code == "53100" }
-    package var isOutOfMemory: Bool { code == "53200" }
     package var isTooManyConnections: Bool { code == "53300" }
     package var isLockTimeout: Bool { code == "55P03" }
     /// By the server's statement_timeout or by ``PostgreSQLConnection/cancel()``.
